@@ -1,0 +1,54 @@
+"""The ``slowfast-ac`` command: one file per subcommand, imported only when it is called.
+
+A subcommand ``some-name`` is the module ``slowfast_ac.cli.some_name`` with two functions:
+``add_arguments(parser)`` and ``main(args)``, whose return value, if any, is the exit status.
+"""
+
+import argparse
+import importlib
+import sys
+from collections.abc import Sequence
+
+from slowfast_ac.errors import InputError
+
+COMMANDS = {
+    "run": "train and test a config with PySlowFast's own loop",
+    "demo": "make a small action data set, train the baseline and the method on it, compare",
+    "doctor": "say which PySlowFast is found, what is repaired and what is missing",
+}
+
+
+def build_parser(command: str | None = None) -> argparse.ArgumentParser:
+    """Returns the parser; only ``command`` gets its own arguments, so that no other is imported."""
+    parser = argparse.ArgumentParser(
+        prog="slowfast-ac", description="Attention-consistency SlowFast for PySlowFast."
+    )
+    subparsers = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    for name, summary in COMMANDS.items():
+        subparser = subparsers.add_parser(name, help=summary, description=summary)
+        if name == command:
+            _module(name).add_arguments(subparser)
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs one subcommand.
+
+    Returns:
+        The exit status: 0, 2 for bad input, 130 when interrupted, or what the subcommand returns.
+    """
+    argv = list(sys.argv[1:] if argv is None else argv)
+    command = argv[0] if argv and argv[0] in COMMANDS else None
+    args = build_parser(command).parse_args(argv)
+    try:
+        return _module(args.command).main(args) or 0
+    except InputError as error:
+        print(f"slowfast-ac: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("slowfast-ac: interrupted", file=sys.stderr)
+        return 130
+
+
+def _module(command: str):
+    return importlib.import_module(f"slowfast_ac.cli.{command.replace('-', '_')}")

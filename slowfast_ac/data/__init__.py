@@ -1,0 +1,1 @@
+"""Data: video files, PySlowFast's lists, their checks and generated clips."""

@@ -1,0 +1,1 @@
+"""The paper's experiments: ablations, comparisons, attention pictures and measures, benchmarks."""

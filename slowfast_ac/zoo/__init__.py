@@ -1,0 +1,1 @@
+"""Checkpoints that travel: opening, converting, exporting and predicting."""

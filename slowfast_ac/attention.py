@@ -1,0 +1,163 @@
+"""Class activation maps of the two streams and their distance (Eq. 1-3 of the paper).
+
+Xu et al., "Exploiting Attention-Consistency Loss For Spatial-Temporal Stream Action Recognition",
+ACM TOMM 18(2s), 2022, https://doi.org/10.1145/3538749
+
+Shapes: N clips, L classes, C channels, T frames, H x W the size of a map. Everything here is
+computed in float32 at least, whatever autocast says. Averaging over frames, resizing and
+projecting to classes are linear, so they commute: frames and scales are reduced first, and the
+L x C classifier meets one C x H x W volume a clip.
+"""
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from slowfast_ac.errors import InputError
+
+TEMPORAL_REDUCTIONS = ("weighted", "average", "random")
+NORMALIZATIONS = ("none", "l2", "minmax")
+_EPS = 1e-6
+
+
+def spatial_cam(features: Sequence[Tensor], weight: Tensor) -> Tensor:
+    """Multi-scale class activation map of the spatial stream, SCAM (Eq. 1).
+
+    The clip's frames are averaged, which the paper leaves open.
+
+    Args:
+        features: last feature map of the spatial stream, one (N, C, T, H, W) tensor per scale of
+            the same clip. The first sets the size of the map, the others are resized to it
+            bilinearly.
+        weight: (L, C), the spatial stream's columns of the classifier.
+
+    Returns:
+        (N, L, H, W), the average of the maps over the scales.
+    """
+    if not features:
+        raise ValueError("spatial_cam needs the features of at least one scale")
+    with _full_precision(weight):
+        volume = average_scales([_widen(scale).mean(dim=2) for scale in features])
+        return _project(volume, weight)
+
+
+def temporal_cam(features: Tensor, weight: Tensor, reduction: str = "weighted") -> Tensor:
+    """Class activation map of the temporal stream at one timestamp (Eq. 2, Section 3.3).
+
+    Args:
+        features: (N, C, T, H, W), last feature map of the temporal stream.
+        weight: (L, C), the temporal stream's columns of the classifier.
+        reduction: how the T frames become one map: ``weighted`` (their sum, Eq. 2), ``average``,
+            or ``random`` (one frame, drawn anew for every clip).
+
+    Returns:
+        (N, L, H, W).
+    """
+    if reduction not in TEMPORAL_REDUCTIONS:
+        raise InputError(
+            f"temporal reduction {reduction!r}: choose one of {', '.join(TEMPORAL_REDUCTIONS)}"
+        )
+    with _full_precision(weight):
+        if reduction == "random":
+            clips = torch.arange(len(features), device=features.device)
+            frames = torch.randint(features.shape[2], clips.shape, device=features.device)
+            volume = _widen(features[clips, :, frames])
+        elif reduction == "average":
+            volume = _widen(features).mean(dim=2)
+        else:
+            volume = _widen(features).sum(dim=2)
+        return _project(volume, weight)
+
+
+def attention_consistency(
+    temporal: Tensor, spatial: Tensor, class_weight: Tensor | None = None
+) -> Tensor:
+    """Attention-consistency loss (Eq. 3), without its factor lambda.
+
+    The norm over a map is not squared. Where two maps agree its gradient is taken as zero.
+
+    Args:
+        temporal: (N, L, H, W), map of the temporal stream.
+        spatial: (N, L, H, W), map of the spatial stream.
+        class_weight: weight of each class in the sum over classes, broadcastable to (N, L). None
+            sums all classes alike, as the paper writes it.
+
+    Returns:
+        A scalar: 1 / (N H W) of the sum over clips and classes of the norms. For N = 0 a zero that
+        is still connected to the graph.
+    """
+    if temporal.shape != spatial.shape:
+        raise ValueError(
+            f"maps of different shapes: temporal {tuple(temporal.shape)}, "
+            f"spatial {tuple(spatial.shape)}"
+        )
+    clips, _, height, width = spatial.shape
+    with _full_precision(spatial):
+        # vector_norm's derivative at zero is zero, unlike that of sqrt(sum(square)).
+        distance = torch.linalg.vector_norm(_widen(temporal) - _widen(spatial), dim=(2, 3))
+        if class_weight is not None:
+            distance = distance * class_weight
+        return distance.sum() / (max(clips, 1) * height * width)
+
+
+def normalize_map(cam: Tensor, how: str = "none") -> Tensor:
+    """Brings maps to a common scale before they are compared; the paper writes none of it.
+
+    Args:
+        cam: (N, L, H, W).
+        how: ``none``, ``l2`` (each map divided by its norm) or ``minmax`` (each map moved to
+            [0, 1]). An all-zero map stays zero under l2, a constant one becomes zero under minmax.
+
+    Returns:
+        (N, L, H, W).
+    """
+    if how == "none":
+        return cam
+    flat = _widen(cam).flatten(2)
+    if how == "l2":
+        flat = F.normalize(flat, dim=2, eps=_EPS)
+    elif how == "minmax":
+        low, high = flat.amin(dim=2, keepdim=True), flat.amax(dim=2, keepdim=True)
+        flat = (flat - low) / (high - low).clamp_min(_EPS)
+    else:
+        raise InputError(f"map normalisation {how!r}: choose one of {', '.join(NORMALIZATIONS)}")
+    return flat.view_as(cam)
+
+
+def average_scales(features: Sequence[Tensor]) -> Tensor:
+    """Average over scales, each resized bilinearly to the size of the first (R of Eq. 1).
+
+    Args:
+        features: one (N, C, H, W) or (N, C, T, H, W) tensor per scale.
+
+    Returns:
+        A tensor of the shape of the first.
+    """
+    first = features[0]
+    total = first
+    for scale in features[1:]:
+        total = total + resize(scale, first.shape[-2:])
+    return total / len(features)
+
+
+def resize(volume: Tensor, size: Sequence[int]) -> Tensor:
+    """Resizes the last two dimensions bilinearly to ``size`` (height, width), frame by frame."""
+    if tuple(volume.shape[-2:]) == tuple(size):
+        return volume
+    frames = volume.flatten(1, -3)
+    resized = F.interpolate(frames, size=tuple(size), mode="bilinear", align_corners=False)
+    return resized.view(*volume.shape[:-2], *size)
+
+
+def _project(volume: Tensor, weight: Tensor) -> Tensor:
+    return torch.einsum("nchw,lc->nlhw", volume, _widen(weight))
+
+
+def _widen(tensor: Tensor) -> Tensor:
+    return tensor.float() if tensor.dtype in (torch.float16, torch.bfloat16) else tensor
+
+
+def _full_precision(tensor: Tensor):
+    return torch.autocast(tensor.device.type, enabled=False)

@@ -1,0 +1,35 @@
+"""BatchNorm whose running statistics a pass must leave alone."""
+
+import contextlib
+from collections.abc import Iterator
+
+from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+
+@contextlib.contextmanager
+def frozen_running_stats(module: nn.Module) -> Iterator[None]:
+    """Within the block, BatchNorm layers normalise as before but keep their running statistics.
+
+    A second scale is a second pass in training mode. Its batch statistics must not reach the
+    running ones, which are used at test time on full-scale clips only, and a pass without gradient
+    updates them all the same.
+
+    Layers in evaluation mode (PySlowFast's MODEL.FROZEN_BN) normalise with their running
+    statistics, as everywhere. SubBatchNorm3d is covered by the BatchNorm3d layers inside it.
+
+    Args:
+        module: the module whose layers are held still.
+    """
+    layers = [m for m in module.modules() if isinstance(m, _BatchNorm)]
+    before = [(m.track_running_stats, m.momentum) for m in layers]
+    for layer in layers:
+        # torch's layers obey the first; PyTorchVideo's NaiveSyncBatchNorm only the second.
+        layer.track_running_stats = False
+        layer.momentum = 0.0
+    try:
+        yield
+    finally:
+        for layer, (track, momentum) in zip(layers, before, strict=True):
+            layer.track_running_stats = track
+            layer.momentum = momentum

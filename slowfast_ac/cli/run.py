@@ -1,0 +1,39 @@
+"""``slowfast-ac run``: upstream's ``tools/run_net.py``, with the same arguments."""
+
+import argparse
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds upstream's arguments and two of our own."""
+    parser.add_argument("--cfg", dest="cfg_files", nargs="+", required=True, help="config files")
+    parser.add_argument("--shard_id", type=int, help="number of this machine, from 0")
+    parser.add_argument("--num_shards", type=int, help="number of machines")
+    parser.add_argument(
+        "--init_method", help="where processes meet, tcp://HOST:PORT or file://PATH"
+    )
+    parser.add_argument("--pyslowfast", metavar="PATH", help="checkout (default: PYSLOWFAST_ROOT)")
+    parser.add_argument(
+        "--no-open-videos",
+        action="store_true",
+        help="do not open a sample of the listed videos before the run",
+    )
+    parser.add_argument(
+        "--opts", nargs=argparse.REMAINDER, default=[], help="KEY VALUE pairs, the last argument"
+    )
+
+
+def main(args: argparse.Namespace) -> None:
+    """Runs the configs."""
+    from slowfast_ac.pyslowfast.cluster import machines
+    from slowfast_ac.pyslowfast.launch import run
+
+    shards = machines(args.shard_id, args.num_shards, args.init_method)
+    run(
+        args.cfg_files,
+        args.opts,
+        shard_id=shards.shard_id,
+        num_shards=shards.num_shards,
+        init_method=shards.init_method,
+        pyslowfast=args.pyslowfast,
+        open_videos=not args.no_open_videos,
+    )

@@ -1,0 +1,1 @@
+"""The models: parts that turn PySlowFast's and PyTorchVideo's networks into the paper's."""

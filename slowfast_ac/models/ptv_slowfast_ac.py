@@ -1,0 +1,60 @@
+"""The method over PyTorchVideo's SlowFast."""
+
+from fvcore.common.config import CfgNode
+from torch import Tensor, nn
+
+from slowfast_ac.config import build_scam_head
+from slowfast_ac.head import StreamFeatures
+from slowfast_ac.models.slowfast_ac import AttentionConsistency, check_supported
+from slowfast_ac.models.surgery import without_fused_channels
+
+
+class PTVSlowFastAC(AttentionConsistency):
+    """Mixin for PySlowFast's PTVSlowFast, which builds PyTorchVideo's ``create_slowfast``.
+
+    Args:
+        cfg: PySlowFast's config with the nodes AC and SCAM.
+
+    Raises:
+        InputError: naming the key, for an option that the method is not defined for.
+    """
+
+    def _construct_network(self, cfg: CfgNode) -> None:
+        check_supported(cfg)
+        super()._construct_network(cfg)
+        remove_lateral_connections(self.model)
+        first = self.model.blocks[4].multipathway_blocks[0].res_blocks[0].branch1_conv
+        self.scam = build_scam_head(cfg, first.in_channels, first.out_channels)
+
+    def attention_layers(self) -> tuple[nn.Module, nn.Module]:
+        """Returns the pooling layer and the last stage."""
+        return self.model.blocks[5], self.model.blocks[4]
+
+    def classifier_weight(self) -> Tensor:
+        """Returns the weight of the head's projection."""
+        return self.model.blocks[6].proj.weight
+
+    def spatial_stream(self, clip: Tensor) -> StreamFeatures:
+        """Runs the slow pathway alone on a (N, 3, T, H, W) clip."""
+        return slow_pathway(self.model, clip)
+
+
+def slow_pathway(model: nn.Module, clip: Tensor) -> StreamFeatures:
+    """Runs pathway 0 of a ``create_slowfast`` network alone, lateral connections left out."""
+    x = clip
+    for block in model.blocks[:4]:
+        x = block.multipathway_blocks[0](x)
+    return StreamFeatures(model.blocks[4].multipathway_blocks[0](x), x)
+
+
+def remove_lateral_connections(model: nn.Module) -> None:
+    """Takes the lateral connections out of a ``create_slowfast`` network, in place.
+
+    The first block of each slow stage loses the fused input channels; names stay as they are.
+    """
+    for block, following in zip(model.blocks[:4], model.blocks[1:5], strict=True):
+        fused = block.multipathway_fusion.conv_fast_to_slow.out_channels
+        first = following.multipathway_blocks[0].res_blocks[0]
+        first.branch1_conv = without_fused_channels(first.branch1_conv, fused)
+        first.branch2.conv_a = without_fused_channels(first.branch2.conv_a, fused)
+        block.multipathway_fusion = nn.Identity()

@@ -1,0 +1,72 @@
+"""SlowAC: the slow pathway alone with SCAM, "Slow (SCAM only)" of the paper's Table 5."""
+
+import torch
+from fvcore.common.config import CfgNode
+from torch import Tensor, nn
+
+from slowfast_ac.attention import average_scales
+from slowfast_ac.config import scam_scales, uses_consistency
+from slowfast_ac.errors import InputError
+from slowfast_ac.head import StreamFeatures, multi_scale_features
+from slowfast_ac.models.slowfast_ac import check_supported, slow_pathway
+
+
+class SlowAC(nn.Module):
+    """Mixin for PySlowFast's ResNet class that classifies on features of several scales.
+
+    With no second stream there is nothing to be consistent with, and the paper does not say what
+    SCAM does then. Our reading: in training the classifier sees the features averaged over the
+    scales (the volume whose projection is Eq. 1); at test one scale.
+
+    Args:
+        cfg: PySlowFast's config with the nodes AC and SCAM.
+
+    Raises:
+        InputError: naming the key, for an option that the model is not defined for.
+    """
+
+    def _construct_network(self, cfg: CfgNode) -> None:
+        check_supported(cfg)
+        if uses_consistency(cfg):
+            raise InputError(
+                "MODEL.LOSS_FUNC: SlowAC has one stream, so no attention consistency; use "
+                "cross_entropy, or MODEL.MODEL_NAME SlowFastAC"
+            )
+        if cfg.SCAM.UPSAMPLE:
+            raise InputError(
+                "SCAM.UPSAMPLE: SlowAC classifies on SCAM's features and has no separate path "
+                "for the maps; set it to False"
+            )
+        super()._construct_network(cfg)
+        self.scales = scam_scales(cfg)
+        self.scam_grad = cfg.SCAM.GRAD
+
+    def forward(self, x: list[Tensor], bboxes: None = None) -> Tensor:
+        """Classifies clips.
+
+        Args:
+            x: the one pathway's clip in a list, (N, 3, T, H, W).
+            bboxes: refused; the model is not defined for boxes.
+
+        Returns:
+            (N, L) logits in training, scores in evaluation.
+        """
+        if bboxes is not None:
+            raise InputError("SlowAC is not defined for boxes")
+        # Without gradients (Precise BN, evaluation) one scale is enough: only the first reaches
+        # BatchNorm's running statistics.
+        if not (self.training and torch.is_grad_enabled()):
+            return super().forward(list(x))
+        scales = multi_scale_features(
+            x[0],
+            self.spatial_stream(x[0]),
+            self.scales,
+            self.spatial_stream,
+            backbone=self,
+            grad=self.scam_grad,
+        )
+        return self.head([average_scales([features.res5 for features in scales])])
+
+    def spatial_stream(self, clip: Tensor) -> StreamFeatures:
+        """Runs the backbone on a (N, 3, T, H, W) clip."""
+        return slow_pathway(self, clip)

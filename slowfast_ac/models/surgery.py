@@ -1,0 +1,55 @@
+"""Reaching into a built network: its lateral connections, one pathway of a stage, a layer's input.
+
+The parts are PySlowFast's or PyTorchVideo's own; nothing here imports either.
+"""
+
+import contextlib
+import copy
+from collections.abc import Iterator
+
+from fvcore.nn.weight_init import c2_msra_fill
+from torch import Tensor, nn
+
+
+def without_fused_channels(conv: nn.Conv3d, fused: int) -> nn.Conv3d:
+    """Returns a newly initialised convolution like ``conv`` that takes ``fused`` channels fewer."""
+    narrow = nn.Conv3d(
+        conv.in_channels - fused,
+        conv.out_channels,
+        conv.kernel_size,
+        stride=conv.stride,
+        padding=conv.padding,
+        dilation=conv.dilation,
+        groups=conv.groups,
+        bias=conv.bias is not None,
+    )
+    # The initialisation that both upstreams give their convolutions.
+    c2_msra_fill(narrow)
+    return narrow
+
+
+def single_pathway(stage: nn.Module) -> nn.Module:
+    """Returns PySlowFast's ``stage`` restricted to pathway 0, the slow one.
+
+    A shallow copy: the layers are the same objects, ``stage`` itself is not touched.
+    """
+    if stage.num_pathways == 1:
+        return stage
+    view = copy.copy(stage)
+    view.num_pathways = 1
+    return view
+
+
+@contextlib.contextmanager
+def captured_inputs(module: nn.Module) -> Iterator[list[Tensor]]:
+    """Within the block, the list of tensors given to ``module`` is copied into the yielded list."""
+    captured: list[Tensor] = []
+
+    def capture(_, args):
+        captured[:] = args[0]
+
+    handle = module.register_forward_pre_hook(capture)
+    try:
+        yield captured
+    finally:
+        handle.remove()

@@ -1,0 +1,32 @@
+"""Everything that touches a particular PySlowFast: finding, repairing, registering, running it."""
+
+import os
+import sys
+
+from slowfast_ac.pyslowfast.find import Upstream, find
+
+
+def setup(path: str | os.PathLike | None = None) -> Upstream:
+    """Finds PySlowFast, repairs what is broken and registers the method in it.
+
+    May be called again, in every process that uses PySlowFast.
+
+    Args:
+        path: folder of a checkout; see :func:`slowfast_ac.pyslowfast.find.find`.
+
+    Raises:
+        InputError: when there is no PySlowFast.
+    """
+    from slowfast_ac.pyslowfast.register import register_into
+    from slowfast_ac.pyslowfast.repairs import apply_repairs
+
+    upstream = find(path)
+    if str(upstream.root) not in sys.path:
+        sys.path.insert(0, str(upstream.root))
+    elif upstream.kind == "checkout":
+        # A checkout wins over a wheel that stands earlier.
+        sys.path.remove(str(upstream.root))
+        sys.path.insert(0, str(upstream.root))
+    apply_repairs(upstream)
+    register_into(upstream)
+    return upstream

@@ -1,0 +1,23 @@
+"""The models over the checkout's classes; importable once PySlowFast is set up."""
+
+from slowfast.models.ptv_model_builder import PTVSlowFast
+from slowfast.models.video_model_builder import ResNet, SlowFast
+
+from slowfast_ac.models.ptv_slowfast_ac import PTVSlowFastAC as PTVSlowFastACMixin
+from slowfast_ac.models.slow_ac import SlowAC as SlowACMixin
+from slowfast_ac.models.slowfast_ac import SlowFastAC as SlowFastACMixin
+
+
+class SlowFastAC(SlowFastACMixin, SlowFast):
+    """Branch-independent SlowFast with attention maps in training."""
+
+
+class SlowAC(SlowACMixin, ResNet):
+    """The slow pathway alone with SCAM."""
+
+
+class PTVSlowFastAC(PTVSlowFastACMixin, PTVSlowFast):
+    """SlowFastAC of PyTorchVideo's parts."""
+
+
+MODELS = (SlowFastAC, SlowAC, PTVSlowFastAC)

@@ -1,0 +1,159 @@
+"""What is checked before a run, so that bad input costs a line and not an hour."""
+
+import difflib
+import importlib
+import os
+
+import torch
+from fvcore.common.config import CfgNode
+
+from slowfast_ac.config import LOSS_NAME
+from slowfast_ac.data.lists import check_list, read_list
+from slowfast_ac.errors import InputError
+from slowfast_ac.pyslowfast.find import Upstream
+from slowfast_ac.pyslowfast.repairs.checkpoints import require_whole
+
+# The data sets that read `path label` lists, in both PySlowFasts.
+LIST_DATASETS = ("kinetics", "ptvkinetics")
+
+
+def check_config(cfg: CfgNode, upstream: Upstream) -> None:
+    """Refuses a config that cannot run.
+
+    Raises:
+        InputError: naming the key, its value and what to do.
+    """
+    check_names(cfg, upstream)
+    check_sizes(cfg)
+    check_devices(cfg, upstream)
+    if cfg.TEST.ENABLE and not cfg.TRAIN.ENABLE:
+        _require_test_checkpoint(cfg)
+    for key in ("TRAIN", "TEST"):
+        path = cfg[key].CHECKPOINT_FILE_PATH
+        if cfg[key].ENABLE and path:
+            require_whole(path)
+
+
+def check_names(cfg: CfgNode, upstream: Upstream) -> None:
+    """Checks that the model and the loss are known and fit each other."""
+    if upstream.kind == "checkout":
+        models = [name for name, _ in _import("slowfast.models.build").MODEL_REGISTRY]
+        name = cfg.MODEL.MODEL_NAME
+    else:
+        models = list(_import("slowfast.models.model_builder")._MODEL_TYPES)
+        name = cfg.MODEL.MODEL_NAME or cfg.MODEL.ARCH
+    losses = list(_import("slowfast.models.losses")._LOSSES)
+    for key, value, known in (
+        ("MODEL.MODEL_NAME", name, models),
+        ("MODEL.LOSS_FUNC", cfg.MODEL.LOSS_FUNC, losses),
+    ):
+        if value not in known:
+            near = difflib.get_close_matches(value, known, n=1)
+            hint = f"did you mean {near[0]}?" if near else f"known: {', '.join(sorted(known))}"
+            raise InputError(f"{key}: {value!r} is not known to this PySlowFast; {hint}")
+    if cfg.MODEL.LOSS_FUNC == LOSS_NAME and name not in ("SlowFastAC", "PTVSlowFastAC"):
+        raise InputError(
+            f"MODEL.LOSS_FUNC: {LOSS_NAME} needs the attention maps of MODEL.MODEL_NAME "
+            f"SlowFastAC or PTVSlowFastAC, not {name}"
+        )
+    if name in ("SlowFastAC", "PTVSlowFastAC", "SlowAC") and cfg.DETECTION.ENABLE:
+        raise InputError(
+            f"DETECTION.ENABLE: {name} is not defined for boxes; use SlowFast or ResNet"
+        )
+
+
+def check_sizes(cfg: CfgNode) -> None:
+    """Checks that crops and frames fit the strides, as far as upstream's heads rely on it."""
+    if cfg.MODEL.ARCH in cfg.MODEL.MULTI_PATHWAY_ARCH and cfg.DATA.NUM_FRAMES % cfg.SLOWFAST.ALPHA:
+        raise InputError(
+            f"DATA.NUM_FRAMES: {cfg.DATA.NUM_FRAMES} frames do not divide by SLOWFAST.ALPHA "
+            f"{cfg.SLOWFAST.ALPHA}"
+        )
+    short_cycle = cfg.get("MULTIGRID") and cfg.MULTIGRID.SHORT_CYCLE
+    if (
+        cfg.DETECTION.ENABLE
+        or short_cycle
+        or cfg.MODEL.ARCH not in ("slowfast", "slow", "slowonly")
+    ):
+        return
+    for name, crop in (("TRAIN", cfg.DATA.TRAIN_CROP_SIZE), ("TEST", cfg.DATA.TEST_CROP_SIZE)):
+        if crop % 32:
+            raise InputError(
+                f"DATA.{name}_CROP_SIZE: {crop} is not a multiple of the network's stride of 32; "
+                f"try {max(32, round(crop / 32) * 32)}"
+            )
+    if cfg.DATA.TEST_CROP_SIZE < cfg.DATA.TRAIN_CROP_SIZE:
+        raise InputError(
+            f"DATA.TEST_CROP_SIZE: {cfg.DATA.TEST_CROP_SIZE} is smaller than "
+            f"DATA.TRAIN_CROP_SIZE {cfg.DATA.TRAIN_CROP_SIZE}, whose pooling the head has"
+        )
+
+
+def check_devices(cfg: CfgNode, upstream: Upstream) -> None:
+    """Checks NUM_GPUS against the machine and the batch sizes."""
+    present = torch.cuda.device_count()
+    if upstream.kind == "wheel" and cfg.NUM_GPUS > 1:
+        raise InputError(
+            f"NUM_GPUS: {cfg.NUM_GPUS}, but with the slowfast wheel one GPU is the most; use a "
+            "checkout of PySlowFast, or add --opts NUM_GPUS 1"
+        )
+    if present < cfg.NUM_GPUS and not (upstream.kind == "wheel" and cfg.NUM_GPUS == 1):
+        raise InputError(
+            f"NUM_GPUS: {cfg.NUM_GPUS}, but this machine has {present}; add "
+            f"--opts NUM_GPUS {present}"
+        )
+    for key in ("TRAIN", "TEST"):
+        if cfg[key].BATCH_SIZE % max(cfg.NUM_GPUS, 1):
+            raise InputError(
+                f"{key}.BATCH_SIZE: {cfg[key].BATCH_SIZE} does not divide by NUM_GPUS "
+                f"{cfg.NUM_GPUS}"
+            )
+
+
+def check_data(cfg: CfgNode, open_videos: bool = True) -> None:
+    """Checks the lists of a run, and that an even sample of their videos can be opened.
+
+    Args:
+        cfg: the run's config.
+        open_videos: if false, only the lists are read.
+
+    Raises:
+        InputError: naming the list and line, or the video and the reason.
+    """
+    splits = []
+    if cfg.TRAIN.ENABLE and cfg.TRAIN.DATASET in LIST_DATASETS:
+        splits += ["train", "val"]
+    if cfg.TEST.ENABLE and cfg.TEST.DATASET in LIST_DATASETS:
+        splits.append("test")
+    for split in splits:
+        path = os.path.join(cfg.DATA.PATH_TO_DATA_DIR, f"{split}.csv")
+        # The wheel has no such key and splits at white space.
+        separator = cfg.DATA.get("PATH_LABEL_SEPARATOR", " ")
+        check = check_list if open_videos else read_list
+        check(
+            path,
+            separator=separator,
+            prefix=cfg.DATA.PATH_PREFIX,
+            num_classes=cfg.MODEL.NUM_CLASSES,
+        )
+        if split == "train":
+            videos = len(read_list(path, separator=separator, prefix=cfg.DATA.PATH_PREFIX))
+            if videos < cfg.TRAIN.BATCH_SIZE:
+                raise InputError(
+                    f"TRAIN.BATCH_SIZE: {cfg.TRAIN.BATCH_SIZE} exceeds the {videos} videos of "
+                    f"{path}, and incomplete batches are dropped: no step would be taken"
+                )
+
+
+def _require_test_checkpoint(cfg: CfgNode) -> None:
+    checkpoints = _import("slowfast.utils.checkpoint")
+    given = cfg.TEST.CHECKPOINT_FILE_PATH or cfg.TRAIN.CHECKPOINT_FILE_PATH
+    if not given and not checkpoints.has_checkpoint(cfg.OUTPUT_DIR):
+        raise InputError(
+            f"TEST.CHECKPOINT_FILE_PATH: empty, and OUTPUT_DIR {cfg.OUTPUT_DIR} holds no "
+            "checkpoint; random weights are not tested"
+        )
+
+
+def _import(name: str):
+    return importlib.import_module(name)

@@ -1,0 +1,83 @@
+"""Several machines: upstream's three arguments, from the command line, torchrun or Slurm."""
+
+import os
+import subprocess
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from slowfast_ac.errors import InputError
+
+PORT = 9999
+
+
+class Machines(NamedTuple):
+    """Upstream's arguments for several machines.
+
+    Args:
+        shard_id: number of this machine, from 0.
+        num_shards: number of machines.
+        init_method: where their processes meet.
+    """
+
+    shard_id: int
+    num_shards: int
+    init_method: str
+
+
+def machines(
+    shard_id: int | None = None,
+    num_shards: int | None = None,
+    init_method: str | None = None,
+    environment: Mapping[str, str] = os.environ,
+) -> Machines:
+    """Returns the arguments; those not given come from torchrun's or Slurm's variables.
+
+    PySlowFast spawns one process per GPU itself, so a launcher must start one task per machine.
+
+    Args:
+        shard_id: given on the command line, or None.
+        num_shards: likewise.
+        init_method: likewise.
+        environment: the variables to read.
+
+    Raises:
+        InputError: when the launcher started several tasks per machine.
+    """
+    found = Machines(0, 1, f"tcp://localhost:{PORT}")
+    if shard_id is None and num_shards is None:
+        if "TORCHELASTIC_RUN_ID" in environment:
+            found = _from_torchrun(environment)
+        elif int(environment.get("SLURM_NNODES", 1)) > 1 and "SLURM_NODEID" in environment:
+            found = _from_slurm(environment)
+    return Machines(
+        found.shard_id if shard_id is None else shard_id,
+        found.num_shards if num_shards is None else num_shards,
+        found.init_method if init_method is None else init_method,
+    )
+
+
+def _from_torchrun(environment: Mapping[str, str]) -> Machines:
+    if environment["LOCAL_WORLD_SIZE"] != "1":
+        raise InputError(
+            "torchrun: start it with --nproc_per_node 1; PySlowFast spawns NUM_GPUS workers itself"
+        )
+    # torchrun's own store listens at MASTER_PORT.
+    port = int(environment["MASTER_PORT"]) + 1
+    address = f"tcp://{environment['MASTER_ADDR']}:{port}"
+    return Machines(int(environment["GROUP_RANK"]), int(environment["GROUP_WORLD_SIZE"]), address)
+
+
+def _from_slurm(environment: Mapping[str, str]) -> Machines:
+    if environment.get("SLURM_NTASKS", environment["SLURM_NNODES"]) != environment["SLURM_NNODES"]:
+        raise InputError(
+            "srun: start it with --ntasks-per-node 1; PySlowFast spawns NUM_GPUS workers itself"
+        )
+    command = ["scontrol", "show", "hostnames", environment["SLURM_JOB_NODELIST"]]
+    hosts = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
+    # Jobs that share a machine must not share the port.
+    port = PORT + int(environment["SLURM_JOB_ID"]) % 10000
+    return Machines(
+        int(environment["SLURM_NODEID"]),
+        int(environment["SLURM_NNODES"]),
+        f"tcp://{hosts[0]}:{port}",
+    )

@@ -1,0 +1,42 @@
+"""Registration of the models, the criterion and the keys in PySlowFast."""
+
+import functools
+import importlib
+
+from slowfast_ac.config import LOSS_NAME, add_custom_config
+from slowfast_ac.criterion import BASE_LOSSES, AttentionConsistencyLoss
+from slowfast_ac.errors import InputError
+from slowfast_ac.pyslowfast.find import Upstream
+
+
+def register_into(upstream: Upstream) -> None:
+    """Puts everything into ``upstream``, which is importable by now. May be called twice."""
+    add_custom_config(importlib.import_module("slowfast.config.defaults")._C)
+    # Importing them needs PySlowFast's classes, so this cannot stand at the top.
+    models = importlib.import_module(f"slowfast_ac.pyslowfast.{upstream.kind}_models")
+    losses = importlib.import_module("slowfast.models.losses")
+    losses._LOSSES[LOSS_NAME] = functools.partial(
+        AttentionConsistencyLoss, base_losses=find_base_loss, return_terms=True
+    )
+    if upstream.kind == "checkout":
+        registry = importlib.import_module("slowfast.models.build").MODEL_REGISTRY
+        for model in models.MODELS:
+            if model.__name__ not in registry:
+                registry.register(model)
+    else:
+        builder = importlib.import_module("slowfast.models.model_builder")
+        for model in models.MODELS:
+            builder._MODEL_TYPES[model.__name__] = model
+
+
+def find_base_loss(name: str):
+    """Returns PySlowFast's loss of that name, or torch's where the wheel has none.
+
+    Raises:
+        InputError: for an unknown name, with the known ones.
+    """
+    known = BASE_LOSSES | importlib.import_module("slowfast.models.losses")._LOSSES
+    if name not in known:
+        names = sorted(set(known) - {LOSS_NAME})
+        raise InputError(f"AC.BASE_LOSS: {name!r} is not one of {', '.join(names)}")
+    return known[name]

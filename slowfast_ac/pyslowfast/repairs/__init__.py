@@ -1,0 +1,57 @@
+"""What an unedited PySlowFast needs to run on today's packages.
+
+Each repair says what it mends and why, tests whether it is needed, and is applied only then. None
+overrides a newer package that has the thing, none edits a file.
+"""
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from slowfast_ac.pyslowfast.find import Upstream
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Repair:
+    """One thing that is broken, and its mend.
+
+    Args:
+        name: short, for the log and for ``slowfast-ac doctor``.
+        mends: what is broken and why, one line, with upstream's issue numbers (#).
+        kinds: for which PySlowFast it is meant: ``checkout``, ``wheel`` or both.
+        needed: tests whether the thing is broken here.
+        apply: mends it; called once, and only if needed.
+    """
+
+    name: str
+    mends: str
+    kinds: tuple[str, ...]
+    needed: Callable[[Upstream], bool]
+    apply: Callable[[Upstream], None]
+
+
+_applied: dict[str, Repair] = {}
+
+
+def all_repairs() -> tuple[Repair, ...]:
+    """Returns every repair in the order of their application: those of imports come first."""
+    from slowfast_ac.pyslowfast.repairs import checkpoints, imports, runtime, wheel
+
+    return imports.REPAIRS + runtime.REPAIRS + checkpoints.REPAIRS + wheel.REPAIRS
+
+
+def apply_repairs(upstream: Upstream) -> list[Repair]:
+    """Applies what is needed and returns all repairs applied in this process, in order.
+
+    May be called again: what is mended stays as it is.
+    """
+    for repair in all_repairs():
+        if upstream.kind not in repair.kinds or repair.name in _applied:
+            continue
+        if repair.needed(upstream):
+            repair.apply(upstream)
+            _applied[repair.name] = repair
+            logger.info("repaired %s: %s", repair.name, repair.mends)
+    return list(_applied.values())

@@ -1,0 +1,67 @@
+"""Repairs of PySlowFast's own functions, once it can be imported."""
+
+import importlib
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from slowfast_ac.pyslowfast.find import Upstream
+from slowfast_ac.pyslowfast.repairs import Repair
+from slowfast_ac.pyslowfast.repairs.imports import BOTH
+
+
+def topks_correct(preds: Tensor, labels: Tensor, ks: Sequence[int]) -> list[Tensor]:
+    """Counts the clips whose label is among their k best classes, for fewer classes than k too.
+
+    Args:
+        preds: (N, L).
+        labels: (N,).
+        ks: for example (1, 5).
+
+    Returns:
+        One scalar per k.
+    """
+    best = preds.topk(min(max(ks), preds.shape[1]), dim=1).indices
+    hits = best == labels.view(-1, 1)
+    return [hits[:, :k].float().sum() for k in ks]
+
+
+def _topk_fails(_: Upstream) -> bool:
+    metrics = importlib.import_module("slowfast.utils.metrics")
+    try:
+        metrics.topks_correct(torch.eye(2), torch.arange(2), (1, 5))
+    except RuntimeError:
+        return True
+    return False
+
+
+def _mend_topk(_: Upstream) -> None:
+    importlib.import_module("slowfast.utils.metrics").topks_correct = topks_correct
+
+
+def _no_cuda(_: Upstream) -> bool:
+    return not torch.cuda.is_available()
+
+
+def _skip_synchronize(_: Upstream) -> None:
+    # Without a GPU it can only raise, so nobody relies on it.
+    torch.cuda.synchronize = lambda device=None: None
+
+
+REPAIRS = (
+    Repair(
+        "top-5 of few classes",
+        "top-k accuracies ask for 5 classes even where there are fewer (#316, #326, #628)",
+        BOTH,
+        _topk_fails,
+        _mend_topk,
+    ),
+    Repair(
+        "synchronisation without a GPU",
+        "train_net calls torch.cuda.synchronize() after every step",
+        ("checkout",),
+        _no_cuda,
+        _skip_synchronize,
+    ),
+)

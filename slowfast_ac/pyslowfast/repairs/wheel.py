@@ -1,0 +1,75 @@
+"""Repairs of the 2020 wheel: configs of today's checkout, and a CPU."""
+
+import importlib
+
+import torch
+from torch import nn
+
+from slowfast_ac.errors import InputError
+from slowfast_ac.pyslowfast.find import Upstream
+from slowfast_ac.pyslowfast.repairs import Repair
+
+
+def _has_no_model_name(_: Upstream) -> bool:
+    defaults = importlib.import_module("slowfast.config.defaults")
+    return "MODEL_NAME" not in defaults._C.MODEL
+
+
+def _add_checkout_names(_: Upstream) -> None:
+    config = importlib.import_module("slowfast.config.defaults")._C
+    # Name of the model; when empty, MODEL.ARCH chooses it, as in the wheel.
+    config.MODEL.MODEL_NAME = ""
+    # Whether a given checkpoint brings only its weights, not its epoch and optimizer.
+    config.TRAIN.CHECKPOINT_EPOCH_RESET = False
+    # File in OUTPUT_DIR for the test's scores and labels; none when empty.
+    config.TEST.SAVE_RESULTS_PATH = ""
+
+    builder = importlib.import_module("slowfast.models.model_builder")
+    networks = importlib.import_module("slowfast.models.video_model_builder")
+    builder._MODEL_TYPES["SlowFast"] = networks.SlowFastModel
+    builder._MODEL_TYPES["ResNet"] = networks.ResNetModel
+    builder._MODEL_TYPES["slow"] = networks.ResNetModel
+    networks._POOL1["slow"] = networks._POOL1["slowonly"]
+    networks._TEMPORAL_KERNEL_BASIS["slow"] = networks._TEMPORAL_KERNEL_BASIS["slowonly"]
+    config.MODEL.SINGLE_PATHWAY_ARCH = [*config.MODEL.SINGLE_PATHWAY_ARCH, "slow"]
+    builder.build_model = build_model
+
+
+def build_model(cfg) -> nn.Module:
+    """Builds the model of MODEL.MODEL_NAME, or else of MODEL.ARCH, on the GPU or the CPU.
+
+    Raises:
+        InputError: for an unknown name, or more GPUs than one.
+    """
+    builder = importlib.import_module("slowfast.models.model_builder")
+    name = cfg.MODEL.MODEL_NAME or cfg.MODEL.ARCH
+    if name not in builder._MODEL_TYPES:
+        raise InputError(
+            f"MODEL.MODEL_NAME: {name!r} is not one of {', '.join(builder._MODEL_TYPES)}"
+        )
+    cfg = cfg.clone()
+    # The wheel's head takes its pooling size from here, today's from the training crop.
+    cfg.DATA.CROP_SIZE = cfg.DATA.TRAIN_CROP_SIZE
+    return builder._MODEL_TYPES[name](cfg).to(device(cfg))
+
+
+def device(cfg) -> torch.device:
+    """Returns where NUM_GPUS puts a model of the wheel: 0 the CPU, 1 the GPU if there is one."""
+    if cfg.NUM_GPUS > 1:
+        raise InputError(
+            f"NUM_GPUS: {cfg.NUM_GPUS}, but with the slowfast wheel one GPU is the most; use a "
+            "checkout of PySlowFast"
+        )
+    return torch.device("cuda" if cfg.NUM_GPUS and torch.cuda.is_available() else "cpu")
+
+
+REPAIRS = (
+    Repair(
+        "the checkout's names",
+        "the wheel knows no MODEL.MODEL_NAME, TEST.SAVE_RESULTS_PATH or MODEL.ARCH slow, and its "
+        "build_model needs a GPU (#39, #103) and ignores DATA.TRAIN_CROP_SIZE",
+        ("wheel",),
+        _has_no_model_name,
+        _add_checkout_names,
+    ),
+)

@@ -1,0 +1,17 @@
+"""The models over the wheel's classes; importable once PySlowFast is set up."""
+
+from slowfast.models.video_model_builder import ResNetModel, SlowFastModel
+
+from slowfast_ac.models.slow_ac import SlowAC as SlowACMixin
+from slowfast_ac.models.slowfast_ac import SlowFastAC as SlowFastACMixin
+
+
+class SlowFastAC(SlowFastACMixin, SlowFastModel):
+    """Branch-independent SlowFast with attention maps in training."""
+
+
+class SlowAC(SlowACMixin, ResNetModel):
+    """The slow pathway alone with SCAM."""
+
+
+MODELS = (SlowFastAC, SlowAC)

@@ -1,0 +1,75 @@
+"""What tests share: one PySlowFast per process, the wheel unless PYSLOWFAST_ROOT names a checkout."""
+
+import os
+from pathlib import Path
+
+import pytest
+import torch
+
+ROOT = Path(__file__).resolve().parent.parent
+TWO = [[1, 1], [2, 2], [2, 2], [2, 2]]
+
+torch.set_num_threads(1)
+
+
+def pytest_collection_modifyitems(items):
+    """Skips the tests that need a checkout where there is none."""
+    if os.environ.get("PYSLOWFAST_ROOT"):
+        return
+    skip = pytest.mark.skip(reason="needs a PySlowFast checkout: set PYSLOWFAST_ROOT")
+    for item in items:
+        if "checkout" in item.keywords:
+            item.add_marker(skip)
+
+
+@pytest.fixture(scope="session")
+def upstream():
+    """The PySlowFast of this test run, repaired and with the method registered."""
+    from slowfast_ac.pyslowfast import setup
+
+    return setup()
+
+
+@pytest.fixture
+def build_model(upstream):
+    """PySlowFast's own ``build_model(cfg)``."""
+    if upstream.kind == "checkout":
+        from slowfast.models.build import build_model
+    else:
+        from slowfast.models.model_builder import build_model
+    return build_model
+
+
+@pytest.fixture
+def tiny_cfg(upstream):
+    """Returns a function: config keys and values in turn -> a config of a tiny two-stream network.
+
+    16 and 4 frames of 64 x 64 pixels, so maps of 2 x 2; 7 classes; no zero initialisation, so that
+    every layer matters.
+    """
+    from slowfast.config.defaults import get_cfg
+
+    def make(*opts):
+        cfg = get_cfg()
+        cfg.merge_from_list(
+            ["MODEL.MODEL_NAME", "SlowFastAC", "MODEL.LOSS_FUNC", "attention_consistency"]
+            + ["MODEL.NUM_CLASSES", 7, "MODEL.DROPOUT_RATE", 0.0, "MODEL.FC_INIT_STD", 0.1]
+            + ["NUM_GPUS", 0, "DATA.NUM_FRAMES", 16, "SLOWFAST.ALPHA", 4]
+            + ["DATA.TRAIN_CROP_SIZE", 64, "DATA.TEST_CROP_SIZE", 64]
+            + ["RESNET.WIDTH_PER_GROUP", 8, "RESNET.ZERO_INIT_FINAL_BN", False]
+            + ["RESNET.SPATIAL_STRIDES", TWO, "RESNET.SPATIAL_DILATIONS", [[1, 1]] * 4]
+            + ["RESNET.NUM_BLOCK_TEMP_KERNEL", [[3, 3], [4, 4], [6, 6], [3, 3]]]
+            + ["NONLOCAL.LOCATION", [[[], []]] * 4, "NONLOCAL.GROUP", [[1, 1]] * 4]
+            + list(opts)
+        )
+        return cfg
+
+    return make
+
+
+@pytest.fixture
+def clips():
+    """Two random clips for ``tiny_cfg``: slow (2, 3, 4, 64, 64) and fast (2, 3, 16, 64, 64)."""
+    generator = torch.Generator().manual_seed(0)
+    fast = torch.randn(2, 3, 16, 64, 64, generator=generator)
+    return [fast[:, :, torch.linspace(0, 15, 4).long()], fast]

@@ -7,6 +7,7 @@ A subcommand ``some-name`` is the module ``slowfast_ac.cli.some_name`` with two 
 import argparse
 import importlib
 import sys
+import warnings
 from collections.abc import Sequence
 
 from slowfast_ac.errors import InputError
@@ -40,6 +41,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     argv = list(sys.argv[1:] if argv is None else argv)
     command = argv[0] if argv and argv[0] in COMMANDS else None
     args = build_parser(command).parse_args(argv)
+    # PyTorchVideo and PySlowFast draw these at import, whatever the user does.
+    warnings.filterwarnings("ignore", message=r".*torch\.jit.*deprecated")
+    warnings.filterwarnings("ignore", message=r".*torch\.cuda\.amp.*deprecated")
+    warnings.filterwarnings("ignore", message=r".*_(functional|transforms)_video' module")
     try:
         return _module(args.command).main(args) or 0
     except InputError as error:

@@ -3,6 +3,7 @@
 import os
 import sys
 
+from slowfast_ac.errors import InputError
 from slowfast_ac.pyslowfast.find import Upstream, find
 
 
@@ -15,7 +16,7 @@ def setup(path: str | os.PathLike | None = None) -> Upstream:
         path: folder of a checkout; see :func:`slowfast_ac.pyslowfast.find.find`.
 
     Raises:
-        InputError: when there is no PySlowFast.
+        InputError: when there is no PySlowFast, or a package that it imports is missing.
     """
     from slowfast_ac.pyslowfast.register import register_into
     from slowfast_ac.pyslowfast.repairs import apply_repairs
@@ -27,6 +28,12 @@ def setup(path: str | os.PathLike | None = None) -> Upstream:
         # A checkout wins over a wheel that stands earlier.
         sys.path.remove(str(upstream.root))
         sys.path.insert(0, str(upstream.root))
-    apply_repairs(upstream)
-    register_into(upstream)
+    try:
+        apply_repairs(upstream)
+        register_into(upstream)
+    except ModuleNotFoundError as error:
+        raise InputError(
+            f"PySlowFast needs the package {error.name}, which is missing; slowfast-ac doctor "
+            "prints the command that brings it"
+        ) from error
     return upstream

@@ -149,7 +149,7 @@ def _train_epoch(
         loss, terms = loss_func(preds, labels), []
         if isinstance(loss, tuple):
             loss, terms = loss
-        misc.check_nan_losses(loss)
+        misc.check_nan_losses(loss.detach())
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()

@@ -19,6 +19,8 @@ def _add_checkout_names(_: Upstream) -> None:
     config = importlib.import_module("slowfast.config.defaults")._C
     # Name of the model; when empty, MODEL.ARCH chooses it, as in the wheel.
     config.MODEL.MODEL_NAME = ""
+    # Today's configs write 34.0, which an int default refuses.
+    config.SOLVER.WARMUP_EPOCHS = 0.0
     # Whether a given checkpoint brings only its weights, not its epoch and optimizer.
     config.TRAIN.CHECKPOINT_EPOCH_RESET = False
     # File in OUTPUT_DIR for the test's scores and labels; none when empty.
@@ -66,8 +68,8 @@ def device(cfg) -> torch.device:
 REPAIRS = (
     Repair(
         "the checkout's names",
-        "the wheel knows no MODEL.MODEL_NAME, TEST.SAVE_RESULTS_PATH or MODEL.ARCH slow, and its "
-        "build_model needs a GPU (#39, #103) and ignores DATA.TRAIN_CROP_SIZE",
+        "the wheel knows no MODEL.MODEL_NAME, MODEL.ARCH slow and other keys of today's configs, "
+        "and its build_model needs a GPU (#39, #103) and ignores DATA.TRAIN_CROP_SIZE",
         ("wheel",),
         _has_no_model_name,
         _add_checkout_names,

@@ -1,0 +1,33 @@
+# make test   sets up .venv and runs lint, docstring check and tests
+# make demo   sets up .venv and runs the demo (make demo QUICK=1 for a minute-long smoke run)
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+OUTPUT ?= output/demo
+
+.PHONY: setup lint test demo clean
+
+setup: $(VENV)/.ready
+
+# torch and torchvision come first and together, so that pip takes a matching pair. The wheel
+# slowfast 1.0 lists detectron2, which PyPI does not have, hence --no-deps.
+$(VENV)/.ready: setup.py
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet torch torchvision
+	$(BIN)/python -m pip install --quiet --editable '.[dev]'
+	$(BIN)/python -m pip install --quiet --no-deps slowfast==1.0
+	touch $@
+
+lint: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+test: setup lint
+	$(BIN)/python -m pytest --numprocesses 2
+
+demo: setup
+	$(BIN)/slowfast-ac demo --output $(OUTPUT) $(if $(QUICK),--quick)
+
+clean:
+	rm -rf $(VENV) output

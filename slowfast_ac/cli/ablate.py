@@ -1,0 +1,63 @@
+"""``slowfast-ac ablate``: runs a suite and writes its report."""
+
+import argparse
+import shlex
+from pathlib import Path
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the arguments."""
+    parser.add_argument("suite", help="suite file, for example configs/suites/table3.yaml")
+    parser.add_argument("--output", required=True, help="folder of the runs and the report")
+    parser.add_argument("--base", help="config file instead of the suite's own base")
+    parser.add_argument("--seeds", type=int, nargs="+", help="instead of the suite's own")
+    parser.add_argument("--only", nargs="+", metavar="VARIANT[:SEED]", help="run these alone")
+    shown = parser.add_mutually_exclusive_group()
+    shown.add_argument("--dry-run", action="store_true", help="print the commands of the runs")
+    shown.add_argument(
+        "--jobs",
+        action="store_true",
+        help="print one ablate command per unfinished run, for Slurm or several machines",
+    )
+    shown.add_argument("--report", action="store_true", help="write the report of what is finished")
+    parser.add_argument(
+        "--opts", nargs=argparse.REMAINDER, default=[], help="KEY VALUE pairs for every run"
+    )
+
+
+def main(args: argparse.Namespace) -> int:
+    """Runs the suite; the exit status is 1 when a run failed."""
+    from slowfast_ac.experiments.ablate import is_finished, run_all
+        from slowfast_ac.experiments.report import measure_attention, write_report
+    from slowfast_ac.experiments.suite import load_suite, plan
+
+    suite = load_suite(args.suite, args.base)
+    everything = plan(suite, args.output, args.opts, args.seeds)
+    runs = plan(suite, args.output, args.opts, args.seeds, args.only)
+    if args.dry_run:
+        for run in runs:
+            print(run)
+        return 0
+    if args.jobs:
+        for run in runs:
+            if not is_finished(run):
+                print(shlex.join(_job(args, run.name)))
+        return 0
+    failed = [] if args.report else run_all(runs)
+    finished = [run for run in everything if is_finished(run)]
+    measure_attention(finished)
+    path = write_report(suite, everything, Path(args.output))
+    print(path.read_text())
+    print(f"written to {path}")
+    for name in failed:
+        print(f"failed: {name}")
+    return 1 if failed else 0
+
+
+def _job(args: argparse.Namespace, name: str) -> list[str]:
+    command = ["slowfast-ac", "ablate", args.suite, "--output", args.output, "--only", name]
+    if args.base:
+        command += ["--base", args.base]
+    if args.seeds:
+        command += ["--seeds", *map(str, args.seeds)]
+    return command + (["--opts", *args.opts] if args.opts else [])

@@ -1,0 +1,112 @@
+"""Runs a suite: what is finished is not run again, what fails does not stop the rest."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+import time
+from collections import deque
+from collections.abc import Sequence
+
+import simplejson
+from tqdm import tqdm
+
+from slowfast_ac.errors import InputError
+from slowfast_ac.experiments.suite import Run
+from slowfast_ac.files import write_json
+
+RECORD = "run.json"
+_JSON_STATS = re.compile(r"json_stats: (\{.*\})")
+
+
+def is_finished(run: Run) -> bool:
+    """Whether the run has finished.
+
+    Raises:
+        InputError: when its folder holds a finished run of other settings.
+    """
+    path = run.folder / RECORD
+    if not path.is_file():
+        return False
+    record = json.loads(path.read_text())
+    if record["status"] != "finished":
+        return False
+    if record["arguments"] != run.arguments:
+        raise InputError(
+            f"{run.folder}: holds a finished run of other settings; choose another --output or "
+            "delete it"
+        )
+    return True
+
+
+def run_all(runs: Sequence[Run]) -> list[str]:
+    """Runs one after another, each in a process of its own, with progress on stderr.
+
+    Returns:
+        The names of the runs that failed. Their folder's ``output.txt`` says why.
+    """
+    failed = []
+    with tqdm(total=len(runs), unit="run", file=sys.stderr) as progress:
+        for run in runs:
+            if not is_finished(run) and not _execute(run, progress):
+                failed.append(run.name)
+                tqdm.write(f"failed: {run.name}, see {run.folder / 'output.txt'}", file=sys.stderr)
+            progress.update()
+    return failed
+
+
+def _execute(run: Run, progress: tqdm) -> bool:
+    run.folder.mkdir(parents=True, exist_ok=True)
+    begin = time.monotonic()
+    with open(run.folder / "output.txt", "w") as log:
+        process = subprocess.Popen(
+            run.command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        )
+        tail: deque[str] = deque(maxlen=3)
+        try:
+            for line in process.stdout:
+                log.write(line)
+                tail.append(line.strip())
+                described = describe(line)
+                if described:
+                    progress.set_description(f"{run.name} {described}")
+        except BaseException:
+            # Ctrl-C: the run resumes from its last checkpoint next time.
+            process.kill()
+            process.wait()
+            raise
+        # wait() would not tell this process's memory.
+        _, status, usage = os.wait4(process.pid, 0)
+        process.returncode = status = os.waitstatus_to_exitcode(status)
+    record = {
+        "status": "finished" if status == 0 else "failed",
+        "arguments": run.arguments,
+        "exit_status": status,
+        "last_lines": list(tail),
+        "seconds": round(time.monotonic() - begin, 1),
+        "peak_resident_mebibytes": usage.ru_maxrss // 1024,
+    }
+    write_json(run.folder / RECORD, record)
+    return status == 0
+
+
+def describe(line: str) -> str:
+    """Returns a short description of one of PySlowFast's json_stats lines, or nothing."""
+    match = _JSON_STATS.search(line)
+    if not match:
+        return ""
+    try:
+        stats = simplejson.loads(match[1])
+    except ValueError:
+        return ""
+    kind = stats.get("_type", stats.get("split", ""))
+    if kind.startswith("train_iter"):
+        return f"epoch {stats['epoch']} iter {stats['iter']} loss {float(stats['loss']):.2f}"
+    if kind == "val_epoch":
+        return f"epoch {stats['epoch']} val top-1 error {float(stats['top1_err']):.1f}"
+    if kind == "test_iter":
+        return f"test {stats['cur_iter']}"
+    if kind == "test_final":
+        return f"test top-1 {stats['top1_acc']}"
+    return ""

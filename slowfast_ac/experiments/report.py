@@ -1,0 +1,264 @@
+"""The report of a suite: a table (markdown, csv, json) and a picture."""
+
+import importlib
+import json
+import statistics
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from tqdm import tqdm
+
+from slowfast_ac.data.lists import read_list
+from slowfast_ac.experiments.ablate import RECORD, is_finished
+from slowfast_ac.experiments.results import read_log, read_results
+from slowfast_ac.experiments.suite import Run, Suite
+from slowfast_ac.files import atomic_path, write_csv, write_json, write_text
+
+ATTENTION = "attention.json"
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column of the table.
+
+    Args:
+        key: name in csv and json.
+        title: heading in the markdown table.
+        digits: after the decimal point.
+        paper: key of the paper's figure for the same thing, if it has one.
+        compared: whether the difference to the baseline is shown.
+    """
+
+    key: str
+    title: str
+    digits: int = 1
+    paper: str = ""
+    compared: bool = True
+
+
+COLUMNS = (
+    Column("top1", "top-1 (video) %", 1, "top1"),
+    Column("top5", "top-5 (video) %", 1, "top5"),
+    Column("clip_top1", "top-1 (clip) %", 1),
+    Column("views", "views", 0, compared=False),
+    Column("params", "params M", 2),
+    Column("gflops", "GFLOPs a view", 3, "gflops"),
+    Column("step_seconds", "step s", 3),
+    Column("memory_mebibytes", "peak MiB", 0),
+    Column("spatial_pointing", "pointing game, spatial", 3),
+    Column("temporal_pointing", "pointing game, temporal", 3),
+    Column("spatial_energy", "energy in box, spatial", 3),
+    Column("temporal_energy", "energy in box, temporal", 3),
+    Column("agreement", "streams' agreement", 3),
+)
+
+
+def write_report(suite: Suite, runs: Sequence[Run], output: Path) -> Path:
+    """Writes report.md, report.csv, report.json and report.png of the finished runs.
+
+    Args:
+        suite: the suite.
+        runs: its runs; those not finished are named as such.
+        output: folder.
+
+    Returns:
+        The path of report.md.
+    """
+    rows = {run.name: measure(run) for run in runs if is_finished(run)}
+    missing = [run.name for run in runs if run.name not in rows]
+    table = {
+        variant: summarise(
+            [rows[run.name] for run in runs if run.variant == variant and run.name in rows]
+        )
+        for variant in suite.variants
+    }
+    columns = [c for c in COLUMNS if any(c.key in table[variant] for variant in table)]
+    write_json(output / "report.json", {"title": suite.title, "runs": rows, "variants": table})
+    header = ["variant", "seeds", *(f"{c.key}_{s}" for c in columns for s in ("mean", "deviation"))]
+    write_csv(
+        output / "report.csv",
+        header,
+        (
+            [variant, cells.get("seeds", 0)]
+            + [value for c in columns for value in cells.get(c.key, ("", ""))]
+            for variant, cells in table.items()
+        ),
+    )
+    draw(table, columns, output / "report.png")
+    path = output / "report.md"
+    write_text(path, markdown(suite, table, columns, missing))
+    return path
+
+
+def measure(run: Run) -> dict[str, float]:
+    """Reads one finished run's folder.
+
+    Returns:
+        Values under the keys of :data:`COLUMNS`, as far as the run has them.
+    """
+    cfg = _load(run)
+    results = read_results(run.folder)
+    ranks = np.argsort(-results.scores, axis=1)
+    hits = ranks == results.labels[:, None]
+    values = {
+        "top1": 100 * hits[:, :1].sum(axis=1).mean(),
+        "top5": 100 * hits[:, :5].any(axis=1).mean(),
+        "views": cfg.TEST.NUM_ENSEMBLE_VIEWS * cfg.TEST.NUM_SPATIAL_CROPS,
+        **_size(cfg),
+        **_from_log(read_log(run.folder)),
+    }
+    record = json.loads((run.folder / RECORD).read_text())
+    values.setdefault("memory_mebibytes", record["peak_resident_mebibytes"])
+    if (run.folder / ATTENTION).is_file():
+        values |= json.loads((run.folder / ATTENTION).read_text())
+    keys = [column.key for column in COLUMNS]
+    return {key: float(values[key]) for key in keys if key in values}
+
+
+def measure_attention(runs: Sequence[Run]) -> None:
+    """Measures finished runs' attention where the target's boxes are known, once a run.
+
+    Each run directory gets ``attention.json``; runs whose test clips have no boxes get none.
+    """
+    from slowfast_ac.experiments.attention_quality import attention_quality
+
+    for run in tqdm(runs, desc="attention", unit="run", file=sys.stderr, disable=not runs):
+        if (run.folder / ATTENTION).is_file():
+            continue
+        cfg = _load(run)
+        test_list = Path(cfg.DATA.PATH_TO_DATA_DIR) / "test.csv"
+        first = read_list(test_list, prefix=cfg.DATA.PATH_PREFIX)[0]
+        if Path(first.path).with_suffix(".json").is_file():
+            checkpoint = sorted((run.folder / "checkpoints").glob("checkpoint*"))[-1]
+            write_json(run.folder / ATTENTION, attention_quality(cfg, checkpoint, test_list))
+
+
+def summarise(rows: Sequence[dict[str, float]]) -> dict[str, object]:
+    """Returns each value's mean and standard deviation over the seeds, and their number."""
+    if not rows:
+        return {}
+    cells: dict[str, object] = {"seeds": len(rows)}
+    for key in rows[0]:
+        values = [row[key] for row in rows if key in row]
+        deviation = statistics.stdev(values) if len(values) > 1 else 0.0
+        cells[key] = (statistics.fmean(values), deviation)
+    return cells
+
+
+def markdown(
+    suite: Suite, table: dict[str, dict], columns: Sequence[Column], missing: Sequence[str]
+) -> str:
+    """Returns the report as text."""
+    lines = [f"# {suite.title}", ""]
+    lines += [
+        f"Mean and standard deviation over the seeds; in brackets the difference to "
+        f"`{suite.baseline}`."
+    ]
+    if suite.paper:
+        lines += ["*Paper:* is the paper's figure on its own data, not a measurement of ours."]
+    lines += ["", "| variant | seeds | " + " | ".join(c.title for c in columns) + " |"]
+    lines += ["|---" * (len(columns) + 2) + "|"]
+    baseline = table[suite.baseline]
+    for variant, cells in table.items():
+        row = [f"`{variant}`", str(cells.get("seeds", 0))]
+        for column in columns:
+            row.append(_cell(column, cells, baseline, suite.paper.get(variant, {})))
+        lines.append("| " + " | ".join(row) + " |")
+    if missing:
+        lines += ["", "Not finished: " + ", ".join(missing) + "."]
+    return "\n".join(lines) + "\n"
+
+
+def _cell(column: Column, cells: dict, baseline: dict, paper: dict[str, float]) -> str:
+    text = "-"
+    if column.key in cells:
+        mean, deviation = cells[column.key]
+        text = f"{mean:.{column.digits}f}"
+        if deviation > 0:
+            text += f" ± {deviation:.{column.digits}f}"
+        if column.compared and cells is not baseline and column.key in baseline:
+            text += f" ({mean - baseline[column.key][0]:+.{column.digits}f})"
+    if column.paper in paper:
+        text += f" *paper: {paper[column.paper]}*"
+    return text
+
+
+def draw(table: dict[str, dict], columns: Sequence[Column], path: Path) -> None:
+    """Draws every column but the sizes as points with error bars, one panel a column."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    shown = [c for c in columns if c.compared and c.key not in ("params",)]
+    names = [variant for variant, cells in table.items() if cells]
+    if not names:
+        return
+    wide = min(4, len(shown))
+    tall = -(-len(shown) // wide)
+    figure, axes = pyplot.subplots(
+        tall, wide, figsize=(3.4 * wide, 0.35 * len(names) * tall + 1.0 * tall), squeeze=False
+    )
+    for axis, column in zip(axes.flat, shown, strict=False):
+        for position, name in enumerate(names):
+            if column.key in table[name]:
+                mean, deviation = table[name][column.key]
+                axis.errorbar(mean, position, xerr=deviation, fmt="o", capsize=3)
+        axis.set_yticks(range(len(names)), names)
+        axis.set_ylim(len(names) - 0.5, -0.5)
+        axis.set_title(column.title, fontsize=9)
+        axis.grid(axis="x", alpha=0.3)
+        axis.tick_params(labelsize=8)
+    for axis in list(axes.flat)[len(shown) :]:
+        axis.axis("off")
+    figure.tight_layout()
+    with atomic_path(path) as temporary:
+        figure.savefig(temporary, dpi=110)
+    pyplot.close(figure)
+
+
+def _load(run: Run):
+    from slowfast_ac.pyslowfast import setup
+    from slowfast_ac.pyslowfast.config_file import load_config
+
+    setup()
+    return load_config(run.folder / "config.yaml")
+
+
+def _size(cfg) -> dict[str, float]:
+    sizes = importlib.import_module("slowfast_ac.pyslowfast.statistics")
+    cfg = cfg.clone()
+    cfg.NUM_GPUS = 0
+    model = sizes.build_model(cfg)
+    return {
+        "params": sizes.count_parameters(model) / 1e6,
+        "gflops": sizes.count_gflops(cfg, model),
+    }
+
+
+def _from_log(log: Sequence[dict]) -> dict[str, float]:
+    values = {}
+    # The checkout says dt, the wheel time_diff, for the last step of each LOG_PERIOD.
+    steps = [
+        float(line.get("dt_net", line.get("time_diff")))
+        for line in log
+        if str(line.get("_type", "")).startswith("train_iter")
+    ]
+    if steps:
+        values["step_seconds"] = statistics.median(steps)
+    validations = [line for line in log if line.get("_type") == "val_epoch"]
+    if validations and "top1_err" in validations[-1]:
+        values["clip_top1"] = 100 - float(validations[-1]["top1_err"])
+    memory = [_mebibytes(line) for line in log if "gpu_mem" in line or "mem" in line]
+    if memory and max(memory) > 0:
+        values["memory_mebibytes"] = max(memory)
+    return values
+
+
+def _mebibytes(line: dict) -> float:
+    if "gpu_mem" in line:
+        return 1024 * float(str(line["gpu_mem"]).rstrip("G"))
+    return float(line["mem"])

@@ -1,0 +1,151 @@
+"""Suites of runs: a base config, named variants of it, and seeds."""
+
+import shlex
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import yaml
+
+from slowfast_ac.errors import InputError
+
+KEYS = {"title", "base", "baseline", "seeds", "variants", "paper"}
+
+
+@dataclass(frozen=True)
+class Suite:
+    """What is to be compared.
+
+    Args:
+        title: one line for the report.
+        base: the config file that every variant starts from.
+        variants: name -> config keys and values that differ from the base.
+        baseline: the variant that the others are compared with.
+        seeds: values of RNG_SEED.
+        paper: name of a variant -> its figures in the paper (top1, top5, gflops), where it has any.
+    """
+
+    title: str
+    base: Path
+    variants: dict[str, dict[str, object]]
+    baseline: str
+    seeds: tuple[int, ...] = (0,)
+    paper: dict[str, dict[str, float]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Run:
+    """One training and test.
+
+    Args:
+        variant: its name in the suite.
+        seed: RNG_SEED.
+        cfg: config file.
+        opts: keys and values in turn.
+        folder: OUTPUT_DIR.
+    """
+
+    variant: str
+    seed: int
+    cfg: Path
+    opts: tuple[str, ...]
+    folder: Path
+
+    @property
+    def name(self) -> str:
+        """``variant:seed``."""
+        return f"{self.variant}:{self.seed}"
+
+    @property
+    def arguments(self) -> list[str]:
+        """The arguments of ``slowfast-ac``."""
+        own = ["RNG_SEED", str(self.seed), "OUTPUT_DIR", str(self.folder)]
+        # The report reads the scores from this file.
+        own += ["TEST.SAVE_RESULTS_PATH", "test_results.pkl"]
+        return ["run", "--cfg", str(self.cfg), "--opts", *self.opts, *own]
+
+    @property
+    def command(self) -> list[str]:
+        """The command, for this Python."""
+        return [sys.executable, "-m", "slowfast_ac", *self.arguments]
+
+    def __str__(self) -> str:
+        return shlex.join(["slowfast-ac", *self.arguments])
+
+
+def load_suite(path: str | Path, base: str | Path | None = None) -> Suite:
+    """Reads a suite's yaml file.
+
+    Args:
+        path: the file; its ``base`` is relative to it.
+        base: takes the place of the file's ``base``.
+
+    Raises:
+        InputError: naming the file and the entry.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise InputError(f"{path}: there is no such suite")
+    try:
+        data = yaml.safe_load(path.read_text())
+    except yaml.YAMLError as error:
+        raise InputError(f"{path}: not valid yaml: {' '.join(str(error).split())}") from None
+    if not isinstance(data, dict) or not {"base", "baseline", "variants"} <= set(data):
+        raise InputError(f"{path}: a suite needs the entries base, baseline and variants")
+    unknown = set(data) - KEYS
+    if unknown:
+        raise InputError(
+            f"{path}: unknown entry {sorted(unknown)[0]}; known: {', '.join(sorted(KEYS))}"
+        )
+    variants = {name: opts or {} for name, opts in data["variants"].items()}
+    for entry in (data["baseline"], *data.get("paper", {})):
+        if entry not in variants:
+            raise InputError(f"{path}: {entry} is not one of the variants {', '.join(variants)}")
+    suite = Suite(
+        title=data.get("title", path.stem),
+        base=(path.parent / data["base"]).resolve(),
+        variants=variants,
+        baseline=data["baseline"],
+        seeds=tuple(data.get("seeds", (0,))),
+        paper=data.get("paper", {}),
+    )
+    if base is not None:
+        suite = replace(suite, base=Path(base).resolve())
+    if not suite.base.is_file():
+        raise InputError(f"{path}: base {suite.base} does not exist")
+    return suite
+
+
+def plan(
+    suite: Suite,
+    output: str | Path,
+    opts: Sequence[str] = (),
+    seeds: Sequence[int] | None = None,
+    only: Sequence[str] | None = None,
+) -> list[Run]:
+    """Lists the runs, seed by seed, so that an early stop leaves every variant compared.
+
+    Args:
+        suite: the suite.
+        output: folder; each run gets ``output/variant/seedN``.
+        opts: keys and values for every run, after the variant's own.
+        seeds: take the place of the suite's.
+        only: names of variants, or ``variant:seed``, to keep.
+
+    Raises:
+        InputError: for a name in ``only`` that is none.
+    """
+    runs = []
+    for seed in suite.seeds if seeds is None else seeds:
+        for variant, overrides in suite.variants.items():
+            own = [str(part) for pair in overrides.items() for part in pair]
+            folder = Path(output).resolve() / variant / f"seed{seed}"
+            runs.append(Run(variant, seed, suite.base, (*own, *opts), folder))
+    if only is None:
+        return runs
+    names = {run.variant for run in runs} | {run.name for run in runs}
+    for name in only:
+        if name not in names:
+            raise InputError(f"--only: {name} is none of {', '.join(sorted(names))}")
+    return [run for run in runs if run.variant in only or run.name in only]

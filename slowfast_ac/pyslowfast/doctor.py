@@ -1,0 +1,89 @@
+"""What ``slowfast-ac doctor`` finds: versions, PySlowFast, repairs, gaps."""
+
+import importlib.util
+import platform
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from importlib import metadata
+
+from slowfast_ac.errors import InputError
+from slowfast_ac.pyslowfast import setup
+from slowfast_ac.pyslowfast.find import Upstream
+from slowfast_ac.pyslowfast.repairs import all_repairs, apply_repairs
+
+# Module -> the package that brings it: what PySlowFast imports when it starts.
+REQUIRED = {
+    "torch": "torch",
+    "torchvision": "torchvision",
+    "pytorchvideo": "pytorchvideo",
+    "fvcore": "fvcore",
+    "iopath": "iopath",
+    "yaml": "pyyaml",
+    "simplejson": "simplejson",
+    "av": "av",
+    "cv2": "opencv-python",
+    "numpy": "numpy",
+    "scipy": "scipy",
+    "pandas": "pandas",
+    "psutil": "psutil",
+    "sklearn": "scikit-learn",
+    "matplotlib": "matplotlib",
+    "tensorboard": "tensorboard",
+}
+
+
+@dataclass
+class Diagnosis:
+    """The findings.
+
+    Args:
+        versions: package -> its version, or None where it is missing.
+        upstream: the PySlowFast in use, if any.
+        repairs: name of a repair -> (whether it was applied, what it mends).
+        problems: what is wrong, each with the command that mends it.
+    """
+
+    versions: dict[str, str | None] = field(default_factory=dict)
+    upstream: Upstream | None = None
+    repairs: dict[str, tuple[bool, str]] = field(default_factory=dict)
+    problems: list[str] = field(default_factory=list)
+
+    def lines(self) -> Iterator[str]:
+        """Yields the report."""
+        yield f"python {platform.python_version()} on {platform.system()} {platform.machine()}"
+        for package, version in self.versions.items():
+            yield f"{package} {version or 'MISSING'}"
+        if self.upstream:
+            yield f"PySlowFast: {self.upstream.kind} {self.upstream.version}, {self.upstream.root}"
+        for name, (applied, mends) in self.repairs.items():
+            yield f"{'repaired  ' if applied else 'not needed'}  {name}: {mends}"
+        for problem in self.problems:
+            yield f"PROBLEM: {problem}"
+        if not self.problems:
+            yield "ready: slowfast-ac run --cfg CONFIG"
+
+
+def diagnose(path: str | None = None) -> Diagnosis:
+    """Looks at this Python's packages and sets PySlowFast up in this process.
+
+    Args:
+        path: folder of a checkout.
+    """
+    result = Diagnosis()
+    for module, package in REQUIRED.items():
+        present = importlib.util.find_spec(module) is not None
+        result.versions[package] = metadata.version(package) if present else None
+    missing = [package for package, version in result.versions.items() if version is None]
+    if missing:
+        result.problems.append(f"missing packages; run: pip install {' '.join(missing)}")
+        return result
+    try:
+        result.upstream = setup(path)
+    except InputError as error:
+        result.problems.append(str(error))
+        return result
+    applied = {repair.name for repair in apply_repairs(result.upstream)}
+    for repair in all_repairs():
+        if result.upstream.kind in repair.kinds:
+            result.repairs[repair.name] = (repair.name in applied, repair.mends)
+    return result

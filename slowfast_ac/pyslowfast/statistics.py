@@ -1,0 +1,45 @@
+"""Parameters and multiply-adds of a config's model, counted as upstream counts them."""
+
+import importlib
+import warnings
+
+import torch
+from fvcore.common.config import CfgNode
+from fvcore.nn.flop_count import flop_count
+from torch import nn
+
+
+def build_model(cfg: CfgNode) -> nn.Module:
+    """Builds the config's model with whichever PySlowFast is set up."""
+    try:
+        builder = importlib.import_module("slowfast.models.build")
+    except ModuleNotFoundError:
+        builder = importlib.import_module("slowfast.models.model_builder")
+    return builder.build_model(cfg)
+
+
+def count_parameters(model: nn.Module) -> int:
+    """Returns the number of parameters."""
+    return sum(parameter.numel() for parameter in model.parameters())
+
+
+def count_gflops(cfg: CfgNode, model: nn.Module) -> float:
+    """Returns the 10^9 multiply-adds of one view at DATA.TEST_CROP_SIZE, in evaluation mode.
+
+    The rule is fvcore's and upstream's: a multiply-add counts once; activations, pooling and
+    normalisation do not count.
+    """
+    shape = (1, 3, cfg.DATA.NUM_FRAMES, cfg.DATA.TEST_CROP_SIZE, cfg.DATA.TEST_CROP_SIZE)
+    device = next(model.parameters()).device
+    clip = torch.zeros(shape, device=device)
+    pathways = [clip]
+    if cfg.MODEL.ARCH in cfg.MODEL.MULTI_PATHWAY_ARCH:
+        pathways = [clip[:, :, :: cfg.SLOWFAST.ALPHA], clip]
+    training = model.training
+    model.eval()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        with torch.no_grad():
+            counts, _ = flop_count(model, (pathways,))
+    model.train(training)
+    return sum(counts.values())

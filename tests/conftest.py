@@ -1,10 +1,13 @@
-"""What tests share: one PySlowFast per process, the wheel unless PYSLOWFAST_ROOT names a checkout."""
+"""What tests share: one PySlowFast a process, the wheel unless PYSLOWFAST_ROOT names a checkout."""
 
 import os
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+
+from slowfast_ac.data.video import write_video
 
 ROOT = Path(__file__).resolve().parent.parent
 TWO = [[1, 1], [2, 2], [2, 2], [2, 2]]
@@ -73,3 +76,26 @@ def clips():
     generator = torch.Generator().manual_seed(0)
     fast = torch.randn(2, 3, 16, 64, 64, generator=generator)
     return [fast[:, :, torch.linspace(0, 15, 4).long()], fast]
+
+
+@pytest.fixture(scope="session")
+def video_lists(tmp_path_factory):
+    """A folder with train, val and test lists of real mp4 files: three classes, 72 x 72, 24 frames.
+
+    The class is the direction in which a bright square moves over noise.
+    """
+    folder = tmp_path_factory.mktemp("lists")
+    rng = np.random.default_rng(0)
+    for split, count in (("train", 4), ("val", 2), ("test", 2)):
+        lines = []
+        for label, (dx, dy) in enumerate(((2, 0), (0, 2), (0, 0))):
+            for number in range(count):
+                frames = np.repeat(rng.integers(0, 160, (1, 72, 72, 3), dtype=np.uint8), 24, axis=0)
+                for time, frame in enumerate(frames):
+                    x, y = 8 + dx * (time % 20), 8 + dy * (time % 20)
+                    frame[y : y + 14, x : x + 14] = 255
+                path = folder / f"{split}_{label}_{number}.mp4"
+                write_video(path, frames, 30)
+                lines.append(f"{path} {label}")
+        (folder / f"{split}.csv").write_text("\n".join(lines) + "\n")
+    return folder

@@ -7,7 +7,7 @@ import os
 import torch
 from fvcore.common.config import CfgNode
 
-from slowfast_ac.config import LOSS_NAME
+from slowfast_ac.config import LOSS_NAME, build_scam_head
 from slowfast_ac.data.lists import check_list, read_list
 from slowfast_ac.errors import InputError
 from slowfast_ac.pyslowfast.find import Upstream
@@ -24,6 +24,7 @@ def check_config(cfg: CfgNode, upstream: Upstream) -> None:
         InputError: naming the key, its value and what to do.
     """
     check_names(cfg, upstream)
+    build_scam_head(cfg, 1, 1)  # its values
     check_sizes(cfg)
     check_devices(cfg, upstream)
     if cfg.TEST.ENABLE and not cfg.TRAIN.ENABLE:

@@ -65,7 +65,30 @@ def device(cfg) -> torch.device:
     return torch.device("cuda" if cfg.NUM_GPUS and torch.cuda.is_available() else "cpu")
 
 
+def _crop_fails(_: Upstream) -> bool:
+    transform = importlib.import_module("slowfast.datasets.transform")
+    return not isinstance(transform.random_crop(torch.zeros(1, 1, 4, 4), 4), tuple)
+
+
+def _mend_crop(_: Upstream) -> None:
+    transform = importlib.import_module("slowfast.datasets.transform")
+    original = transform.random_crop
+
+    def random_crop(images, size, boxes=None):
+        result = original(images, size, boxes)
+        return result if isinstance(result, tuple) else (result, boxes)
+
+    transform.random_crop = random_crop
+
+
 REPAIRS = (
+    Repair(
+        "crops of the frame's own size",
+        "random_crop returns one value instead of two when nothing is to be cropped",
+        ("wheel",),
+        _crop_fails,
+        _mend_crop,
+    ),
     Repair(
         "the checkout's names",
         "the wheel knows no MODEL.MODEL_NAME, MODEL.ARCH slow and other keys of today's configs, "

@@ -1,0 +1,212 @@
+"""``slowfast-ac run`` as a user starts it: real processes, real videos, a real kill."""
+
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import simplejson
+import torch
+
+ROOT = Path(__file__).resolve().parents[2]
+CONFIG = ROOT / "configs/quick_schedules/SLOWFASTAC_4x4_R50_instant_test.yaml"
+ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}
+
+
+def command(lists, output, *opts, cfg=CONFIG):
+    settings = ["DATA.PATH_TO_DATA_DIR", lists, "OUTPUT_DIR", output, "MODEL.NUM_CLASSES", 3]
+    settings += ["DATA.TRAIN_JITTER_SCALES", [64, 72], "LOG_PERIOD", 1, "DATA.NUM_FRAMES", 8]
+    settings += ["TEST.NUM_ENSEMBLE_VIEWS", 2, "TEST.BATCH_SIZE", 6, *opts]
+    arguments = ["run", "--cfg", cfg, "--opts", *settings]
+    return [sys.executable, "-m", "slowfast_ac", *map(str, arguments)]
+
+
+def run(*args, **kwargs):
+
+    return subprocess.run(
+        command(*args, **kwargs), capture_output=True, text=True, env=ENVIRONMENT, check=False
+    )
+
+
+def refused(capsys, *args, **kwargs):
+    """Runs in this process what is to be refused; returns the one line."""
+    from slowfast_ac.cli import main
+
+    status = main(command(*args, **kwargs)[3:])
+    captured = capsys.readouterr()
+    assert status == 2, captured
+    assert len(captured.err.strip().splitlines()) == 1, captured.err
+    return captured.err
+
+
+def stats(output):
+    lines = re.findall(r"json_stats: (\{.*\})", (output / "stdout.log").read_text())
+    return [simplejson.loads(line) for line in lines]
+
+
+@pytest.fixture(scope="module")
+def finished(video_lists, tmp_path_factory):
+    """OUTPUT_DIR of a finished run of the method."""
+    output = tmp_path_factory.mktemp("finished")
+    process = run(video_lists, output)
+    assert process.returncode == 0, process.stdout + process.stderr
+    return output
+
+
+def test_a_run_logs_both_terms(finished):
+    epochs = [line for line in stats(finished) if line.get("_type") == "train_epoch"]
+    assert [line["epoch"] for line in epochs] == ["1/2", "2/2"]
+    for line in epochs:
+        assert line["loss"] == pytest.approx(line["loss_0"] + 1.5 * line["loss_1"], rel=1e-3)
+        assert line["loss_1"] > 0
+
+
+def test_a_run_leaves_checkpoints_config_and_scores(finished):
+    names = sorted(path.name for path in (finished / "checkpoints").iterdir())
+    assert names == ["checkpoint_epoch_00001.pyth", "checkpoint_epoch_00002.pyth"]
+    assert "attention_consistency" in (finished / "config.yaml").read_text()
+    assert (finished / "test_results.pkl").stat().st_size > 0
+
+
+def test_top5_of_three_classes_is_everything(finished):
+    final = [line for line in stats(finished) if line.get("split") == "test_final"]
+    assert float(final[-1]["top5_acc"]) == 100
+
+
+def test_scores_are_sums_of_softmax_over_views(finished):
+    from slowfast_ac.unpickle import safe_load
+
+    scores, labels = safe_load(finished / "test_results.pkl")
+    views = 2 * 3
+    assert scores.shape == (6, 3)
+    np.testing.assert_allclose(scores.sum(dim=1), views, rtol=1e-4)
+    assert labels.tolist() == [0, 0, 1, 1, 2, 2]
+
+
+def test_a_finished_run_is_not_trained_again(finished, video_lists, tmp_path):
+    shutil.copytree(finished, tmp_path / "copy")
+    before = torch.load(
+        tmp_path / "copy/checkpoints/checkpoint_epoch_00002.pyth", weights_only=True
+    )
+    process = run(video_lists, tmp_path / "copy", "TEST.ENABLE", False)
+    assert process.returncode == 0, process.stderr
+    after = torch.load(tmp_path / "copy/checkpoints/checkpoint_epoch_00002.pyth", weights_only=True)
+    assert all(torch.equal(before["model_state"][k], v) for k, v in after["model_state"].items())
+
+
+def test_killed_in_an_epoch_it_resumes_from_the_last_checkpoint(video_lists, tmp_path):
+    opts = ("SOLVER.MAX_EPOCH", 3, "TEST.ENABLE", False, "TRAIN.EVAL_PERIOD", 10)
+    with open(tmp_path / "output.txt", "w") as log:
+        process = subprocess.Popen(
+            command(video_lists, tmp_path, *opts), stdout=log, stderr=log, env=ENVIRONMENT
+        )
+    deadline = time.monotonic() + 120
+    in_second = False
+    while not in_second and process.poll() is None and time.monotonic() < deadline:
+        text = (tmp_path / "output.txt").read_text()
+        in_second = re.search(r'"epoch": "2/3".*"iter": "1/', text) is not None
+        time.sleep(0.02)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert in_second, (tmp_path / "output.txt").read_text()
+    names = [path.name for path in (tmp_path / "checkpoints").iterdir()]
+    assert names == ["checkpoint_epoch_00001.pyth"]
+
+    process = run(video_lists, tmp_path, *opts)
+    assert process.returncode == 0, process.stderr
+    assert "Start epoch: 2" in process.stdout
+    assert '"epoch": "1/3"' not in process.stdout
+    assert (tmp_path / "checkpoints/checkpoint_epoch_00003.pyth").is_file()
+
+
+@pytest.mark.parametrize(
+    ("opts", "message"),
+    [
+        (("DATA.PATH_TO_DATA_DIR", "nowhere"), r"nowhere/train.csv"),
+        (("DATA.NUM_FRAMES", 10), r"DATA.NUM_FRAMES: 10 frames do not divide by SLOWFAST.ALPHA 4"),
+        (("DATA.TRAIN_CROP_SIZE", 70), r"DATA.TRAIN_CROP_SIZE: 70 .* try 64"),
+        (("DATA.TRAIN_CROP_SIZE", 96), r"DATA.TEST_CROP_SIZE: 64 is smaller"),
+        (("MODEL.NUM_CLASSES", 2), r"train.csv.*2"),
+        (
+            ("MODEL.MODELNAME", "x"),
+            r"unknown config key MODEL.MODELNAME; did you mean MODEL.MODEL_",
+        ),
+        (("MODEL.MODEL_NAME", "SlowFastAc"), r"MODEL.MODEL_NAME: 'SlowFastAc'.*SlowFastAC"),
+        (("MODEL.MODEL_NAME", "SlowFast"), r"MODEL.LOSS_FUNC: attention_consistency needs"),
+        (("DETECTION.ENABLE", True), r"DETECTION.ENABLE: SlowFastAC is not defined for boxes"),
+        (("AC.CLASSES", "some"), r"AC.CLASSES: 'some' is not one of all, mean, label"),
+        (("TRAIN.ENABLE", False), r"TEST.CHECKPOINT_FILE_PATH: empty.* random weights"),
+        (("TRAIN.BATCH_SIZE", 64), r"TRAIN.BATCH_SIZE: 64 exceeds the 12 videos"),
+        (("NUM_GPUS", 64), r"NUM_GPUS: 64"),
+        (("TRAIN.CHECKPOINT_FILE_PATH", "no.pyth"), r"no.pyth: there is no such checkpoint"),
+    ],
+)
+def test_bad_input_gets_one_line_and_writes_nothing(
+    upstream, video_lists, tmp_path, capsys, opts, message
+):
+    assert re.search(message, refused(capsys, video_lists, tmp_path / "output", *opts))
+    assert not (tmp_path / "output").exists()
+
+
+def test_the_command_exits_with_status_2(video_lists, tmp_path):
+    process = run(video_lists, tmp_path / "output", "DATA.NUM_FRAMES", 10)
+    assert process.returncode == 2
+    assert process.stderr.startswith("slowfast-ac: DATA.NUM_FRAMES: 10")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("clip.mp4,1\n", r"train.csv.*1.*','"),
+        ("clip.mp4 one\n", r"train.csv.*1.*one"),
+        ("", r"train.csv.*"),
+    ],
+)
+def test_bad_lists_are_refused_by_line(upstream, video_lists, tmp_path, capsys, text, message):
+    lists = tmp_path / "lists"
+    shutil.copytree(video_lists, lists)
+    (lists / "train.csv").write_text(text)
+    assert re.search(message, refused(capsys, lists, tmp_path / "output"))
+    assert not (tmp_path / "output").exists()
+
+
+@pytest.mark.parametrize("content", [b"", b"not a video" * 100])
+def test_an_unreadable_video_is_named_with_its_reason(
+    upstream, video_lists, tmp_path, capsys, content
+):
+    lists = tmp_path / "lists"
+    lists.mkdir()
+    for split in ("train", "val", "test"):
+        shutil.copy(video_lists / f"{split}.csv", lists)
+    bad = tmp_path / "bad.mp4"
+    bad.write_bytes(content)
+    with open(lists / "val.csv", "a") as file:
+        file.write(f"{bad} 1\n")
+    reason = "empty" if not content else "Invalid data"
+    line = refused(capsys, lists, tmp_path / "output")
+    assert re.search(rf"val.csv line 7: .*bad.mp4.*{reason}", line), line
+    assert not (tmp_path / "output").exists()
+
+
+def test_a_truncated_checkpoint_is_named(upstream, finished, video_lists, tmp_path, capsys):
+    path = tmp_path / "cut.pyth"
+    whole = finished / "checkpoints/checkpoint_epoch_00002.pyth"
+    path.write_bytes(whole.read_bytes()[:100_000])
+    opts = ("TRAIN.ENABLE", False, "TEST.CHECKPOINT_FILE_PATH", path)
+    line = refused(capsys, video_lists, tmp_path / "output", *opts)
+    assert f"{path}: the checkpoint is truncated" in line
+
+
+def test_a_config_cannot_run_code(upstream, video_lists, tmp_path, capsys):
+    witness = tmp_path / "witness"
+    path = tmp_path / "evil.yaml"
+    path.write_text(f"OUTPUT_DIR: !!python/object/apply:os.mkdir ['{witness}']\n")
+    line = refused(capsys, video_lists, tmp_path / "output", cfg=path)
+    assert "evil.yaml: not a valid yaml config" in line
+    assert not witness.exists()

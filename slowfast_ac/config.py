@@ -27,7 +27,8 @@ def add_custom_config(cfg: CfgNode) -> None:
     cfg.AC = CfgNode()
     # Factor of the consistency term, lambda of Eq. 4. At least 0; 0 measures it only.
     cfg.AC.LAMBDA = 1.5
-    # The other term: the name of any loss of PySlowFast (slowfast/models/losses.py).
+    # The other term: the name of any loss of PySlowFast (slowfast/models/losses.py). Where
+    # DATA.MULTI_LABEL is set, cross_entropy stands for bce_logit.
     cfg.AC.BASE_LOSS = "cross_entropy"
     # Classes in the sum of Eq. 3: all, mean (all, divided by their number) or label (the clip's
     # own class; soft or multiple labels weigh theirs).
@@ -66,9 +67,14 @@ def consistency_settings(cfg: CfgNode) -> ConsistencySettings:
     Raises:
         InputError: naming the key, its value and the allowed ones.
     """
+    base_loss = cfg.AC.BASE_LOSS
+    # The default must not train multi-label data with a loss for one label. The wheel has no such
+    # data and no such key.
+    if cfg.DATA.get("MULTI_LABEL", False) and base_loss == "cross_entropy":
+        base_loss = "bce_logit"
     return ConsistencySettings(
         lambda_=cfg.AC.LAMBDA,
-        base_loss=cfg.AC.BASE_LOSS,
+        base_loss=base_loss,
         classes=cfg.AC.CLASSES,
         normalize=cfg.AC.NORMALIZE,
         detach_spatial=cfg.AC.DETACH_SPATIAL,

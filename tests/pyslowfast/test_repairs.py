@@ -177,7 +177,11 @@ def test_applied_repairs_are_not_needed_again(upstream):
     assert applied, "this machine's packages need at least one repair"
     assert apply_repairs(upstream) == applied
     for mended in applied:
-        if mended.name not in ("whole checkpoints", "synchronisation without a GPU"):
+        if mended.name not in (
+            "whole checkpoints",
+            "synchronisation without a GPU",
+            "names of unreadable videos",
+        ):
             assert not mended.needed(upstream), mended.name
 
 

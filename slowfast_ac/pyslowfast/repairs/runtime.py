@@ -6,6 +6,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from slowfast_ac.pyslowfast import decoder
 from slowfast_ac.pyslowfast.find import Upstream
 from slowfast_ac.pyslowfast.repairs import Repair
 from slowfast_ac.pyslowfast.repairs.imports import BOTH
@@ -49,7 +50,37 @@ def _skip_synchronize(_: Upstream) -> None:
     torch.cuda.synchronize = lambda device=None: None
 
 
+def _decoder_fails(_: Upstream) -> bool:
+    return decoder.is_needed(importlib.import_module("slowfast.datasets.decoder"))
+
+
+def _mend_decoder(_: Upstream) -> None:
+    decoder.install(
+        importlib.import_module("slowfast.datasets.decoder"),
+        importlib.import_module("slowfast.datasets.video_container"),
+    )
+
+
+def _name_videos(_: Upstream) -> None:
+    decoder.install_wheel(importlib.import_module("slowfast.datasets.decoder"))
+
+
 REPAIRS = (
+    Repair(
+        "decoder",
+        "torchvision has no video functions any more, and the pyav backend was never moved to "
+        "several clips a video (#181, #558, #563, #579)",
+        ("checkout",),
+        _decoder_fails,
+        _mend_decoder,
+    ),
+    Repair(
+        "names of unreadable videos",
+        "a video that cannot be decoded is replaced by another without saying which (#160, #206)",
+        ("wheel",),
+        lambda _: True,
+        _name_videos,
+    ),
     Repair(
         "top-5 of few classes",
         "top-k accuracies ask for 5 classes even where there are fewer (#316, #326, #628)",

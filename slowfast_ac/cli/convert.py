@@ -1,0 +1,33 @@
+"""``slowfast-ac convert``: weights for the other code base, or without lateral connections."""
+
+import argparse
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the arguments."""
+    parser.add_argument("input", help="a checkpoint, whatever kind `inspect` knows")
+    parser.add_argument("output", help="the file to write: .pyth or .safetensors")
+    parser.add_argument("--to", required=True, choices=["pyslowfast", "pytorchvideo"])
+    parser.add_argument(
+        "--branch-independent",
+        action="store_true",
+        help="cut the lateral connections of a fused SlowFast away: initial weights for SlowFastAC",
+    )
+
+
+def main(args: argparse.Namespace) -> None:
+    """Converts, writes, prints what became of every weight."""
+    from slowfast_ac.zoo.convert import convert_checkpoint
+    from slowfast_ac.zoo.open import open_checkpoint
+    from slowfast_ac.zoo.save import check_suffix, save_checkpoint
+
+    check_suffix(args.output)
+    checkpoint = open_checkpoint(args.input)
+    state_dict, report = convert_checkpoint(
+        checkpoint, args.to, branch_independent=args.branch_independent
+    )
+    # Initial weights belong to no epoch: with one, PySlowFast would resume training there.
+    epoch = None if args.branch_independent else checkpoint.epoch
+    save_checkpoint(args.output, state_dict, epoch=epoch, config=checkpoint.config)
+    print(f"wrote {args.output}")
+    print(report)

@@ -1,0 +1,67 @@
+"""Writing weights so that PySlowFast, or anything that reads safetensors, can load them."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+import yaml
+from torch import Tensor
+
+from slowfast_ac.errors import InputError
+from slowfast_ac.files import atomic_path
+
+SUFFIXES = (".pyth", ".safetensors")
+
+
+def check_suffix(path: str | Path) -> None:
+    """Refuses a file name whose suffix names no format.
+
+    Raises:
+        InputError: naming the file.
+    """
+    if Path(path).suffix not in SUFFIXES:
+        raise InputError(f"{path}: the suffix must be one of {', '.join(SUFFIXES)}")
+
+
+def save_checkpoint(
+    path: str | Path,
+    state_dict: Mapping[str, Tensor],
+    *,
+    epoch: int | None = None,
+    config: Mapping | None = None,
+) -> None:
+    """Writes a checkpoint, whole or not at all.
+
+    Args:
+        path: ``.pyth`` for PySlowFast's dict (model_state, epoch, cfg), ``.safetensors`` for the
+            weights with epoch and cfg in the metadata.
+        state_dict: the weights.
+        epoch: written if given.
+        config: written as YAML if given.
+
+    Raises:
+        InputError: for another suffix.
+    """
+    check_suffix(path)
+    extras = {}
+    if epoch is not None:
+        extras["epoch"] = epoch
+    if config is not None:
+        extras["cfg"] = yaml.safe_dump(dict(config))
+    with atomic_path(path) as temporary:
+        if Path(path).suffix == ".safetensors":
+            _save_safetensors(temporary, state_dict, extras)
+        else:
+            # Given a path, torch would write its temporary name into the file.
+            with open(temporary, "wb") as file:
+                torch.save({"model_state": dict(state_dict), **extras}, file)
+
+
+def _save_safetensors(path: Path, state_dict: Mapping[str, Tensor], extras: Mapping) -> None:
+    try:
+        from safetensors.torch import save_file
+    except ImportError:
+        raise InputError(f"{path}: needs safetensors; pip install safetensors") from None
+    tensors = {name: tensor.contiguous() for name, tensor in state_dict.items()}
+    metadata = {"format": "pt", **{name: str(value) for name, value in extras.items()}}
+    save_file(tensors, path, metadata=metadata)

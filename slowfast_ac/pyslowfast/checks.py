@@ -2,6 +2,7 @@
 
 import difflib
 import importlib
+import inspect
 import os
 
 import torch
@@ -10,9 +11,11 @@ from fvcore.common.config import CfgNode
 from slowfast_ac.config import LOSS_NAME, build_scam_head
 from slowfast_ac.data.lists import check_list, read_list
 from slowfast_ac.errors import InputError
+from slowfast_ac.models.slowfast_ac import check_supported
 from slowfast_ac.pyslowfast.find import Upstream
 from slowfast_ac.pyslowfast.repairs.checkpoints import require_whole
 
+OUR_MODELS = ("SlowFastAC", "PTVSlowFastAC", "SlowAC")
 # The data sets that read `path label` lists, in both PySlowFasts.
 LIST_DATASETS = ("kinetics", "ptvkinetics")
 
@@ -27,6 +30,7 @@ def check_config(cfg: CfgNode, upstream: Upstream) -> None:
     build_scam_head(cfg, 1, 1)  # its values
     check_sizes(cfg)
     check_devices(cfg, upstream)
+    check_packages(cfg)
     if cfg.TEST.ENABLE and not cfg.TRAIN.ENABLE:
         _require_test_checkpoint(cfg)
     for key in ("TRAIN", "TEST"):
@@ -57,10 +61,8 @@ def check_names(cfg: CfgNode, upstream: Upstream) -> None:
             f"MODEL.LOSS_FUNC: {LOSS_NAME} needs the attention maps of MODEL.MODEL_NAME "
             f"SlowFastAC or PTVSlowFastAC, not {name}"
         )
-    if name in ("SlowFastAC", "PTVSlowFastAC", "SlowAC") and cfg.DETECTION.ENABLE:
-        raise InputError(
-            f"DETECTION.ENABLE: {name} is not defined for boxes; use SlowFast or ResNet"
-        )
+    if name in OUR_MODELS:
+        check_supported(cfg)
 
 
 def check_sizes(cfg: CfgNode) -> None:
@@ -93,6 +95,17 @@ def check_sizes(cfg: CfgNode) -> None:
 def check_devices(cfg: CfgNode, upstream: Upstream) -> None:
     """Checks NUM_GPUS against the machine and the batch sizes."""
     present = torch.cuda.device_count()
+    multigrid = cfg.get("MULTIGRID")
+    if multigrid and (multigrid.SHORT_CYCLE or multigrid.LONG_CYCLE):
+        if cfg.NUM_GPUS < 2:
+            raise InputError(
+                "MULTIGRID.SHORT_CYCLE: upstream's sampler for it needs 2 GPUs or more, NUM_GPUS "
+                f"is {cfg.NUM_GPUS}; switch both cycles off"
+            )
+        if not multigrid.SHORT_CYCLE:
+            raise InputError(
+                "MULTIGRID.LONG_CYCLE: upstream's schedule for it needs MULTIGRID.SHORT_CYCLE too"
+            )
     if upstream.kind == "wheel" and cfg.NUM_GPUS > 1:
         raise InputError(
             f"NUM_GPUS: {cfg.NUM_GPUS}, but with the slowfast wheel one GPU is the most; use a "
@@ -109,6 +122,27 @@ def check_devices(cfg: CfgNode, upstream: Upstream) -> None:
                 f"{key}.BATCH_SIZE: {cfg[key].BATCH_SIZE} does not divide by NUM_GPUS "
                 f"{cfg.NUM_GPUS}"
             )
+
+
+def check_packages(cfg: CfgNode) -> None:
+    """Checks that packages have what some options need of them."""
+    if cfg.BN.get("NORM_TYPE") == "sync_batchnorm":
+        layer = _import("pytorchvideo.layers.batch_norm").NaiveSyncBatchNorm3d
+        if "num_sync_devices" not in inspect.signature(layer).parameters:
+            raise InputError(
+                "BN.NORM_TYPE: sync_batchnorm needs PyTorchVideo's main branch; run: pip install "
+                "git+https://github.com/facebookresearch/pytorchvideo"
+            )
+    if cfg.DATA.get("DECODING_BACKEND") == "torchcodec":
+        # A run would log this for every video, and go on to the next one.
+        try:
+            _import("torchcodec.decoders")
+        except (ImportError, OSError, RuntimeError) as error:
+            reason = str(error).strip().splitlines()[0]
+            raise InputError(
+                "DATA.DECODING_BACKEND: torchcodec cannot be imported; run: pip install "
+                f"torchcodec, and install FFmpeg, or choose pyav ({reason})"
+            ) from None
 
 
 def check_data(cfg: CfgNode, open_videos: bool = True) -> None:

@@ -1,5 +1,6 @@
 """Repairs of PySlowFast's own functions, once it can be imported."""
 
+import functools
 import importlib
 from collections.abc import Sequence
 
@@ -65,6 +66,26 @@ def _name_videos(_: Upstream) -> None:
     decoder.install_wheel(importlib.import_module("slowfast.datasets.decoder"))
 
 
+def _clipping_returns_nothing(_: Upstream) -> bool:
+    parameter = torch.nn.Parameter(torch.zeros(1))
+    parameter.grad = torch.zeros(1)
+    return torch.nn.utils.clip_grad_value_([parameter], 1.0) is None
+
+
+def _return_norm(_: Upstream) -> None:
+    original = torch.nn.utils.clip_grad_value_
+
+    @functools.wraps(original)
+    def clip_grad_value_(parameters, clip_value, *args, **kwargs):
+        parameters = [parameters] if isinstance(parameters, Tensor) else list(parameters)
+        gradients = [p.grad for p in parameters if p.grad is not None]
+        norm = torch.nn.utils.get_total_norm(gradients) if gradients else torch.tensor(0.0)
+        original(parameters, clip_value, *args, **kwargs)
+        return norm
+
+    torch.nn.utils.clip_grad_value_ = clip_grad_value_
+
+
 REPAIRS = (
     Repair(
         "decoder",
@@ -87,6 +108,13 @@ REPAIRS = (
         BOTH,
         _topk_fails,
         _mend_topk,
+    ),
+    Repair(
+        "SOLVER.CLIP_GRAD_VAL",
+        "train_net logs the norm that torch's clip_grad_value_ does not return",
+        ("checkout",),
+        _clipping_returns_nothing,
+        _return_norm,
     ),
     Repair(
         "synchronisation without a GPU",

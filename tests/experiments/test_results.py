@@ -1,0 +1,73 @@
+"""Reading what a run leaves behind."""
+
+import pickle
+
+import numpy as np
+import pytest
+import torch
+
+from slowfast_ac.errors import InputError
+from slowfast_ac.experiments.results import read_log, read_results
+
+
+def write(folder, scores, labels):
+    (folder / "test_results.pkl").write_bytes(pickle.dumps([scores, labels]))
+    return folder
+
+
+def test_scores_of_views_become_rows_of_sum_one(tmp_path):
+    scores = torch.tensor([[4.0, 2.0], [0.0, 3.0]])
+    results = read_results(write(tmp_path, scores, torch.tensor([0, 1])))
+    np.testing.assert_allclose(results.scores, [[2 / 3, 1 / 3], [0, 1]])
+    assert results.labels.tolist() == [0, 1]
+    assert not results.multi_label
+
+
+def test_a_file_and_its_run_directory_read_alike(tmp_path):
+    folder = write(tmp_path, torch.rand(3, 4), torch.tensor([0, 1, 2]))
+    first, second = read_results(folder), read_results(folder / "test_results.pkl")
+    np.testing.assert_array_equal(first.scores, second.scores)
+
+
+def test_multi_label_scores_stay_as_they_are(tmp_path):
+    scores, labels = torch.rand(3, 4), torch.eye(3, 4)
+    results = read_results(write(tmp_path, scores, labels))
+    assert results.multi_label
+    np.testing.assert_allclose(results.scores, scores)
+
+
+@pytest.mark.parametrize(
+    ("scores", "labels", "message"),
+    [
+        (torch.rand(3, 4), torch.tensor([0, 1]), "do not fit"),
+        (torch.zeros(2, 4), torch.tensor([0, 1]), "video 0 has no scores"),
+        (torch.rand(3), torch.tensor([0, 1, 2]), "do not fit"),
+    ],
+)
+def test_what_does_not_fit_is_refused(tmp_path, scores, labels, message):
+    with pytest.raises(InputError, match=f"test_results.pkl.*{message}"):
+        read_results(write(tmp_path, scores, labels))
+
+
+def test_a_run_without_results_says_which_key_to_set(tmp_path):
+    with pytest.raises(InputError, match="TEST.SAVE_RESULTS_PATH"):
+        read_results(tmp_path)
+
+
+def test_later_lines_of_a_resumed_run_win_and_cut_lines_are_left_out(tmp_path):
+    (tmp_path / "stdout.log").write_text(
+        '[INFO] json_stats: {"_type": "train_epoch", "epoch": "1/2", "loss": 3.0}\n'
+        '[INFO] json_stats: {"_type": "train_epoch", "epoch": "2/2", "loss": 2.0}\n'
+        '[INFO] json_stats: {"_type": "train_iter", "epoch": "2/2", "iter": "1/9", "lo\n'
+        "[INFO] something else\n"
+        '[INFO] json_stats: {"_type": "train_epoch", "epoch": "2/2", "loss": 1.0}\n'
+        '[INFO] json_stats: {"split": "test_final", "top1_acc": "50.00"}\n'
+    )
+    log = read_log(tmp_path)
+    assert [float(line["loss"]) for line in log if "loss" in line] == [3.0, 1.0]
+    assert log[-1]["top1_acc"] == "50.00"
+
+
+def test_a_missing_log_is_named(tmp_path):
+    with pytest.raises(InputError, match=r"stdout.log: there is no such log"):
+        read_log(tmp_path)

@@ -5,8 +5,9 @@ Action Recognition", ACM TOMM 18(2s), 2022, https://doi.org/10.1145/3538749
 """
 
 import os
+import sys
 
-from slowfast_ac.config import add_custom_config
+from slowfast_ac import config
 from slowfast_ac.criterion import AttentionConsistencyLoss, AttentionMaps, ConsistencySettings
 
 __version__ = "0.1.0"
@@ -27,3 +28,19 @@ def register(path: str | os.PathLike | None = None) -> None:
     from slowfast_ac.pyslowfast import setup
 
     setup(path)
+
+
+def add_custom_config(cfg: config.CfgNode) -> None:
+    """Adds the keys to a PySlowFast config, and the models and the criterion to PySlowFast.
+
+    The one line for those who keep their own launcher: in PySlowFast's
+    ``slowfast/config/custom_config.py``, import this in place of the function that stands there.
+    PySlowFast calls it in every process.
+
+    Args:
+        cfg: the config that the nodes AC and SCAM are added to.
+    """
+    config.add_custom_config(cfg)
+    # Elsewhere there is nobody to register with.
+    if "slowfast.config.defaults" in sys.modules:
+        register()

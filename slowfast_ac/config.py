@@ -16,8 +16,7 @@ LOSS_NAME = "attention_consistency"
 def add_custom_config(cfg: CfgNode) -> None:
     """Adds the nodes AC and SCAM with their defaults to a PySlowFast config.
 
-    Also what to call in PySlowFast's own ``slowfast/config/custom_config.py``. A config that has
-    the nodes already is left as it is.
+    A config that has the nodes already is left as it is.
     """
     if "AC" in cfg:
         return

@@ -1,0 +1,22 @@
+"""``slowfast-ac compare``: two test results, class by class."""
+
+import argparse
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the arguments."""
+    parser.add_argument("baseline", help="result file (TEST.SAVE_RESULTS_PATH) or run directory")
+    parser.add_argument("ours", help="likewise, of the same videos")
+    parser.add_argument("--classes", metavar="JSON", help="class map, name -> number")
+    parser.add_argument(
+        "--groups", metavar="JSON", help="group -> class names (default: the paper's two groups)"
+    )
+    parser.add_argument("--output", default="comparison", help="folder (default: %(default)s)")
+
+
+def main(args: argparse.Namespace) -> None:
+    """Writes the comparison and prints its summary."""
+    from slowfast_ac.experiments.compare import compare
+
+    print(compare(args.baseline, args.ours, args.output, args.classes, args.groups))
+    print(f"written to {args.output}")

@@ -1,0 +1,73 @@
+"""Whether a difference of two accuracies on the same videos is more than noise."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import scipy.stats
+
+
+def mcnemar(baseline: np.ndarray, ours: np.ndarray) -> float:
+    """Exact McNemar test of two classifiers on the same videos.
+
+    Only the videos that one gets right and the other wrong tell them apart; without a difference,
+    either is as likely. McNemar, Psychometrika 12, 1947.
+
+    Args:
+        baseline: (V,) bool, whether each video is right.
+        ours: (V,) bool.
+
+    Returns:
+        The two-sided p-value; 1 where the two never differ.
+    """
+    gained = int((ours & ~baseline).sum())
+    lost = int((baseline & ~ours).sum())
+    if gained + lost == 0:
+        return 1.0
+    return float(scipy.stats.binomtest(gained, gained + lost).pvalue)
+
+
+def holm(p_values: Sequence[float]) -> np.ndarray:
+    """Holm's correction for several tests at once; Scandinavian J. of Statistics 6, 1979.
+
+    Returns:
+        The adjusted p-values, in the order given.
+    """
+    p_values = np.asarray(p_values, dtype=np.float64)
+    order = np.argsort(p_values)
+    factors = len(p_values) - np.arange(len(p_values))
+    adjusted = np.empty_like(p_values)
+    adjusted[order] = np.minimum(1, np.maximum.accumulate(p_values[order] * factors))
+    return adjusted
+
+
+def wilson(right: int, total: int) -> tuple[float, float]:
+    """Wilson's 95 % interval of an accuracy, between 0 and 1; (0, 1) for no videos."""
+    if total == 0:
+        return 0.0, 1.0
+    interval = scipy.stats.binomtest(right, total).proportion_ci(method="wilson")
+    return float(interval.low), float(interval.high)
+
+
+def bootstrap_difference(
+    baseline: np.ndarray, ours: np.ndarray, resamples: int = 10_000, seed: int = 0
+) -> tuple[float, float]:
+    """Paired bootstrap 95 % interval of the difference of two accuracies.
+
+    A resampled difference depends on the numbers of gained and lost videos alone, which are
+    multinomial, so those are drawn.
+
+    Args:
+        baseline: (V,) bool.
+        ours: (V,) bool.
+        resamples: number of resampled data sets.
+        seed: of the resampling.
+
+    Returns:
+        Low and high end of ours - baseline, between -1 and 1.
+    """
+    total = len(baseline)
+    gained, lost = (ours & ~baseline).sum(), (baseline & ~ours).sum()
+    shares = np.array([gained, lost, total - gained - lost]) / total
+    draws = np.random.default_rng(seed).multinomial(total, shares, size=resamples)
+    low, high = np.quantile((draws[:, 0] - draws[:, 1]) / total, [0.025, 0.975])
+    return float(low), float(high)

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from fvcore.common.config import CfgNode
 from tqdm import tqdm
 
 from slowfast_ac.data.lists import read_list
@@ -99,7 +100,7 @@ def measure(run: Run) -> dict[str, float]:
     Returns:
         Values under the keys of :data:`COLUMNS`, as far as the run has them.
     """
-    cfg = _load(run)
+    cfg = load_run_config(run)
     results = read_results(run.folder)
     ranks = np.argsort(-results.scores, axis=1)
     hits = ranks == results.labels[:, None]
@@ -128,12 +129,14 @@ def measure_attention(runs: Sequence[Run]) -> None:
     for run in tqdm(runs, desc="attention", unit="run", file=sys.stderr, disable=not runs):
         if (run.folder / ATTENTION).is_file():
             continue
-        cfg = _load(run)
+        cfg = load_run_config(run)
         test_list = Path(cfg.DATA.PATH_TO_DATA_DIR) / "test.csv"
         first = read_list(test_list, prefix=cfg.DATA.PATH_PREFIX)[0]
         if Path(first.path).with_suffix(".json").is_file():
-            checkpoint = sorted((run.folder / "checkpoints").glob("checkpoint*"))[-1]
-            write_json(run.folder / ATTENTION, attention_quality(cfg, checkpoint, test_list))
+            write_json(
+                run.folder / ATTENTION,
+                attention_quality(cfg, checkpoint_of(run), test_list, progress=False),
+            )
 
 
 def summarise(rows: Sequence[dict[str, float]]) -> dict[str, object]:
@@ -220,7 +223,13 @@ def draw(table: dict[str, dict], columns: Sequence[Column], path: Path) -> None:
     pyplot.close(figure)
 
 
-def _load(run: Run):
+def checkpoint_of(run: Run) -> Path:
+    """Returns the run's last checkpoint."""
+    return sorted((run.folder / "checkpoints").glob("checkpoint*"))[-1]
+
+
+def load_run_config(run: Run) -> CfgNode:
+    """Returns the config that a run was started with, and sets PySlowFast up."""
     from slowfast_ac.pyslowfast import setup
     from slowfast_ac.pyslowfast.config_file import load_config
 

@@ -1,0 +1,24 @@
+"""``slowfast-ac demo``: baseline and method on generated action clips, in minutes on a CPU."""
+
+import argparse
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the arguments."""
+    parser.add_argument("--output", default="output/demo", help="folder (default: %(default)s)")
+    parser.add_argument(
+        "--data", metavar="DIR", help="your train.csv, val.csv, test.csv and classes.json"
+    )
+    parser.add_argument("--quick", action="store_true", help="a smoke run that learns nothing")
+    parser.add_argument(
+        "--opts", nargs=argparse.REMAINDER, default=[], help="KEY VALUE pairs for both models"
+    )
+
+
+def main(args: argparse.Namespace) -> None:
+    """Runs the demo and prints its table."""
+    from slowfast_ac.experiments.demo import run_demo
+
+    report = run_demo(args.output, args.data, args.quick, args.opts)
+    print(report.read_text())
+    print(f"everything is in {report.parent}")

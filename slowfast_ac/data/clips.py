@@ -1,0 +1,315 @@
+"""Clips of a video as PySlowFast's test samples, normalises, resizes and crops them.
+
+Shapes: T frames of H x W pixels as read, h x w as the network sees them.
+"""
+
+import math
+import os
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields
+from typing import NamedTuple
+
+import av
+import numpy as np
+import torch
+import torch.nn.functional as F
+from fvcore.common.config import CfgNode
+from torch import Tensor
+
+from slowfast_ac.data.video import VideoReader
+from slowfast_ac.errors import InputError
+
+# Upstream's three crops; of an upright video they are the top, the centre and the bottom.
+CROPS = ("left", "center", "right")
+# Seconds that a frame may begin before its clip: containers round its time to ticks of their clock.
+# This is half a tick of Matroska's, the coarsest in use, and a little for the arithmetic.
+TIME_TOLERANCE = 0.00051
+
+
+@dataclass(frozen=True)
+class Preprocessing:
+    """What turns a video into the input of a network; the names are those of PySlowFast's keys.
+
+    Args:
+        num_frames: frames of a clip, DATA.NUM_FRAMES.
+        sampling_rate: distance of two of them, in frames at ``target_fps``.
+        alpha: SLOWFAST.ALPHA, the fast pathway's frames per frame of the slow one; None for a
+            network of one pathway.
+        crop_size: pixels of the frame's short side, DATA.TEST_CROP_SIZE.
+        mean: of each channel, DATA.MEAN.
+        std: of each channel, DATA.STD.
+        target_fps: frame rate that ``sampling_rate`` counts in, whatever the video's own is.
+        reverse_input_channel: whether the network takes BGR, DATA.REVERSE_INPUT_CHANNEL.
+
+    Raises:
+        InputError: naming the field, for a value that no clip can have.
+    """
+
+    num_frames: int
+    sampling_rate: int
+    alpha: int | None
+    crop_size: int
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+    target_fps: float = 30.0
+    reverse_input_channel: bool = False
+
+    def __post_init__(self):
+        for name in ("num_frames", "sampling_rate", "crop_size", "target_fps"):
+            if not getattr(self, name) > 0:
+                raise InputError(f"preprocessing: {name} {getattr(self, name)} is not positive")
+        for name in ("mean", "std"):
+            if len(getattr(self, name)) != 3:
+                raise InputError(f"preprocessing: {name} {getattr(self, name)} needs 3 numbers")
+        if self.alpha is not None and not 0 < self.alpha <= self.num_frames:
+            raise InputError(
+                f"preprocessing: alpha {self.alpha} leaves the slow pathway none of "
+                f"{self.num_frames} frames"
+            )
+
+    @classmethod
+    def from_config(cls, cfg: CfgNode) -> "Preprocessing":
+        """Reads a PySlowFast config."""
+        two_pathways = cfg.MODEL.ARCH in cfg.MODEL.MULTI_PATHWAY_ARCH
+        return cls(
+            num_frames=cfg.DATA.NUM_FRAMES,
+            sampling_rate=cfg.DATA.SAMPLING_RATE,
+            alpha=cfg.SLOWFAST.ALPHA if two_pathways else None,
+            crop_size=cfg.DATA.TEST_CROP_SIZE,
+            mean=tuple(cfg.DATA.MEAN),
+            std=tuple(cfg.DATA.STD),
+            # The wheel has neither key.
+            target_fps=float(cfg.DATA.get("TARGET_FPS", 30)),
+            reverse_input_channel=cfg.DATA.get("REVERSE_INPUT_CHANNEL", False),
+        )
+
+    @classmethod
+    def from_dict(cls, data: Mapping) -> "Preprocessing":
+        """Returns what :meth:`to_dict` was called on.
+
+        Raises:
+            InputError: for a field too many or too few.
+        """
+        known = {entry.name for entry in fields(cls)}
+        for name in sorted(known ^ set(data)):
+            problem = "is missing" if name in known else "is not known"
+            raise InputError(f"preprocessing: the field {name} {problem}")
+        return cls(**{**data, "mean": tuple(data["mean"]), "std": tuple(data["std"])})
+
+    def to_dict(self) -> dict:
+        """Returns the fields, for JSON."""
+        return {**asdict(self), "mean": list(self.mean), "std": list(self.std)}
+
+    @property
+    def seconds(self) -> float:
+        """Length of a clip."""
+        return self.num_frames * self.sampling_rate / self.target_fps
+
+    def slow_frames(self) -> np.ndarray:
+        """Returns the slow pathway's frames as indices of the clip's, all of them for one pathway.
+
+        Note that upstream takes the first and the last frame and spreads the others evenly, so
+        their distance is more than alpha.
+        """
+        count = self.num_frames // (self.alpha or 1)
+        return torch.linspace(0, self.num_frames - 1, count).long().numpy()
+
+
+class Clip(NamedTuple):
+    """The frames of a clip.
+
+    Args:
+        frames: (T, H, W, 3), uint8 RGB, as large as the video.
+        times: (T,), seconds since the start of the video, float64.
+    """
+
+    frames: np.ndarray
+    times: np.ndarray
+
+
+def read_clip(
+    path: str | os.PathLike, preprocessing: Preprocessing, start: float | None = None
+) -> Clip:
+    """Reads one clip.
+
+    Args:
+        path: the video.
+        preprocessing: what a clip is.
+        start: seconds; None takes the clip in the middle of the video.
+
+    Raises:
+        InputError: if the video cannot be read or ends before ``start``.
+    """
+    if start is None:
+        with VideoReader(path) as reader:
+            start = max(reader.duration - preprocessing.seconds, 0.0) / 2
+    return next(read_clips(path, preprocessing, [start]))
+
+
+def uniform_clip_starts(
+    duration: float, preprocessing: Preprocessing, num_clips: int
+) -> list[float]:
+    """Returns when the clips of upstream's test start: evenly from 0, none at the video's end.
+
+    Args:
+        duration: seconds of the video.
+        preprocessing: what a clip is.
+        num_clips: TEST.NUM_ENSEMBLE_VIEWS.
+
+    Raises:
+        InputError: if ``num_clips`` is not positive.
+    """
+    if num_clips < 1:
+        raise InputError(f"number of clips: {num_clips} is not positive")
+    delta = max(duration - preprocessing.seconds, 0.0)
+    return [delta * number / num_clips for number in range(num_clips)]
+
+
+def read_clips(
+    path: str | os.PathLike, preprocessing: Preprocessing, starts: Sequence[float]
+) -> Iterator[Clip]:
+    """Yields clips of one video, which is decoded once.
+
+    Upstream's rule: the clip's length in frames of this video may be fractional; the frames are
+    spread evenly over it, counted from the first frame that begins at the start or later, and
+    rounded down. Where the video ends sooner, its last frame is repeated.
+
+    Args:
+        path: the video.
+        preprocessing: what a clip is.
+        starts: seconds, ascending.
+
+    Raises:
+        InputError: if the video cannot be read or ends before a start.
+    """
+    if list(starts) != sorted(starts):
+        raise ValueError(f"starts {list(starts)} are not ascending")
+    with VideoReader(path) as reader:
+        size = max(preprocessing.seconds * reader.fps, 1.0)
+        # In float32, as upstream rounds.
+        positions = torch.linspace(0, size - 1, preprocessing.num_frames).long().tolist()
+        windows = deque(
+            _Window(start - TIME_TOLERANCE, start + (size - 1) / reader.fps, positions)
+            for start in starts
+        )
+        time, frame = -math.inf, None
+        for time, frame in reader.frames(max(windows[0].begin, 0.0)) if windows else ():
+            for window in windows:
+                window.offer(time, frame)
+            while windows and windows[0].is_full:
+                yield windows.popleft().clip()
+            if not windows:
+                return
+        for window in windows:
+            if time <= window.begin:
+                raise InputError(
+                    f"cannot read video {reader.name}: it has no frame at or after "
+                    f"{window.begin + TIME_TOLERANCE:g} s (cut short?)"
+                )
+            window.fill(time, frame)
+            yield window.clip()
+
+
+def to_pathways(
+    frames: np.ndarray, preprocessing: Preprocessing, crop: str | None = None
+) -> list[Tensor]:
+    """Turns a clip's frames into the network's input, as upstream's test does.
+
+    Args:
+        frames: (T, H, W, 3), uint8 RGB.
+        preprocessing: how.
+        crop: one of :data:`CROPS`, a square of ``crop_size``; None keeps the whole frame, its short
+            side ``crop_size``.
+
+    Returns:
+        The slow and the fast pathway's clips, or the one pathway's, (1, 3, T, h, w) each.
+    """
+    clip = torch.from_numpy(frames).float() / 255.0
+    clip = (clip - torch.tensor(preprocessing.mean)) / torch.tensor(preprocessing.std)
+    clip = resize_short_side(clip.permute(3, 0, 1, 2), preprocessing.crop_size)
+    if crop is not None:
+        clip = uniform_crop(clip, preprocessing.crop_size, crop)
+    if preprocessing.reverse_input_channel:
+        clip = clip.flip(0)
+    clip = clip.unsqueeze(0).contiguous()
+    if preprocessing.alpha is None:
+        return [clip]
+    return [clip[:, :, preprocessing.slow_frames()], clip]
+
+
+def resize_short_side(clip: Tensor, size: int) -> Tensor:
+    """Resizes a (3, T, H, W) clip bilinearly so that its short side is ``size``."""
+    height, width = clip.shape[-2:]
+    if min(height, width) == size:
+        return clip
+    if width < height:
+        resized = (math.floor(height / width * size), size)
+    else:
+        resized = (size, math.floor(width / height * size))
+    return F.interpolate(clip, size=resized, mode="bilinear", align_corners=False)
+
+
+def uniform_crop(clip: Tensor, size: int, crop: str) -> Tensor:
+    """Cuts one of upstream's three squares of ``size`` out of a (3, T, H, W) clip.
+
+    Raises:
+        InputError: for a crop that is none of :data:`CROPS`.
+    """
+    if crop not in CROPS:
+        raise InputError(f"crop {crop!r} is not one of {', '.join(CROPS)}")
+    height, width = clip.shape[-2:]
+    top, left = math.ceil((height - size) / 2), math.ceil((width - size) / 2)
+    if height > width:
+        top = {"left": 0, "center": top, "right": height - size}[crop]
+    else:
+        left = {"left": 0, "center": left, "right": width - size}[crop]
+    return clip[..., top : top + size, left : left + size]
+
+
+@dataclass
+class _Window:
+    """Takes the frames of one clip out of a stream of frames.
+
+    Args:
+        begin: the first frame is the first after this time.
+        end: no frame after the first one behind it counts.
+        positions: the frames to take, counted from the first.
+    """
+
+    begin: float
+    end: float
+    positions: Sequence[int]
+    count: int = 0
+    taken: list[tuple[float, av.VideoFrame]] = field(default_factory=list)
+
+    @property
+    def is_full(self) -> bool:
+        return len(self.taken) == len(self.positions)
+
+    def offer(self, time: float, frame: av.VideoFrame) -> None:
+        if time <= self.begin or self.is_full:
+            return
+        while not self.is_full and self.positions[len(self.taken)] == self.count:
+            self.taken.append((time, frame))
+        self.count += 1
+        if time > self.end:
+            self.fill(time, frame)
+
+    def fill(self, time: float, frame: av.VideoFrame) -> None:
+        self.taken += [(time, frame)] * (len(self.positions) - len(self.taken))
+
+    def clip(self) -> Clip:
+        times, frames = zip(*self.taken, strict=True)
+        return Clip(np.stack(list(_to_rgb(frames))), np.array(times))
+
+
+def _to_rgb(frames: Iterable[av.VideoFrame]) -> Iterator[np.ndarray]:
+    previous, image = None, None
+    for frame in frames:
+        if frame is not previous:
+            # A stream may change its size on the way; a clip cannot.
+            height, width = (frame.height, frame.width) if image is None else image.shape[:2]
+            image = frame.reformat(width, height, "rgb24").to_ndarray()
+            previous = frame
+        yield image

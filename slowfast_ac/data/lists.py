@@ -1,0 +1,244 @@
+"""PySlowFast's lists of videos, one ``path label`` a line without a header, and class maps."""
+
+import json
+import os
+import shlex
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import numpy as np
+
+from slowfast_ac.data import video
+from slowfast_ac.errors import InputError
+from slowfast_ac.files import write_json, write_text
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One line of a list.
+
+    Args:
+        path: the video, DATA.PATH_PREFIX included.
+        label: class number, from 0.
+        line: line number in the list, from 1; 0 for an entry that does not come from a file.
+    """
+
+    path: str
+    label: int
+    line: int = 0
+
+
+def read_list(
+    path: str | os.PathLike,
+    separator: str = " ",
+    prefix: str = "",
+    num_classes: int | None = None,
+) -> list[Entry]:
+    """Reads a list as PySlowFast does, but strictly.
+
+    PySlowFast itself takes a line it cannot split for a path with label 0.
+
+    Args:
+        path: the list.
+        separator: DATA.PATH_LABEL_SEPARATOR.
+        prefix: DATA.PATH_PREFIX, joined to every path.
+        num_classes: labels must be below it; None for no limit.
+
+    Raises:
+        InputError: for a missing or empty list, or naming the first bad line and what is wrong.
+    """
+    entries = []
+    for number, text in enumerate(read_lines(path), start=1):
+        try:
+            video_path, label = parse_line(text, separator, num_classes)
+        except InputError as error:
+            raise InputError(f"{path} line {number}: {error}") from None
+        entries.append(Entry(os.path.join(prefix, video_path), label, number))
+    return entries
+
+
+def read_lines(path: str | os.PathLike) -> list[str]:
+    """Returns the lines of a list, split where PySlowFast splits them.
+
+    Raises:
+        InputError: when the list is missing, not UTF-8 text or empty.
+    """
+    try:
+        with open(path, encoding="utf-8") as file:
+            text = file.read()
+    except OSError as error:
+        raise InputError(f"{path}: cannot read this list: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise InputError(f"{path}: not UTF-8 text; a list holds `path label` lines") from None
+    if text.startswith("\ufeff"):
+        raise InputError(
+            f"{path}: starts with a byte order mark, which PySlowFast takes for a part of the "
+            "first path; save it as UTF-8 without BOM"
+        )
+    if not text.strip():
+        raise InputError(f"{path}: this list is empty")
+    return text.splitlines()
+
+
+def parse_line(text: str, separator: str = " ", num_classes: int | None = None) -> tuple[str, int]:
+    """Splits one line into path and label.
+
+    Three fields, (path, frame, label), are also taken, since PySlowFast takes them; the middle one
+    is ignored there and here.
+
+    Raises:
+        InputError: what is wrong with the line, without its number.
+    """
+    if not text.strip():
+        raise InputError("empty; remove this line (PySlowFast reads it as a video with label 0)")
+    fields = text.split(separator)
+    if len(fields) == 1:
+        reason = _other_separator(text, separator) or "no label (PySlowFast would take 0)"
+        raise InputError(f"{reason}: {text!r}")
+    spaces = (
+        f"the path contains the separator {separator!r}, which PySlowFast cannot read; rename it "
+        "or let `slowfast-ac prepare` link it without spaces"
+    )
+    if len(fields) > 3 or (len(fields) == 3 and _is_cut_path(*fields[:2])):
+        raise InputError(f"{len(fields)} fields instead of `path label`: {spaces}: {text!r}")
+    path, label = fields[0], fields[-1]
+    if not path:
+        raise InputError(f"no path before the separator {separator!r}: {text!r}")
+    try:
+        number = int(label)
+    except ValueError:
+        reason = _other_separator(text, separator) or f"label {label!r} is not an integer"
+        raise InputError(f"{reason}: {text!r}") from None
+    if number < 0:
+        raise InputError(f"label {number} is negative; labels count from 0")
+    if num_classes is not None and number >= num_classes:
+        raise InputError(
+            f"label {number} is not below MODEL.NUM_CLASSES {num_classes}; labels count from 0"
+        )
+    return path, number
+
+
+def format_list(entries: Iterable[Entry]) -> str:
+    """Returns the text of a list, separated by single spaces, which every PySlowFast reads.
+
+    Raises:
+        InputError: for a path with white space, which such a list cannot hold.
+    """
+    lines = []
+    for entry in entries:
+        if len(entry.path.split()) != 1:
+            raise InputError(f"{entry.path!r}: PySlowFast's lists cannot hold a path with spaces")
+        lines.append(f"{entry.path} {entry.label}\n")
+    return "".join(lines)
+
+
+def write_list(path: str | os.PathLike, entries: Iterable[Entry]) -> None:
+    """Writes a list, whole or not at all; see :func:`format_list`."""
+    write_text(path, format_list(entries))
+
+
+def read_class_map(path: str | os.PathLike) -> dict[str, int]:
+    """Reads a class map, ``{"class name": label}``: the format of DEMO.LABEL_FILE_PATH.
+
+    Raises:
+        InputError: when it is missing or malformed, or its labels are not 0 to n - 1, each once.
+    """
+    try:
+        with open(path, encoding="utf-8") as file:
+            classes = json.load(file)
+    except OSError as error:
+        raise InputError(f"{path}: cannot read this class map: {error.strerror}") from None
+    except ValueError as error:
+        raise InputError(f"{path}: not a JSON class map: {error}") from None
+    if not isinstance(classes, dict) or not classes:
+        raise InputError(f'{path}: a class map is one JSON object, {{"class name": label, ...}}')
+    _require_labels(path, classes)
+    return classes
+
+
+def write_class_map(path: str | os.PathLike, classes: dict[str, int]) -> None:
+    """Writes a class map, whole or not at all.
+
+    Raises:
+        InputError: when the labels are not 0 to n - 1, each once.
+    """
+    _require_labels(path, classes)
+    write_json(path, classes)
+
+
+def check_list(
+    path: str | os.PathLike,
+    separator: str = " ",
+    prefix: str = "",
+    num_classes: int | None = None,
+    sample: int = 1000,
+) -> None:
+    """Reads a list and opens some of its videos, so that a bad one is met before a run.
+
+    Args:
+        path: the list.
+        separator: DATA.PATH_LABEL_SEPARATOR.
+        prefix: DATA.PATH_PREFIX.
+        num_classes: MODEL.NUM_CLASSES.
+        sample: the most videos to open, evenly spread over the list.
+
+    Raises:
+        InputError: for a bad line, or naming the first unreadable video, why it is so, how many
+            others are, and the command that finds them all.
+    """
+    entries = read_list(path, separator, prefix, num_classes)
+    chosen = np.linspace(0, len(entries) - 1, min(sample, len(entries))).astype(int)
+    opened = [entries[i] for i in chosen]
+    with ThreadPoolExecutor() as pool:
+        problems = list(pool.map(_why_unreadable, (entry.path for entry in opened)))
+    bad = [(entry, problem) for entry, problem in zip(opened, problems, strict=True) if problem]
+    if bad:
+        entry, problem = bad[0]
+        raise InputError(
+            f"{path} line {entry.line}: {problem} ({len(bad)} of {len(opened)} opened videos are "
+            f"unreadable); write a list without them: {_clean_command(path, separator, prefix)}"
+        )
+
+
+def _other_separator(text: str, separator: str) -> str | None:
+    for other in (",", "\t", ";", "|", " "):
+        head, _, label = text.rpartition(other)
+        if other != separator and head and label.strip().isdigit():
+            expected = "a space" if separator == " " else repr(separator)
+            return f"separated by {other!r} — PySlowFast expects {expected}"
+    return None
+
+
+def _is_cut_path(first: str, second: str) -> bool:
+    # `my clip.mp4 3` has three fields too, but a video's path without suffix and a frame with one
+    # is a path cut in two.
+    return not os.path.splitext(first)[1] and bool(os.path.splitext(second)[1])
+
+
+def _require_labels(path: str | os.PathLike, classes: dict[str, int]) -> None:
+    labels = list(classes.values())
+    for name, label in classes.items():
+        if not isinstance(label, int) or isinstance(label, bool):
+            raise InputError(f"{path}: the label of {name!r} is {label!r}, not an integer")
+    if sorted(labels) != list(range(len(labels))):
+        raise InputError(f"{path}: labels must be 0 to {len(labels) - 1}, each once")
+
+
+def _why_unreadable(path: str) -> str | None:
+    try:
+        video.probe(path)
+    except InputError as error:
+        return str(error)
+    return None
+
+
+def _clean_command(path: str | os.PathLike, separator: str, prefix: str) -> str:
+    folder, name = os.path.split(path)
+    words = ["slowfast-ac", "check-data", str(path)]
+    if prefix:
+        words += ["--prefix", prefix]
+    if separator != " ":
+        words += ["--separator", separator]
+    words += ["--write-clean", os.path.join(folder, "clean", name)]
+    return shlex.join(words)

@@ -1,0 +1,128 @@
+"""The demo: a generated action data set, the fused baseline and the method trained on it."""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from slowfast_ac.data.lists import read_class_map, read_list
+from slowfast_ac.data.synthetic import write_dataset
+from slowfast_ac.errors import InputError
+from slowfast_ac.experiments.ablate import run_all
+from slowfast_ac.experiments.report import (
+    checkpoint_of,
+    load_run_config,
+    measure_attention,
+    write_report,
+)
+from slowfast_ac.experiments.results import read_log
+from slowfast_ac.experiments.suite import Run, load_suite, plan
+from slowfast_ac.files import atomic_path
+
+CONFIGS = Path(__file__).parent / "demo_configs"
+CLIPS = {"train": 40, "val": 10, "test": 20}
+# A smoke run: everything happens, nothing is learnt.
+QUICK_CLIPS = {"train": 4, "val": 2, "test": 2}
+QUICK_OPTS = ("SOLVER.MAX_EPOCH", "2", "SOLVER.WARMUP_EPOCHS", "0.0", "LOG_PERIOD", "1")
+QUICK_OPTS += (
+    "TRAIN.EVAL_PERIOD",
+    "1",
+    "BN.NUM_BATCHES_PRECISE",
+    "2",
+    "RESNET.WIDTH_PER_GROUP",
+    "8",
+)
+
+
+def run_demo(
+    output: str | os.PathLike,
+    data: str | os.PathLike | None = None,
+    quick: bool = False,
+    opts: Sequence[str] = (),
+) -> Path:
+    """Trains and tests baseline and method and writes one folder of results.
+
+    Args:
+        output: folder: ``report.md``, ``report.csv``, ``report.json``, ``report.png``,
+            ``losses.png``, ``maps.png`` and a run directory per model.
+        data: folder with train.csv, val.csv, test.csv and classes.json, or None to generate one.
+        quick: a smoke run of about a minute that learns nothing.
+        opts: config keys and values in turn, for both models.
+
+    Returns:
+        The path of report.md.
+
+    Raises:
+        InputError: for bad data, or when a run failed.
+    """
+    output = Path(output).resolve()
+    if data is None:
+        folder = output / ("data_quick" if quick else "data")
+        data = write_dataset(folder, QUICK_CLIPS if quick else CLIPS)
+    data = Path(data).resolve()
+    classes = read_class_map(data / "classes.json")
+    own = ["DATA.PATH_TO_DATA_DIR", str(data), "MODEL.NUM_CLASSES", str(len(classes))]
+    own += [*(QUICK_OPTS if quick else ()), *opts]
+    suite = load_suite(CONFIGS / "suite.yaml")
+    runs = plan(suite, output, own)
+    failed = run_all(runs)
+    if failed:
+        raise InputError(f"demo: {', '.join(failed)} failed; see {runs[0].folder}/output.txt")
+    measure_attention(runs)
+    draw_losses(runs, output / "losses.png")
+    draw_maps(runs, data / "test.csv", output / "maps.png")
+    return write_report(suite, runs, output)
+
+
+def draw_losses(runs: Sequence[Run], path: Path) -> None:
+    """Draws the terms of each run's loss, and its training error, epoch by epoch."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    figure, axes = pyplot.subplots(1, 3, figsize=(12, 3.6))
+    for run in runs:
+        epochs = [line for line in read_log(run.folder) if line.get("_type") == "train_epoch"]
+        # A run without consistency logs one loss and no terms.
+        base = [float(line.get("loss_0", line["loss"])) for line in epochs]
+        consistency = [float(line["loss_1"]) for line in epochs if "loss_1" in line]
+        error = [float(line["top1_err"]) for line in epochs]
+        numbers = range(1, len(epochs) + 1)
+        axes[0].plot(numbers, base, marker=".", label=run.variant)
+        axes[1].plot(range(1, len(consistency) + 1), consistency, marker=".", label=run.variant)
+        axes[2].plot(numbers, error, marker=".", label=run.variant)
+    titles = ("cross entropy", "attention consistency (before lambda)", "training top-1 error, %")
+    for axis, title in zip(axes, titles, strict=True):
+        axis.set_title(title, fontsize=10)
+        axis.set_xlabel("epoch")
+        axis.grid(alpha=0.3)
+    axes[1].set_yscale("log")
+    axes[0].legend(fontsize=8)
+    figure.tight_layout()
+    with atomic_path(path) as temporary:
+        figure.savefig(temporary, dpi=110)
+    pyplot.close(figure)
+
+
+def draw_maps(runs: Sequence[Run], test_list: Path, path: Path) -> None:
+    """Draws each run's maps of both streams over the first test clip, for its true class."""
+    from slowfast_ac.data.clips import Preprocessing
+    from slowfast_ac.experiments.annotation import read_annotation
+    from slowfast_ac.experiments.heatmap import heatmap
+    from slowfast_ac.experiments.heatmap_picture import draw_strip
+    from slowfast_ac.experiments.trained_model import load_trained
+
+    cfg = load_run_config(runs[0])
+    entry = read_list(test_list, prefix=cfg.DATA.PATH_PREFIX)[0]
+    heatmaps = {}
+    for run in runs:
+        cfg = load_run_config(run)
+        trained = load_trained(cfg, checkpoint_of(run))
+        preprocessing = Preprocessing.from_config(cfg)
+        heatmaps[run.variant] = heatmap(trained.model, entry.path, preprocessing, entry.label)
+    annotation = read_annotation(entry.path)
+    times = next(iter(heatmaps.values())).clip.times
+    scores = ", ".join(f"{name} {result.score:.2f}" for name, result in heatmaps.items())
+    title = f"{Path(entry.path).name}: maps of its true class (score: {scores})"
+    with atomic_path(path) as temporary:
+        draw_strip(temporary, heatmaps, title, annotation and annotation.boxes_at(times))

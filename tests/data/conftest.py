@@ -1,0 +1,114 @@
+"""Tiny videos of every kind, as bytes to be written under the names that a data set gives them."""
+
+from fractions import Fraction
+
+import av
+import numpy as np
+import pytest
+
+MILLISECOND = Fraction(1, 1000)
+VARIABLE_GAPS = (33, 33, 100, 33, 200, 33, 40, 60)
+
+
+def encode(path, milliseconds, width=32, height=24, codec="libx264", with_sound=False, **options):
+    """Writes one frame for each time; each is a moving edge, so that no two are alike.
+
+    ``options`` are the container's.
+    """
+    with av.open(str(path), "w", options=options) as container:
+        stream = container.add_stream(codec, rate=30)
+        stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
+        stream.codec_context.time_base = MILLISECOND
+        sound = container.add_stream("aac", rate=16000) if with_sound else None
+        for number, time in enumerate(milliseconds):
+            image = np.full((height, width, 3), 40, np.uint8)
+            image[:, : 2 + 2 * number % width] = 200
+            frame = av.VideoFrame.from_ndarray(image, format="rgb24")
+            frame.pts, frame.time_base = time, MILLISECOND
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+        if sound:
+            silence = np.zeros((1, 4096), np.float32)
+            frame = av.AudioFrame.from_ndarray(silence, format="fltp", layout="mono")
+            frame.sample_rate = 16000
+            container.mux(sound.encode(frame))
+            container.mux(sound.encode())
+    return path
+
+
+def even_times(count, fps=30):
+    return [round(1000 * number / fps) for number in range(count)]
+
+
+@pytest.fixture(scope="session")
+def encode_video():
+    """Returns :func:`encode`."""
+    return encode
+
+
+@pytest.fixture(scope="session")
+def video_bytes(tmp_path_factory):
+    """Returns {kind: bytes of a video}, all mp4 but ``webm`` and ``avi``."""
+    folder = tmp_path_factory.mktemp("videos")
+    variable = np.cumsum((0, *VARIABLE_GAPS)).tolist()
+    paths = {
+        "good": encode(folder / "good.mp4", even_times(20)),
+        "long": encode(folder / "long.mp4", even_times(90)),
+        "one frame": encode(folder / "one.mp4", [0]),
+        "variable": encode(folder / "variable.mp4", variable),
+        "webm": encode(folder / "good.webm", even_times(20), codec="libvpx"),
+        "avi": encode(folder / "good.avi", even_times(20), codec="mpeg4"),
+        "sound": encode(folder / "sound.mp4", even_times(20), with_sound=True),
+    }
+    videos = {kind: path.read_bytes() for kind, path in paths.items()}
+    videos["corrupt"] = np.random.default_rng(0).bytes(2000)
+    videos["cut short"] = videos["long"][: len(videos["long"]) // 2]
+    videos["empty"] = b""
+    return videos
+
+
+@pytest.fixture(scope="session")
+def put():
+    """Returns a function that writes bytes to a file, folders included, and returns its path."""
+
+    def write(path, content):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
+        return path
+
+    return write
+
+
+@pytest.fixture
+def upstream_list(upstream):
+    """Returns a function: folder, split and prefix -> the (path, label) pairs PySlowFast reads."""
+    from slowfast.config.defaults import get_cfg
+    from slowfast.datasets.kinetics import Kinetics
+
+    def read(folder, split, prefix=""):
+        cfg = get_cfg()
+        cfg.merge_from_list(["DATA.PATH_TO_DATA_DIR", str(folder), "DATA.PATH_PREFIX", str(prefix)])
+        cfg.merge_from_list(["TEST.NUM_ENSEMBLE_VIEWS", 1, "TEST.NUM_SPATIAL_CROPS", 1])
+        dataset = Kinetics(cfg, split)
+        return list(zip(dataset._path_to_videos, dataset._labels, strict=True))
+
+    return read
+
+
+@pytest.fixture
+def command():
+    """Returns a function that runs a command of ``slowfast_ac.cli``: (exit status, stdout)."""
+    import argparse
+    import contextlib
+    import importlib
+    import io
+
+    def run(name, *words):
+        module = importlib.import_module(f"slowfast_ac.cli.{name}")
+        parser = argparse.ArgumentParser()
+        module.add_arguments(parser)
+        with contextlib.redirect_stdout(io.StringIO()) as out:
+            status = module.main(parser.parse_args([str(word) for word in words]))
+        return status or 0, out.getvalue()
+
+    return run

@@ -1,9 +1,10 @@
 """How well a trained network looks at the target, over a list of clips whose boxes are known.
 
-Of each clip the middle is taken, as a whole frame, and the maps of its true class. A frame's map is
-measured against that frame's box: pointing game, energy in the box, and what chance gives (see
-slowfast_ac.experiments.measures). A clip's value is the mean over its frames. The streams'
-agreement compares what Eq. 3 compares: the maps of Eq. 1 and Eq. 2, averaged over the clip.
+Of each clip the middle is taken, as a whole frame, and the maps of its true class. A frame's map,
+placed over the frame, is measured against that frame's box: pointing game, energy in the box, and
+what chance gives (see slowfast_ac.experiments.measures). A clip's value is the mean over its
+frames. The streams' agreement compares what Eq. 3 compares, the maps of Eq. 1 and Eq. 2, averaged
+over the clip's frames, at their own size.
 """
 
 import math
@@ -115,7 +116,8 @@ def measure_clip(
     rows = []
     for name, (maps, times) in result.streams.items():
         boxes = annotation.boxes_at(times)
-        pairs = list(zip(maps, boxes, strict=True))
+        cams = [result.over_frame(cam) for cam in maps]
+        pairs = list(zip(cams, boxes, strict=True))
         energies = [energy_in_box(cam, box, frame) for cam, box in pairs]
         rows.append(
             {

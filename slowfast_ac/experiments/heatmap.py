@@ -27,6 +27,7 @@ from torch import Tensor, nn
 from slowfast_ac.attention import average_scales, resize
 from slowfast_ac.data.clips import Clip, Preprocessing, read_clip, to_pathways
 from slowfast_ac.errors import InputError
+from slowfast_ac.experiments.map_placement import place_map
 from slowfast_ac.head import check_scales, rescale
 from slowfast_ac.models.surgery import captured_inputs
 
@@ -112,12 +113,14 @@ class Heatmap:
             alone.
         class_id: whose maps they are.
         scores: (L,), the network's scores of this view.
+        input_size: height and width of the frames as the network saw them.
     """
 
     clip: Clip
     streams: dict[str, Stream]
     class_id: int
     scores: np.ndarray
+    input_size: tuple[int, int]
 
     @property
     def score(self) -> float:
@@ -133,6 +136,10 @@ class Heatmap:
         """Returns a stream's map of every frame of the clip, (T, h, w): each is held."""
         maps = self.streams[stream].maps
         return maps[held_frames(len(maps), len(self.clip.times))]
+
+    def over_frame(self, cam: np.ndarray) -> np.ndarray:
+        """Returns one of the maps, (h, w), as it lies over a frame of the video, (H, W)."""
+        return place_map(cam, self.input_size, self.clip.frames.shape[1:3])
 
 
 def heatmap(
@@ -165,7 +172,9 @@ def heatmap(
     if maps.temporal is not None:
         streams["temporal"] = _stream(maps.temporal, clip.times)
         streams["both"] = _stream(maps.both, clip.times)
-    return Heatmap(clip, streams, int(maps.class_ids[0]), maps.scores[0].cpu().numpy())
+    scores = maps.scores[0].cpu().numpy()
+    input_size = tuple(pathways[0].shape[-2:])
+    return Heatmap(clip, streams, int(maps.class_ids[0]), scores, input_size)
 
 
 def find_head(model: nn.Module) -> tuple[nn.Module, nn.Linear]:

@@ -36,13 +36,11 @@ def overlay(frame: np.ndarray, cam: np.ndarray) -> np.ndarray:
 
     Args:
         frame: (H, W, 3), uint8 RGB.
-        cam: (h, w), in [0, 1]; resized bilinearly to the frame.
+        cam: (H, W), in [0, 1].
 
     Returns:
         (H, W, 3), uint8 RGB.
     """
-    height, width = frame.shape[:2]
-    cam = cv2.resize(cam.astype(np.float32), (width, height), interpolation=cv2.INTER_LINEAR)
     # The ends of TURBO are nearly black; its peak would look like a hole.
     colors = cv2.applyColorMap(np.rint(15 + 213 * cam).astype(np.uint8), cv2.COLORMAP_TURBO)
     grey = cv2.cvtColor(cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY), cv2.COLOR_GRAY2RGB)
@@ -79,15 +77,16 @@ def draw_strip(
         gaps += [4 * GAP] + [GAP] * (len(heatmap.streams) - 1)
         for stream in heatmap.streams:
             maps = normalize(heatmap.shown(stream))
+            near = [nearest(heatmap.clip.times, clip.times[column]) for column in columns]
             rows[f"{name}\n{stream}" if len(heatmaps) > 1 else stream] = [
-                overlay(clip.frames[column], maps[nearest(heatmap.clip.times, clip.times[column])])
-                for column in columns
+                overlay(clip.frames[column], heatmap.over_frame(maps[index]))
+                for column, index in zip(columns, near, strict=True)
             ]
 
     height, width = clip.frames.shape[1:3]
     scale = (PANEL_PIXELS / (height * width)) ** 0.5
     width, height = round(width * scale), round(height * scale)
-    left, right, top, bottom = 20 + 11 * max(map(_longest_line, rows)), 12, 84, 42
+    left, right, top, bottom = 20 + 11 * max(map(_longest_line, rows)), 12, 92, 42
     below = np.concatenate([[0], np.cumsum(np.array(gaps) + height)])  # top of each row
     panels = len(columns) * (width + GAP) - GAP
     total = np.array(
@@ -103,7 +102,7 @@ def draw_strip(
             x = left + number * (width + GAP)
             box = None if boxes is None else boxes[column] * scale
             canvas[y : y + height, x : x + width] = _panel(image, (width, height), box)
-    ramp = overlay(np.full((10, 160, 3), 255, np.uint8), np.linspace(0, 1, 160)[None])
+    ramp = overlay(np.full((10, 160, 3), 255, np.uint8), np.tile(np.linspace(0, 1, 160), (10, 1)))
     canvas[-26:-16, left : left + 160] = ramp
 
     figure = Figure(figsize=total / DPI, dpi=DPI)
@@ -148,6 +147,12 @@ def overlay_frames(
         for name, heatmap in heatmaps.items()
     }
     panels = max(len(streams) for streams in maps.values())
+    labels = {
+        (name, stream): f"{name}: {stream}" if len(maps) > 1 else stream
+        for name, streams in maps.items()
+        for stream in streams
+    }
+    longest = max(labels.values(), key=len)
     for time, frame in frames:
         height, width = frame.shape[:2]
         scale = min(1.0, MAX_VIDEO_WIDTH / (panels * width))
@@ -157,9 +162,9 @@ def overlay_frames(
             index = nearest(heatmaps[name].clip.times, time)
             row = []
             for stream, cams in streams.items():
-                label = _label(f"{name}: {stream}" if len(maps) > 1 else stream, size[0])
-                picture = _panel(overlay(frame, cams[index]), size)
-                row.append(np.concatenate([label, picture]))
+                cam = heatmaps[name].over_frame(cams[index])
+                band = _band(labels[name, stream], longest, size[0])
+                row.append(np.concatenate([band, _panel(overlay(frame, cam), size)]))
             row += [np.zeros_like(row[0])] * (panels - len(row))
             rows.append(np.concatenate(row, axis=1))
         yield np.concatenate(rows)
@@ -179,10 +184,10 @@ def _longest_line(label: str) -> int:
     return max(map(len, label.splitlines()))
 
 
-def _label(text: str, width: int) -> np.ndarray:
-    """Returns a black band of the given width with white text, as large as fits."""
+def _band(text: str, longest: str, width: int) -> np.ndarray:
+    """Returns a black band with white text, so small that the longest text would fit, too."""
     font, height = cv2.FONT_HERSHEY_SIMPLEX, max(20, width // 24)
-    (text_width, _), _ = cv2.getTextSize(text, font, 1.0, 1)
+    (text_width, _), _ = cv2.getTextSize(longest, font, 1.0, 1)
     size = min(height / 40, (width - 8) / text_width)
     band = np.zeros((height, width, 3), np.uint8)
     baseline = height // 2 + round(10 * size)

@@ -91,6 +91,6 @@ def _misfit(wanted: dict[str, Tensor], given: dict[str, Tensor]) -> str:
         if names:
             return f"{what} {names[0]}" + (f" and {len(names) - 1} others" if names[1:] else "")
     for name, value in wanted.items():
-        if False:
+        if value.shape != given[name].shape:
             return f"its {name} is {tuple(given[name].shape)}, not {tuple(value.shape)}"
     return ""

@@ -38,7 +38,7 @@ def looking_right(monkeypatch):
     def result(model, path, preprocessing, class_id, scales):
         streams = {"spatial": spatial, "temporal": Stream(maps, times)}
         clip = Clip(np.zeros((16, HEIGHT, WIDTH, 3), np.uint8), times)
-        return Heatmap(clip, streams, class_id, np.eye(7, dtype=np.float32)[2])
+        return Heatmap(clip, streams, class_id, np.eye(7, dtype=np.float32)[2], (64, 96))
 
     monkeypatch.setattr(module, "heatmap", result)
 
@@ -48,15 +48,15 @@ class Network:
 
 
 def test_each_map_meets_the_box_of_its_own_time(tmp_path, looking_right):
-    # The target is where the maps point until 1.0 s, then on the other side.
-    boxes = [[43, 0, 64, 24]] * 10 + [[0, 24, 21, 48]] * 10
+    # The target is everywhere until 1.0 s, then where the maps do not point.
+    boxes = [[0, 0, WIDTH, HEIGHT]] * 10 + [[0, 24, 21, 48]] * 10
     entry = write_clip(tmp_path / "a.mp4", boxes)
     annotation = module.read_annotation(entry.path)
     spatial, temporal = measure_clip(Network, entry, annotation)
     assert spatial["pointing"] == 2 / 4  # at 0.2, 0.7, 1.2 and 1.7 s
     assert temporal["pointing"] == 8 / 16
     assert spatial["energy"] == pytest.approx(0.5, abs=0.02)
-    assert spatial["chance"] == pytest.approx(21 * 24 / (WIDTH * HEIGHT))
+    assert spatial["chance"] == pytest.approx((1 + 21 * 24 / (WIDTH * HEIGHT)) / 2)
     assert spatial["agreement"] == pytest.approx(1.0)
     assert (spatial["label"], spatial["predicted"], spatial["score"]) == (3, 2, 0.0)
 
@@ -69,7 +69,7 @@ def test_agreement_is_that_of_the_maps_which_the_loss_compares(tmp_path, monkeyp
     def result(*_, **__):
         streams = {"spatial": Stream(spatial, times[::4]), "temporal": Stream(temporal, times)}
         clip = Clip(np.zeros((16, HEIGHT, WIDTH, 3), np.uint8), times)
-        return Heatmap(clip, streams, 0, np.ones(7))
+        return Heatmap(clip, streams, 0, np.ones(7), (64, 96))
 
     monkeypatch.setattr(module, "heatmap", result)
     entry = write_clip(tmp_path / "a.mp4", [[0, 0, 9, 9]])

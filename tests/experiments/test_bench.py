@@ -23,8 +23,8 @@ CPU = torch.device("cpu")
 
 @pytest.fixture
 def rows(tiny_cfg):
-    """Rows of counted training steps of every network, one clip."""
-    return bench_train(tiny_cfg(), device=CPU, batch=1, crop=64, iterations=0, warmup=0)
+    """Rows of counted training steps of every network, two clips."""
+    return bench_train(tiny_cfg(), device=CPU, batch=2, crop=64, iterations=0, warmup=0)
 
 
 # ------------------------------------------------------------------------------------- counting

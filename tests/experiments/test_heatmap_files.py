@@ -31,12 +31,12 @@ def video(tmp_path):
     return tmp_path / "in" / "clip.mp4"
 
 
-def make_heatmap(frames=16, first=4, streams=("spatial", "temporal", "both"), seed=0):
+def make_heatmap(frames=16, first=4, streams=("spatial", "temporal", "both"), seed=0, width=WIDTH):
     rng = np.random.default_rng(seed)
     times = (first + np.arange(frames)) / FPS
     counts = {"spatial": max(frames // 4, 1), "temporal": frames, "both": frames}
     return Heatmap(
-        Clip(rng.integers(0, 255, (frames, HEIGHT, WIDTH, 3)).astype(np.uint8), times),
+        Clip(rng.integers(0, 255, (frames, HEIGHT, width, 3)).astype(np.uint8), times),
         {
             name: Stream(
                 rng.normal(size=(counts[name], 2, 3)).astype(np.float32),
@@ -46,6 +46,7 @@ def make_heatmap(frames=16, first=4, streams=("spatial", "temporal", "both"), se
         },
         class_id=2,
         scores=np.array([0.1, 0.2, 0.7], np.float32),
+        input_size=(64, 96),
     )
 
 
@@ -57,7 +58,7 @@ def test_a_clips_maps_are_scaled_by_their_common_range():
 
 def test_the_overlay_is_red_where_the_map_is_high_and_blue_where_it_is_low():
     frame = np.full((40, 60, 3), 128, np.uint8)
-    picture = overlay(frame, np.array([[1.0, 0.0]])).astype(int)
+    picture = overlay(frame, np.tile(np.linspace(1, 0, 60), (40, 1))).astype(int)
     assert picture.shape == frame.shape
     assert picture[:, 0, 0].min() > picture[:, 0, 2].max() + 40
     assert picture[:, -1, 2].min() > picture[:, -1, 0].max() + 20
@@ -67,7 +68,7 @@ def test_the_overlays_colour_is_the_maps_alone():
     red, grey = np.zeros((2, 8, 8, 3), np.uint8)
     red[..., 0] = 200
     grey[:] = cv2.cvtColor(red, cv2.COLOR_RGB2GRAY)[..., None]
-    cam = np.full((2, 2), 0.5)
+    cam = np.full((8, 8), 0.5)
     assert np.array_equal(overlay(red, cam), overlay(grey, cam))
 
 
@@ -128,8 +129,8 @@ def test_each_frame_of_the_video_has_the_map_that_is_nearest_in_time():
 
 
 def test_a_wide_videos_panels_shrink_until_players_take_them():
-    heatmap = make_heatmap()
-    frame = np.zeros((90, 1600, 3), np.uint8)
+    heatmap = make_heatmap(width=1600)
+    frame = np.zeros((HEIGHT, 1600, 3), np.uint8)
     (picture,) = overlay_frames([(0.5, frame)], {"net": heatmap})
     assert picture.shape[1] == 3840
 
@@ -163,7 +164,7 @@ def test_the_title_names_true_and_predicted_class_where_they_differ():
     assert (
         describe({"Net": heatmap}, names, 2) == 'maps of class "nod" (the true class)   Net: 0.70'
     )
-    other = Heatmap(heatmap.clip, heatmap.streams, 0, heatmap.scores)
+    other = Heatmap(heatmap.clip, heatmap.streams, 0, heatmap.scores, (64, 96))
     assert describe({"Net": other}, names, 1) == (
         'maps of class "shake" (true class: "1")   Net: 0.10, predicts "nod" 0.70'
     )

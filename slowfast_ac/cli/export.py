@@ -1,0 +1,79 @@
+"""``slowfast-ac export``: a trained network as a file for others, or as an entry of a zoo."""
+
+import argparse
+
+FORMATS = ("pyslowfast", "pytorchvideo", "safetensors", "onnx", "pt2")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the arguments."""
+    parser.add_argument("--cfg", required=True, help="config that the checkpoint was trained with")
+    parser.add_argument("--checkpoint", required=True, help="whatever kind `inspect` knows")
+    parser.add_argument(
+        "--format",
+        required=True,
+        choices=FORMATS,
+        help="weights (first three) or a program from a clip to scores, BatchNorm folded",
+    )
+    output = parser.add_mutually_exclusive_group(required=True)
+    output.add_argument("--output", metavar="FILE", help="the file to write")
+    output.add_argument("--zoo", metavar="DIR", help="add weights, card and index row to a zoo")
+    parser.add_argument("--classes", metavar="JSON", help='class map, {"name": number, ...}')
+    accuracy = parser.add_mutually_exclusive_group()
+    accuracy.add_argument(
+        "--accuracy", metavar="KEY=VALUE,...", help="for the card: top1=70.1,top5=89.2,data=UCF101"
+    )
+    accuracy.add_argument(
+        "--run-dir", metavar="DIR", help="for the card: folder of the run that tested the weights"
+    )
+    parser.add_argument("--pyslowfast", metavar="PATH", help="checkout (default: PYSLOWFAST_ROOT)")
+    parser.add_argument(
+        "--opts", nargs=argparse.REMAINDER, default=[], help="KEY VALUE pairs, the last argument"
+    )
+
+
+def main(args: argparse.Namespace) -> None:
+    """Writes the file or the entry, and prints what was measured."""
+    from pathlib import Path
+
+    import torch
+
+    from slowfast_ac.data.lists import read_class_map
+    from slowfast_ac.errors import InputError
+    from slowfast_ac.pyslowfast import setup
+    from slowfast_ac.pyslowfast.config_file import load_config
+    from slowfast_ac.zoo.entry import check_weights, parse_accuracy, read_accuracy, write_entry
+    from slowfast_ac.zoo.export import check_suffix, export, load_network
+    from slowfast_ac.zoo.program import BATCH_SIZES, TIMED_PAIRS, TOLERANCE
+
+    # What is cheap to refuse comes before the network is built.
+    if args.zoo:
+        check_weights(args.format)
+    else:
+        check_suffix(args.format, args.output)
+        if args.accuracy or args.run_dir:
+            raise InputError("--accuracy and --run-dir are for the card of an entry: give --zoo")
+    accuracy = {}
+    if args.accuracy:
+        accuracy = parse_accuracy(args.accuracy)
+    elif args.run_dir:
+        accuracy = read_accuracy(args.run_dir)
+    classes = read_class_map(args.classes) if args.classes else None
+    setup(args.pyslowfast)
+    network = load_network(load_config(args.cfg, args.opts), args.checkpoint, classes)
+    if args.zoo:
+        path = write_entry(network, args.zoo, Path(args.cfg).stem, args.format, accuracy)
+        print(f"wrote {path}, {path.with_suffix('.md').name} and a row of index.csv")
+        return
+    report = export(network, args.format, args.output)
+    print(f"wrote {args.output}, {Path(args.output).stat().st_size:,} bytes")
+    if report is not None:
+        sizes = " and ".join(map(str, BATCH_SIZES))
+        print(
+            f"scores differ from eager PyTorch by {report.max_difference:.1e} at most (batches of "
+            f"{sizes}, allowed {TOLERANCE:g})"
+        )
+        print(
+            f"latency {report.latency_ratio:.2f} of eager PyTorch (1 clip, CPU, "
+            f"{torch.get_num_threads()} threads, median of {TIMED_PAIRS} pairs)"
+        )

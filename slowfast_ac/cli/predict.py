@@ -1,0 +1,98 @@
+"""``slowfast-ac predict``: what a trained network sees in videos."""
+
+import argparse
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the arguments."""
+    add_input_arguments(parser)
+    parser.add_argument("--classes", metavar="JSON", help='class map, {"name": number, ...}')
+    parser.add_argument("--top", type=int, default=5, metavar="K", help="classes shown (default 5)")
+    views = parser.add_mutually_exclusive_group()
+    views.add_argument(
+        "--views",
+        default="10x3",
+        metavar="CLIPSxCROPS",
+        help="views that are averaged, crops 1 or 3 (default 10x3, as PySlowFast's test)",
+    )
+    views.add_argument("--fast", action="store_true", help="one view: middle clip, centre crop")
+    add_window_arguments(parser)
+    parser.add_argument("--output", metavar="FILE", help="results for programs: .json or .csv")
+
+
+def add_input_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the arguments that say which network and which videos."""
+    parser.add_argument("checkpoint", help="weights, or a program that `export` wrote")
+    parser.add_argument("videos", nargs="+", metavar="VIDEO", help="video files, folders or globs")
+    parser.add_argument("--cfg", help="config of the weights (default: the one inside the file)")
+    parser.add_argument(
+        "--trust", action="store_true", help="open a .pt2 file, which can run any code"
+    )
+
+
+def add_window_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the arguments of sliding windows."""
+    parser.add_argument(
+        "--window", type=float, metavar="SECONDS", help="length of a sliding window"
+    )
+    parser.add_argument(
+        "--stride", type=float, metavar="SECONDS", help="from window to window (default: --window)"
+    )
+
+
+def main(args: argparse.Namespace) -> int:
+    """Predicts, prints a table and writes a file; 1 if a video could not be read."""
+    import sys
+
+    from tqdm import tqdm
+
+    from slowfast_ac.data.find_videos import find_videos
+    from slowfast_ac.errors import InputError
+    from slowfast_ac.zoo.predict import CENTER_VIEW, predict
+    from slowfast_ac.zoo.prediction_files import (
+        check_output,
+        format_predictions,
+        write_predictions,
+    )
+    from slowfast_ac.zoo.predictor import load_predictor
+    from slowfast_ac.zoo.spans import check_windows
+
+    views = CENTER_VIEW if args.fast else _parse_views(args.views)
+    if args.top < 1:
+        raise InputError(f"--top: {args.top} is not positive")
+    if args.output:
+        check_output(args.output)
+    videos = find_videos(args.videos)
+    predictor = load_predictor(
+        args.checkpoint, config=args.cfg, classes=args.classes, trust=args.trust
+    )
+    check_windows(predictor.preprocessing, args.window, args.stride)
+    predictions, errors = {}, {}
+    progress = tqdm(videos, unit="video", file=sys.stderr, disable=len(videos) == 1)
+    for video in progress:
+        try:
+            predictions[video] = predict(
+                predictor, video, views, window=args.window, stride=args.stride
+            )
+        except InputError as error:
+            errors[video] = str(error)
+            progress.write(f"slowfast-ac: {error}", file=sys.stderr)
+            continue
+        progress.write(
+            format_predictions(predictor, video, predictions[video], args.top), file=sys.stdout
+        )
+    if args.output:
+        write_predictions(args.output, predictor, str(views), predictions, errors, args.top)
+    return 1 if errors else 0
+
+
+def _parse_views(text: str):
+    import re
+
+    from slowfast_ac.errors import InputError
+    from slowfast_ac.zoo.predict import Views
+
+    numbers = re.fullmatch(r"(\d+)x(\d+)", text)
+    if not numbers:
+        raise InputError(f"--views: {text!r}; give CLIPSxCROPS, such as 10x3 or 4x1")
+    return Views(int(numbers[1]), int(numbers[2]))

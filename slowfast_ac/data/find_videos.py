@@ -1,0 +1,31 @@
+"""The videos that command-line arguments name."""
+
+import glob
+import os
+from collections.abc import Sequence
+
+from slowfast_ac.data.video_folder import VideoFolder
+from slowfast_ac.errors import InputError
+
+
+def find_videos(arguments: Sequence[str]) -> list[str]:
+    """Returns the files that ``arguments`` name: files, folders and globs (``**`` for sub-folders).
+
+    A file is taken whatever its suffix, and whether it exists or not: whoever reads it says so.
+
+    Raises:
+        InputError: for a folder without videos, or a glob that matches nothing.
+    """
+    videos = []
+    for argument in arguments:
+        if os.path.isdir(argument):
+            folder = VideoFolder(argument)
+            videos += [os.path.join(argument, path) for path in folder.paths]
+        elif glob.has_magic(argument) and not os.path.exists(argument):
+            found = sorted(filter(os.path.isfile, glob.glob(argument, recursive=True)))
+            if not found:
+                raise InputError(f"{argument}: matches no file")
+            videos += found
+        else:
+            videos.append(argument)
+    return list(dict.fromkeys(videos))

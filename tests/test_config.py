@@ -1,0 +1,167 @@
+"""The keys of AC and SCAM: defaults, what they reach, and refusals when a model is built."""
+
+import inspect
+
+import pytest
+from fvcore.common.config import CfgNode
+
+from slowfast_ac import config
+from slowfast_ac.config import add_custom_config
+from slowfast_ac.errors import InputError
+
+# The table "Where the paper leaves room" of the method's description.
+DEFAULTS = {
+    "AC": {
+        "LAMBDA": 1.5,
+        "BASE_LOSS": "cross_entropy",
+        "CLASSES": "all",
+        "TEMPORAL_CAM": "weighted",
+        "DETACH_SPATIAL": False,
+        "NORMALIZE": "none",
+    },
+    "SCAM": {"ENABLE": True, "SCALES": [1.0, 0.5], "GRAD": True, "UPSAMPLE": False},
+}
+
+
+def plain(node):
+    return {key: plain(value) if isinstance(value, dict) else value for key, value in node.items()}
+
+
+def test_defaults_are_the_papers_or_the_documented_reading():
+    cfg = CfgNode()
+    add_custom_config(cfg)
+    assert plain(cfg) == DEFAULTS
+
+
+def test_other_keys_stay_untouched():
+    cfg = CfgNode({"MODEL": CfgNode({"LOSS_FUNC": "cross_entropy"}), "NUM_GPUS": 8})
+    add_custom_config(cfg)
+    assert plain(cfg) == {"MODEL": {"LOSS_FUNC": "cross_entropy"}, "NUM_GPUS": 8, **DEFAULTS}
+
+
+def test_adding_twice_keeps_what_was_set():
+    cfg = CfgNode()
+    add_custom_config(cfg)
+    cfg.AC.LAMBDA = 0.25
+    add_custom_config(cfg)
+    assert cfg.AC.LAMBDA == 0.25
+
+
+def test_pyslowfast_has_the_keys(upstream):
+    from slowfast.config.defaults import get_cfg
+
+    assert {node: plain(get_cfg()[node]) for node in DEFAULTS} == DEFAULTS
+
+
+def test_every_key_is_explained_above_its_line():
+    lines = inspect.getsource(add_custom_config).splitlines()
+    keys = [number for number, line in enumerate(lines) if line.strip().startswith("cfg.")]
+    assert len(keys) == 2 + sum(map(len, DEFAULTS.values()))
+    for number in keys:
+        assert lines[number - 1].strip().startswith("#"), lines[number]
+
+
+# What the keys reach ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "key, value, read",
+    [
+        ("AC.LAMBDA", 0.2, lambda head: head.settings.lambda_),
+        ("AC.BASE_LOSS", "bce_logit", lambda head: head.settings.base_loss),
+        ("AC.CLASSES", "label", lambda head: head.settings.classes),
+        ("AC.NORMALIZE", "l2", lambda head: head.settings.normalize),
+        ("AC.DETACH_SPATIAL", True, lambda head: head.settings.detach_spatial),
+        ("AC.TEMPORAL_CAM", "average", lambda head: head.temporal_reduction),
+        ("SCAM.SCALES", [1.0, 2.0], lambda head: list(head.scales)),
+        ("SCAM.GRAD", False, lambda head: head.grad),
+        ("SCAM.UPSAMPLE", True, lambda head: head.detail is not None),
+    ],
+)
+def test_each_key_reaches_the_models_head(build_model, tiny_cfg, key, value, read):
+    assert read(build_model(tiny_cfg()).scam) != value
+    assert read(build_model(tiny_cfg(key, value)).scam) == value
+
+
+def test_disabled_scam_leaves_the_scale_that_is_classified(build_model, tiny_cfg):
+    assert build_model(tiny_cfg("SCAM.ENABLE", False)).scam.scales == (1.0,)
+
+
+def test_no_head_without_the_criterion(build_model, tiny_cfg):
+    # A head without use would leave parameters without gradient.
+    cfg = tiny_cfg("MODEL.LOSS_FUNC", "cross_entropy", "SCAM.UPSAMPLE", True)
+    assert build_model(cfg).scam is None
+
+
+@pytest.mark.checkout
+@pytest.mark.parametrize(
+    "several, given, used",
+    [
+        (True, "cross_entropy", "bce_logit"),
+        (True, "soft_cross_entropy", "soft_cross_entropy"),
+        (False, "cross_entropy", "cross_entropy"),
+    ],
+)
+def test_clips_of_several_labels_are_not_trained_with_cross_entropy(
+    build_model, tiny_cfg, several, given, used
+):
+    cfg = tiny_cfg("DATA.MULTI_LABEL", several, "AC.BASE_LOSS", given)
+    assert build_model(cfg).scam.settings.base_loss == used
+
+
+# Refusals ---------------------------------------------------------------------------------------
+
+NUMBER = "must start with 1.0"
+
+WRONG = [
+    ("AC.LAMBDA", -1.0, "at least 0"),
+    ("AC.LAMBDA", float("nan"), "at least 0"),
+    ("AC.BASE_LOSS", "attention_consistency", "its own base loss"),
+    ("AC.CLASSES", "labels", "all, mean, label"),
+    ("AC.TEMPORAL_CAM", "sum", "weighted, average, random"),
+    ("AC.NORMALIZE", "softmax", "none, l2, minmax"),
+    ("SCAM.SCALES", [], NUMBER),
+    ("SCAM.SCALES", [0.5, 1.0], NUMBER),
+    ("SCAM.SCALES", [1.0, 0.0], NUMBER),
+    ("SCAM.SCALES", [1.0, -0.5], NUMBER),
+    ("SCAM.SCALES", [1.0, 0.49], "31.36 pixels"),
+    *(
+        pytest.param(
+            *wrong, marks=pytest.mark.xfail(strict=True, reason="accepted, or a traceback")
+        )
+        for wrong in (
+            ("AC.LAMBDA", float("inf"), "at least 0"),
+            ("AC.LAMBDA", None, "at least 0"),
+            ("AC.BASE_LOSS", "crossentropy", "cross_entropy"),
+            ("SCAM.SCALES", [1.0, float("nan")], NUMBER),
+            ("SCAM.SCALES", [1.0, float("inf")], NUMBER),
+            ("SCAM.SCALES", [1.0, "half"], NUMBER),
+            ("SCAM.SCALES", None, NUMBER),
+        )
+    ),
+]
+
+
+@pytest.mark.parametrize("loss", ["attention_consistency", "cross_entropy"])
+@pytest.mark.parametrize("key, value, allowed", WRONG)
+def test_wrong_values_are_refused_when_the_model_is_built(
+    build_model, tiny_cfg, key, value, allowed, loss
+):
+    with pytest.raises(InputError) as error:
+        build_model(tiny_cfg("MODEL.LOSS_FUNC", loss, key, value))
+    assert str(error.value).startswith(f"{key}: ")
+    assert allowed in str(error.value)
+
+
+def test_scales_are_not_read_while_scam_is_disabled(build_model, tiny_cfg):
+    cfg = tiny_cfg("SCAM.ENABLE", False, "SCAM.SCALES", [0.5])
+    assert config.scam_scales(cfg) == [1.0]
+
+
+@pytest.mark.parametrize("crop, smallest", [(64, 0.5), (224, 0.15), (256, 0.125)])
+def test_smallest_scale_must_leave_one_point_of_the_map(tiny_cfg, crop, smallest):
+    cfg = tiny_cfg("DATA.TRAIN_CROP_SIZE", crop, "SCAM.SCALES", [1.0, smallest])
+    assert config.scam_scales(cfg) == [1.0, smallest]
+    cfg.SCAM.SCALES = [1.0, smallest * 0.9]
+    with pytest.raises(InputError, match=f"SCAM.SCALES: .* of DATA.TRAIN_CROP_SIZE {crop}"):
+        config.scam_scales(cfg)

@@ -28,7 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def main(args: argparse.Namespace) -> int:
     """Runs the suite; the exit status is 1 when a run failed."""
     from slowfast_ac.experiments.ablate import is_finished, run_all
-        from slowfast_ac.experiments.report import measure_attention, write_report
+    from slowfast_ac.experiments.report import measure_attention, write_report
     from slowfast_ac.experiments.suite import load_suite, plan
 
     suite = load_suite(args.suite, args.base)

@@ -100,6 +100,11 @@ def _bench_networks(args: argparse.Namespace) -> tuple[dict, list[dict]]:
     crop = args.crop or (cfg.DATA.TRAIN_CROP_SIZE if training else cfg.DATA.TEST_CROP_SIZE)
     if crop % 32:
         raise InputError(f"--crop: {crop} is not a multiple of the network's stride of 32")
+    if not training and crop < cfg.DATA.TRAIN_CROP_SIZE:
+        raise InputError(
+            f"--crop: {crop} is smaller than DATA.TRAIN_CROP_SIZE {cfg.DATA.TRAIN_CROP_SIZE}, "
+            "whose pooling the head has"
+        )
     rows = (bench_train if training else bench_infer)(
         cfg,
         device=device,

@@ -34,7 +34,7 @@ def place_map(
 def _weights(cells: int, seen: int, pixels: int) -> np.ndarray:
     """Returns the weight of each of the map's positions in each pixel, (pixels, cells)."""
     # A map has ceil(seen / stride) positions.
-    stride = 2 ** math.floor(math.log2(seen / cells))
+    stride = 2 ** math.ceil(math.log2(seen / cells))
     at = ((np.arange(pixels) + 0.5) * seen / pixels - 0.5) / stride
     distance = np.abs(at.clip(0, cells - 1)[:, None] - np.arange(cells))
     return np.maximum(1 - distance, 0).astype(np.float32)

@@ -18,6 +18,7 @@ def setup(path: str | os.PathLike | None = None) -> Upstream:
     Raises:
         InputError: when there is no PySlowFast, or a package that it imports is missing.
     """
+    from slowfast_ac.pyslowfast.fast import install_fast
     from slowfast_ac.pyslowfast.register import register_into
     from slowfast_ac.pyslowfast.repairs import apply_repairs
 
@@ -31,6 +32,7 @@ def setup(path: str | os.PathLike | None = None) -> Upstream:
     try:
         apply_repairs(upstream)
         register_into(upstream)
+        install_fast(upstream)
     except ModuleNotFoundError as error:
         raise InputError(
             f"PySlowFast needs the package {error.name}, which is missing; slowfast-ac doctor "

@@ -12,6 +12,7 @@ from slowfast_ac.config import LOSS_NAME, build_scam_head
 from slowfast_ac.data.lists import check_list, read_list
 from slowfast_ac.errors import InputError
 from slowfast_ac.models.slowfast_ac import check_supported
+from slowfast_ac.pyslowfast.fast import check_fast
 from slowfast_ac.pyslowfast.find import Upstream
 from slowfast_ac.pyslowfast.repairs.checkpoints import require_whole
 
@@ -28,6 +29,7 @@ def check_config(cfg: CfgNode, upstream: Upstream) -> None:
     """
     check_names(cfg, upstream)
     build_scam_head(cfg, 1, 1)  # its values
+    check_fast(cfg)
     check_sizes(cfg)
     check_devices(cfg, upstream)
     check_packages(cfg)

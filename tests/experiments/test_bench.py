@@ -264,6 +264,7 @@ def test_the_machine_is_described():
         (["infer", "--batch", "0"], "--batch: 0 is less than 1"),
         (["decode", "--lengths", "-1"], "--lengths: -1 s is no length"),
         (["train", "--cfg", "CONFIG", "--crop", "100"], "--crop: 100 is not a multiple"),
+        (["infer", "--cfg", "CONFIG", "--crop", "192"], "--crop: 192 is smaller than DATA.TRAIN"),
     ],
 )
 def test_the_command_refuses_bad_arguments(upstream, tmp_path, arguments, message):

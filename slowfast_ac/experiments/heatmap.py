@@ -139,7 +139,7 @@ class Heatmap:
 
     def over_frame(self, cam: np.ndarray) -> np.ndarray:
         """Returns one of the maps, (h, w), as it lies over a frame of the video, (H, W)."""
-        return place_map(cam, self.clip.frames.shape[1:3], self.clip.frames.shape[1:3])
+        return place_map(cam, self.input_size, self.clip.frames.shape[1:3])
 
 
 def heatmap(

@@ -11,6 +11,7 @@ from slowfast_ac.data.clips import Preprocessing
 from slowfast_ac.data.video import VideoReader, write_video
 from slowfast_ac.errors import InputError
 from slowfast_ac.experiments.heatmap import attention_maps, find_head, heatmap, held_frames
+from slowfast_ac.experiments.map_placement import place_map
 
 TWO_PATHWAYS = ["SlowFastAC", "SlowFast"]
 ONE_PATHWAY = ["SlowAC", "ResNet"]
@@ -249,6 +250,8 @@ def test_times_of_the_maps_are_those_of_their_frames(network, video, name):
         assert stream.maps.dtype == np.float32
         assert stream.maps.shape == (len(stream.times), 2, 3)
     assert result.clip.frames.shape == (16, 48, 72, 3)
+    cam = result.streams["spatial"].maps[0]
+    assert np.array_equal(result.over_frame(cam), place_map(cam, (64, 96), (48, 72)))
 
 
 def test_maps_shown_together_add_up(network, video):

@@ -89,8 +89,8 @@ def scam_scales(cfg: CfgNode) -> list[float]:
     """
     if not cfg.SCAM.ENABLE:
         return [1.0]
+    check_scales(cfg.SCAM.SCALES)
     scales = list(cfg.SCAM.SCALES)
-    check_scales(scales)
     smallest = min(scales) * cfg.DATA.TRAIN_CROP_SIZE
     if smallest < 32:
         raise InputError(
@@ -111,11 +111,18 @@ def build_scam_head(cfg: CfgNode, dim_res4: int, dim_res5: int) -> SCAMHead | No
     Raises:
         InputError: naming the key, its value and the allowed ones.
     """
+    settings = consistency_settings(cfg)
+    if cfg.SCAM.UPSAMPLE and (settings.detach_spatial or settings.lambda_ == 0):
+        # A parameter without gradient would also stop training on several GPUs.
+        raise InputError(
+            "SCAM.UPSAMPLE: nothing trains its projection with AC.DETACH_SPATIAL True or "
+            "AC.LAMBDA 0; set it to False"
+        )
     head = SCAMHead(
         scales=scam_scales(cfg),
         grad=cfg.SCAM.GRAD,
         temporal_reduction=cfg.AC.TEMPORAL_CAM,
-        settings=consistency_settings(cfg),
+        settings=settings,
         upsample=(dim_res4, dim_res5) if cfg.SCAM.UPSAMPLE else None,
     )
     return head if uses_consistency(cfg) else None

@@ -1,5 +1,6 @@
 """The criterion: a base loss plus lambda times the attention-consistency loss (Eq. 4)."""
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -41,8 +42,8 @@ class ConsistencySettings:
     detach_spatial: bool = False
 
     def __post_init__(self):
-        if not self.lambda_ >= 0:
-            raise InputError(f"AC.LAMBDA: {self.lambda_} is not a number of at least 0")
+        if not isinstance(self.lambda_, (int, float)) or not 0 <= self.lambda_ < math.inf:
+            raise InputError(f"AC.LAMBDA: {self.lambda_} is not a finite number of at least 0")
         for key, value, allowed in (
             ("AC.CLASSES", self.classes, CLASSES),
             ("AC.NORMALIZE", self.normalize, NORMALIZATIONS),

@@ -4,6 +4,7 @@ It runs in training only. Nothing of it touches the predictions, so inference co
 without lateral connections costs.
 """
 
+import math
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
@@ -140,8 +141,9 @@ def check_scales(scales: Sequence[float]) -> None:
     Raises:
         InputError: naming the key SCAM.SCALES.
     """
-    if not scales or scales[0] != 1.0 or min(scales) <= 0:
+    numbers = isinstance(scales, Sequence) and all(isinstance(s, (int, float)) for s in scales)
+    if not (numbers and scales and scales[0] == 1.0 and all(0 < s < math.inf for s in scales)):
         raise InputError(
-            f"SCAM.SCALES: {list(scales)} must start with 1.0, the clip that is classified, and "
+            f"SCAM.SCALES: {scales} must start with 1.0, the clip that is classified, and "
             "hold positive numbers, for example [1.0, 0.5]"
         )

@@ -4,7 +4,8 @@ import torch
 from fvcore.common.config import CfgNode
 from torch import Tensor, nn
 
-from slowfast_ac.config import build_scam_head
+from slowfast_ac.config import build_scam_head, consistency_settings
+from slowfast_ac.criterion import find_base_loss
 from slowfast_ac.errors import InputError
 from slowfast_ac.head import StreamFeatures
 from slowfast_ac.models.surgery import captured_inputs, single_pathway, without_fused_channels
@@ -26,6 +27,9 @@ class AttentionConsistency(nn.Module):
 
     The base network gives ``scam`` (a SCAMHead or None) and the three methods below.
     """
+
+    # How AC.BASE_LOSS is looked up when the network is built; PySlowFast's own losses come first.
+    find_base_loss = staticmethod(find_base_loss)
 
     def forward(self, x: list[Tensor], bboxes: None = None) -> Tensor:
         """Classifies clips.
@@ -86,6 +90,7 @@ class SlowFastAC(AttentionConsistency):
 
     def _construct_network(self, cfg: CfgNode) -> None:
         check_supported(cfg)
+        self.find_base_loss(consistency_settings(cfg).base_loss)
         super()._construct_network(cfg)
         for number in (1, 2, 3, 4):
             fuse = getattr(self, f"s{number}_fuse")

@@ -6,10 +6,13 @@ from slowfast.models.video_model_builder import ResNet, SlowFast
 from slowfast_ac.models.ptv_slowfast_ac import PTVSlowFastAC as PTVSlowFastACMixin
 from slowfast_ac.models.slow_ac import SlowAC as SlowACMixin
 from slowfast_ac.models.slowfast_ac import SlowFastAC as SlowFastACMixin
+from slowfast_ac.pyslowfast.register import find_base_loss
 
 
 class SlowFastAC(SlowFastACMixin, SlowFast):
     """Branch-independent SlowFast with attention maps in training."""
+
+    find_base_loss = staticmethod(find_base_loss)
 
 
 class SlowAC(SlowACMixin, ResNet):
@@ -18,6 +21,8 @@ class SlowAC(SlowACMixin, ResNet):
 
 class PTVSlowFastAC(PTVSlowFastACMixin, PTVSlowFast):
     """SlowFastAC of PyTorchVideo's parts."""
+
+    find_base_loss = staticmethod(find_base_loss)
 
 
 MODELS = (SlowFastAC, SlowAC, PTVSlowFastAC)

@@ -73,7 +73,15 @@ def _from_slurm(environment: Mapping[str, str]) -> Machines:
             "srun: start it with --ntasks-per-node 1; PySlowFast spawns NUM_GPUS workers itself"
         )
     command = ["scontrol", "show", "hostnames", environment["SLURM_JOB_NODELIST"]]
-    hosts = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
+    try:
+        listed = subprocess.run(command, capture_output=True, text=True, check=True)
+    except (OSError, subprocess.CalledProcessError) as error:
+        reason = (getattr(error, "stderr", None) or str(error)).strip()
+        raise InputError(
+            f"scontrol cannot name the job's machines ({reason}); give --shard_id, --num_shards "
+            "and --init_method tcp://FIRST_MACHINE:PORT"
+        ) from None
+    hosts = listed.stdout.split()
     # Jobs that share a machine must not share the port.
     port = PORT + int(environment["SLURM_JOB_ID"]) % 10000
     return Machines(

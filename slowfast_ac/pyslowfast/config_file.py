@@ -36,8 +36,17 @@ def load_config(path: str | os.PathLike, opts: Sequence[str] = ()) -> CfgNode:
         raise InputError(
             f"{path}: not a valid yaml config: {' '.join(str(error).split())}"
         ) from None
-    except (KeyError, ValueError, AssertionError, OSError) as error:
+    except (KeyError, ValueError, OSError) as error:
         raise InputError(f"{path}: {_explain(error, cfg)}") from None
+    except (AssertionError, AttributeError, TypeError, RecursionError):
+        # What fvcore meets in a file that is no mapping of keys, or whose _BASE_ is no file.
+        raise InputError(
+            f"{path}: not a config: it must be a mapping of keys, and _BASE_ another config's path"
+        ) from None
+    known = _flat_keys(cfg)
+    for key in opts[::2]:
+        if key not in known:
+            raise InputError(f"--opts: {_unknown(key, cfg)}")
     try:
         cfg.merge_from_list(list(opts))
     except (KeyError, ValueError, AssertionError) as error:
@@ -50,8 +59,11 @@ def _explain(error: Exception, cfg: CfgNode) -> str:
     unknown = re.search(r"Non-existent (?:config )?key: (\S+)", message)
     if not unknown:
         return message
-    key, known = unknown[1].rstrip("'\""), _flat_keys(cfg)
-    near = difflib.get_close_matches(key, known, n=1, cutoff=0.5)
+    return _unknown(unknown[1].rstrip("'\""), cfg)
+
+
+def _unknown(key: str, cfg: CfgNode) -> str:
+    near = difflib.get_close_matches(key, _flat_keys(cfg), n=1, cutoff=0.5)
     hint = f"did you mean {near[0]}?" if near else "see slowfast/config/defaults.py"
     return f"unknown config key {key}; {hint}"
 

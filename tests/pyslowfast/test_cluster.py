@@ -118,7 +118,6 @@ def test_variables_of_the_process_are_read_by_default(monkeypatch):
     assert machines().shard_id == 2
 
 
-@pytest.mark.xfail(strict=True, reason="a traceback of subprocess, in containers for example")
 @pytest.mark.parametrize("script", [None, "echo 'Invalid job id' >&2; exit 1"])
 def test_scontrol_that_is_missing_or_fails_is_one_clear_line(
     scontrol, monkeypatch, tmp_path, script

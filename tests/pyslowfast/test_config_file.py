@@ -144,7 +144,6 @@ def test_file_that_is_no_text_is_refused(write):
     assert refusal(path).startswith(f"{path}: ")
 
 
-@pytest.mark.xfail(strict=True, reason="a traceback instead of one line")
 @pytest.mark.parametrize(
     "content",
     [
@@ -163,7 +162,6 @@ def test_yaml_that_is_no_config_is_refused(write, content):
     assert refusal(path).startswith(f"{path}: ")
 
 
-@pytest.mark.xfail(strict=True, reason="a traceback instead of one line")
 def test_option_below_a_value_is_an_unknown_key(write):
     message = refusal(write("NUM_GPUS: 0\n"), ["NUM_GPUS.X", "1"])
     assert message.startswith("--opts: unknown config key NUM_GPUS.X")

@@ -100,8 +100,18 @@ def test_a_finished_run_is_not_trained_again(finished, video_lists, tmp_path):
     assert all(torch.equal(before["model_state"][k], v) for k, v in after["model_state"].items())
 
 
-def test_killed_in_an_epoch_it_resumes_from_the_last_checkpoint(video_lists, tmp_path):
-    opts = ("SOLVER.MAX_EPOCH", 3, "TEST.ENABLE", False, "TRAIN.EVAL_PERIOD", 10)
+@pytest.mark.parametrize(
+    "model",
+    [
+        "SlowFastAC",
+        "SlowFast",
+        pytest.param("PTVSlowFastAC", marks=pytest.mark.checkout),
+    ],
+)
+def test_killed_in_an_epoch_it_resumes_from_the_last_checkpoint(video_lists, tmp_path, model):
+    loss = "cross_entropy" if model == "SlowFast" else "attention_consistency"
+    opts = ("MODEL.MODEL_NAME", model, "MODEL.LOSS_FUNC", loss)
+    opts += ("SOLVER.MAX_EPOCH", 3, "TRAIN.EVAL_PERIOD", 10, "TEST.NUM_ENSEMBLE_VIEWS", 1)
     with open(tmp_path / "output.txt", "w") as log:
         process = subprocess.Popen(
             command(video_lists, tmp_path, *opts), stdout=log, stderr=log, env=ENVIRONMENT
@@ -123,6 +133,13 @@ def test_killed_in_an_epoch_it_resumes_from_the_last_checkpoint(video_lists, tmp
     assert "Start epoch: 2" in process.stdout
     assert '"epoch": "1/3"' not in process.stdout
     assert (tmp_path / "checkpoints/checkpoint_epoch_00003.pyth").is_file()
+    assert '"split": "test_final"' in process.stdout
+
+
+@pytest.mark.checkout
+def test_no_file_of_the_checkout_is_touched(upstream, finished):
+    status = ["git", "-C", str(upstream.root), "status", "--porcelain"]
+    assert not subprocess.run(status, capture_output=True, text=True, check=True).stdout
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,145 @@
+"""Suites: planned, run once, killed and run again, and reported."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import yaml
+
+from slowfast_ac.cli import main
+from slowfast_ac.errors import InputError
+from slowfast_ac.experiments.ablate import describe
+from slowfast_ac.experiments.suite import load_suite, plan
+
+ROOT = Path(__file__).resolve().parents[2]
+CONFIG = ROOT / "configs/quick_schedules/SLOWFASTAC_4x4_R50_instant_test.yaml"
+
+
+def write_suite(folder, **changes):
+    suite = {
+        "title": "A test",
+        "base": str(CONFIG),
+        "baseline": "unfused",
+        "seeds": [0, 1],
+        "variants": {
+            "unfused": {"MODEL.LOSS_FUNC": "cross_entropy"},
+            "ac": None,
+        },
+        "paper": {"unfused": {"top1": 73.5}},
+        **changes,
+    }
+    path = folder / "suite.yaml"
+    path.write_text(yaml.safe_dump(suite))
+    return path
+
+
+def options(lists):
+    opts = ["DATA.PATH_TO_DATA_DIR", lists, "MODEL.NUM_CLASSES", 3, "DATA.NUM_FRAMES", 8]
+    opts += ["DATA.TRAIN_JITTER_SCALES", [64, 72], "SOLVER.MAX_EPOCH", 1, "LOG_PERIOD", 1]
+    return [str(opt) for opt in [*opts, "TEST.NUM_ENSEMBLE_VIEWS", 1]]
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "configs/suites").glob("*.yaml")), ids=str)
+def test_every_shipped_suite_names_keys_that_exist(upstream, path):
+    from slowfast_ac.pyslowfast.config_file import load_config
+
+    for run in plan(load_suite(path), "output"):
+        load_config(run.cfg, run.opts)
+
+
+def test_variants_are_run_seed_by_seed(tmp_path):
+    runs = plan(load_suite(write_suite(tmp_path)), tmp_path / "output", ["A.B", "1"])
+    assert [run.name for run in runs] == ["unfused:0", "ac:0", "unfused:1", "ac:1"]
+    assert runs[0].opts == ("MODEL.LOSS_FUNC", "cross_entropy", "A.B", "1")
+    assert "RNG_SEED 1" in str(runs[3])
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"baseline": "fused"}, "fused is not one of the variants unfused, ac"),
+        ({"base": "nowhere.yaml"}, "nowhere.yaml does not exist"),
+        ({"runs": {}}, "unknown entry runs"),
+    ],
+)
+def test_a_wrong_suite_is_refused(tmp_path, changes, message):
+    with pytest.raises(InputError, match=message):
+        load_suite(write_suite(tmp_path, **changes))
+
+
+def test_an_unknown_run_is_refused(tmp_path):
+    with pytest.raises(InputError, match="--only: ac:7 is none of"):
+        plan(load_suite(write_suite(tmp_path)), tmp_path, only=["ac:7"])
+
+
+def test_dry_run_and_jobs_print_commands(tmp_path, capsys):
+    suite = str(write_suite(tmp_path))
+    assert main(["ablate", suite, "--output", str(tmp_path / "o"), "--dry-run"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 4
+    assert all(line.startswith("slowfast-ac run --cfg ") for line in lines)
+    assert main(["ablate", suite, "--output", str(tmp_path / "o"), "--jobs"]) == 0
+    assert capsys.readouterr().out.splitlines()[1].endswith("--only ac:0")
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        (
+            'json_stats: {"_type": "train_iter", "epoch": "1/2", "iter": "3/9", "loss": 1.234}',
+            "epoch 1/2 iter 3/9 loss 1.23",
+        ),
+        ('json_stats: {"split": "test_final", "top1_acc": "50.00"}', "test top-1 50.00"),
+        ("something else", ""),
+        ('json_stats: {"_type": "train_it', ""),
+    ],
+)
+def test_progress_is_read_from_the_log(line, expected):
+    assert describe(line) == expected
+
+
+def test_a_killed_suite_goes_on_where_it_stopped(upstream, video_lists, tmp_path):
+    output = tmp_path / "output"
+    suite = write_suite(tmp_path, seeds=[0])
+    command = [sys.executable, "-m", "slowfast_ac", "ablate", str(suite), "--output", str(output)]
+    command += ["--opts", *options(video_lists)]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    process = subprocess.Popen(
+        command, env=environment, start_new_session=True, stderr=subprocess.PIPE
+    )
+    first = output / "unfused/seed0/run.json"
+    deadline = time.monotonic() + 200
+    while not first.is_file() and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.05)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    assert json.loads(first.read_text())["status"] == "finished"
+    finished_at = first.stat().st_mtime_ns
+
+    again = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert again.returncode == 0, again.stderr
+    assert first.stat().st_mtime_ns == finished_at, "a finished run was run again"
+    report = json.loads((output / "report.json").read_text())
+    for variant in ("unfused", "ac"):
+        cells = report["variants"][variant]
+        assert cells["seeds"] == 1
+        assert 0 <= cells["top1"][0] <= 100
+        assert cells["top5"][0] == 100  # three classes
+    text = (output / "report.md").read_text()
+    assert "*paper: 73.5*" in text
+    for name in ("report.csv", "report.png"):
+        assert (output / name).stat().st_size > 0
+
+    # One failed run neither stops the others nor is taken for finished.
+    other = [*command[:-1], "1", "NO.SUCH_KEY", "1"]
+    other[other.index(str(output))] = str(tmp_path / "failing")
+    failing = subprocess.run(other, env=environment, capture_output=True, text=True, check=False)
+    assert failing.returncode == 1
+    assert "failed: unfused:0" in failing.stdout
+    assert "failed: ac:0" in failing.stdout
+    assert "Not finished: unfused:0, ac:0." in failing.stdout

@@ -114,7 +114,9 @@ class AttentionConsistencyLoss(nn.Module):
             raise InputError(
                 "attention_consistency got predictions without attention maps: set "
                 "MODEL.MODEL_NAME to SlowFastAC or PTVSlowFastAC and MODEL.LOSS_FUNC to "
-                "attention_consistency (maps exist in training mode with gradients only)"
+                "attention_consistency (maps exist in training mode with gradients only, and are "
+                "lost where the predictions are copied, as DistributedDataParallel does with "
+                "find_unused_parameters)"
             )
         settings = self.settings or maps.settings
         base = self.base_losses(settings.base_loss)(reduction="mean")(preds, labels)

@@ -20,7 +20,6 @@ def without_fused_channels(conv: nn.Conv3d, fused: int) -> nn.Conv3d:
         stride=conv.stride,
         padding=conv.padding,
         dilation=conv.dilation,
-        groups=conv.groups,
         bias=conv.bias is not None,
     )
     # The initialisation that both upstreams give their convolutions.

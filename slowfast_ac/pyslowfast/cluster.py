@@ -41,10 +41,13 @@ def machines(
         environment: the variables to read.
 
     Raises:
-        InputError: when the launcher started several tasks per machine.
+        InputError: when one of the first two is given without the other, or the launcher started
+            several tasks per machine.
     """
+    if (shard_id is None) != (num_shards is None):
+        raise InputError("--shard_id and --num_shards: give both, or none")
     found = Machines(0, 1, f"tcp://localhost:{PORT}")
-    if shard_id is None and num_shards is None:
+    if shard_id is None:
         if "TORCHELASTIC_RUN_ID" in environment:
             found = _from_torchrun(environment)
         elif int(environment.get("SLURM_NNODES", 1)) > 1 and "SLURM_NODEID" in environment:

@@ -43,19 +43,22 @@ def load_config(path: str | os.PathLike, opts: Sequence[str] = ()) -> CfgNode:
         raise InputError(
             f"{path}: not a config: it must be a mapping of keys, and _BASE_ another config's path"
         ) from None
-    known = _flat_keys(cfg)
-    for key in opts[::2]:
+    known, pairs = _flat_keys(cfg), list(zip(opts[::2], opts[1::2], strict=True))
+    for key, _ in pairs:
         if key not in known:
             raise InputError(f"--opts: {_unknown(key, cfg)}")
+    # A whole number given for a float, AC.LAMBDA 1, is what it looks like.
+    values = [_as_float(value) if _is_float(cfg, key) else value for key, value in pairs]
     try:
-        cfg.merge_from_list(list(opts))
+        cfg.merge_from_list([part for pair in zip(opts[::2], values, strict=True) for part in pair])
     except (KeyError, ValueError, AssertionError) as error:
         raise InputError(f"--opts: {_explain(error, cfg)}") from None
     return cfg
 
 
 def _explain(error: Exception, cfg: CfgNode) -> str:
-    message = " ".join(str(error).strip("'\"").split())
+    # str() of a KeyError is the repr of its message.
+    message = " ".join(str(error.args[0] if isinstance(error, KeyError) else error).split())
     unknown = re.search(r"Non-existent (?:config )?key: (\S+)", message)
     if not unknown:
         return message
@@ -66,6 +69,17 @@ def _unknown(key: str, cfg: CfgNode) -> str:
     near = difflib.get_close_matches(key, _flat_keys(cfg), n=1, cutoff=0.5)
     hint = f"did you mean {near[0]}?" if near else "see slowfast/config/defaults.py"
     return f"unknown config key {key}; {hint}"
+
+
+def _is_float(cfg: CfgNode, key: str) -> bool:
+    *nodes, name = key.split(".")
+    for node in nodes:
+        cfg = cfg[node]
+    return isinstance(cfg[name], float)
+
+
+def _as_float(value: str) -> str:
+    return f"{value}.0" if re.fullmatch(r"[+-]?\d+", value) else value
 
 
 def _flat_keys(cfg: CfgNode, prefix: str = "") -> list[str]:

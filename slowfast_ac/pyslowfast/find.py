@@ -43,14 +43,15 @@ class Upstream:
 def find(path: str | os.PathLike | None = None) -> Upstream:
     """Finds PySlowFast; a checkout wins over the wheel.
 
-    The order: the package ``slowfast`` if it is imported already, ``path``, the environment
-    variable PYSLOWFAST_ROOT, an importable checkout, an importable wheel.
+    The order: ``path``, the environment variable PYSLOWFAST_ROOT, an importable checkout, an
+    importable wheel. A process keeps the one that it has imported.
 
     Args:
         path: a checkout's folder.
 
     Raises:
-        InputError: when there is none, or ``path`` or PYSLOWFAST_ROOT holds none.
+        InputError: when there is none, ``path`` or PYSLOWFAST_ROOT holds none, or another one is
+            imported already.
     """
     for name, folder in (("--pyslowfast", path), (ENVIRONMENT, os.environ.get(ENVIRONMENT))):
         if folder:

@@ -25,8 +25,8 @@ def count_parameters(model: nn.Module) -> int:
 def count_gflops(cfg: CfgNode, model: nn.Module) -> float:
     """Returns the 10^9 multiply-adds of one view at DATA.TEST_CROP_SIZE, in evaluation mode.
 
-    The rule is fvcore's and upstream's: a multiply-add counts once; activations, pooling and
-    normalisation do not count.
+    The rule is fvcore's and upstream's: a multiply-add counts once, BatchNorm counts, activations,
+    pooling and additions do not.
     """
     shape = (1, 3, cfg.DATA.NUM_FRAMES, cfg.DATA.TEST_CROP_SIZE, cfg.DATA.TEST_CROP_SIZE)
     device = next(model.parameters()).device

@@ -6,9 +6,7 @@ import argparse
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the arguments."""
     parser.add_argument("--output", default="output/demo", help="folder (default: %(default)s)")
-    parser.add_argument(
-        "--data", metavar="DIR", help="your train.csv, val.csv, test.csv and classes.json"
-    )
+    parser.add_argument("--data", metavar="DIR", help="your train.csv, val.csv and test.csv")
     parser.add_argument("--quick", action="store_true", help="a smoke run that learns nothing")
     parser.add_argument(
         "--opts", nargs=argparse.REMAINDER, default=[], help="KEY VALUE pairs for both models"

@@ -4,7 +4,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from slowfast_ac.data.lists import read_class_map, read_list
+from slowfast_ac.data.lists import read_list
 from slowfast_ac.data.synthetic import write_dataset
 from slowfast_ac.errors import InputError
 from slowfast_ac.experiments.ablate import run_all
@@ -44,7 +44,7 @@ def run_demo(
     Args:
         output: folder: ``report.md``, ``report.csv``, ``report.json``, ``report.png``,
             ``losses.png``, ``maps.png`` and a run directory per model.
-        data: folder with train.csv, val.csv, test.csv and classes.json, or None to generate one.
+        data: folder with train.csv, val.csv and test.csv, or None to generate one.
         quick: a smoke run of about a minute that learns nothing.
         opts: config keys and values in turn, for both models.
 
@@ -59,8 +59,8 @@ def run_demo(
         folder = output / ("data_quick" if quick else "data")
         data = write_dataset(folder, QUICK_CLIPS if quick else CLIPS)
     data = Path(data).resolve()
-    classes = read_class_map(data / "classes.json")
-    own = ["DATA.PATH_TO_DATA_DIR", str(data), "MODEL.NUM_CLASSES", str(len(classes))]
+    labels = {entry.label for entry in read_list(data / "train.csv")}
+    own = ["DATA.PATH_TO_DATA_DIR", str(data), "MODEL.NUM_CLASSES", str(max(labels) + 1)]
     own += [*(QUICK_OPTS if quick else ()), *opts]
     suite = load_suite(CONFIGS / "suite.yaml")
     runs = plan(suite, output, own)

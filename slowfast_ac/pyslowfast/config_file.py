@@ -78,8 +78,8 @@ def _is_float(cfg: CfgNode, key: str) -> bool:
     return isinstance(cfg[name], float)
 
 
-def _as_float(value: str) -> str:
-    return f"{value}.0" if re.fullmatch(r"[+-]?\d+", value) else value
+def _as_float(value: object) -> object:
+    return f"{value}.0" if re.fullmatch(r"[+-]?\d+", str(value)) else value
 
 
 def _flat_keys(cfg: CfgNode, prefix: str = "") -> list[str]:

@@ -34,7 +34,7 @@ def write_suite(folder, **changes):
         **changes,
     }
     path = folder / "suite.yaml"
-    path.write_text(yaml.safe_dump(suite))
+    path.write_text(yaml.safe_dump(suite, sort_keys=False))
     return path
 
 

@@ -165,3 +165,10 @@ def test_yaml_that_is_no_config_is_refused(write, content):
 def test_option_below_a_value_is_an_unknown_key(write):
     message = refusal(write("NUM_GPUS: 0\n"), ["NUM_GPUS.X", "1"])
     assert message.startswith("--opts: unknown config key NUM_GPUS.X")
+
+
+@pytest.mark.parametrize("value", ["1", 1, "1.0", 1.0])
+def test_whole_number_for_a_float_is_taken(write, value):
+    cfg = load_config(write("NUM_GPUS: 0\n"), ["AC.LAMBDA", value])
+    assert cfg.AC.LAMBDA == 1.0
+    assert isinstance(cfg.AC.LAMBDA, float)

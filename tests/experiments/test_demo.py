@@ -1,0 +1,44 @@
+"""The demo on a user's own lists, by the command: everything a user is promised lies there."""
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+import torch
+
+from slowfast_ac.errors import InputError
+from slowfast_ac.experiments.demo import run_demo
+
+
+def test_demo_leaves_table_curves_maps_and_both_checkpoints(upstream, video_lists, tmp_path):
+    output = tmp_path / "demo"
+    opts = ["SOLVER.MAX_EPOCH", "1", "SOLVER.WARMUP_EPOCHS", "0.0", "RESNET.WIDTH_PER_GROUP", "8"]
+    opts += ["DATA.SAMPLING_RATE", "1", "TRAIN.BATCH_SIZE", "4", "DATA_LOADER.NUM_WORKERS", "0"]
+    opts += ["DATA.TRAIN_JITTER_SCALES", "[64,72]", "LOG_PERIOD", "1"]
+    command = [sys.executable, "-m", "slowfast_ac", "demo", "--data", str(video_lists)]
+    process = subprocess.run(
+        [*command, "--output", str(output), "--opts", *opts],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        check=False,
+    )
+    assert process.returncode == 0, process.stderr[-3000:]
+    assert "| `SlowFastAC` | 1 |" in process.stdout
+    for name in ("report.md", "report.csv", "report.png", "losses.png", "maps.png"):
+        assert (output / name).stat().st_size > 0
+    report = json.loads((output / "report.json").read_text())["variants"]
+    assert report["SlowFastAC"]["params"][0] < report["SlowFast"]["params"][0]
+    assert report["SlowFastAC"]["gflops"][0] < report["SlowFast"]["gflops"][0]
+    for variant in ("SlowFast", "SlowFastAC"):
+        assert {"top1", "step_seconds"} <= set(report[variant])
+        path = output / variant / "seed0/checkpoints/checkpoint_epoch_00001.pyth"
+        weights = torch.load(path, weights_only=True)["model_state"]
+        assert weights["head.projection.bias"].shape == (3,)
+
+
+def test_data_without_lists_is_refused(upstream, tmp_path):
+    with pytest.raises(InputError, match=r"train.csv"):
+        run_demo(tmp_path / "demo", data=tmp_path)

@@ -34,6 +34,7 @@ setup(
         "opencv-python",
         "matplotlib",
         "numpy",
+        "pillow",
         "tqdm",
     ],
     extras_require={

@@ -7,10 +7,12 @@ import subprocess
 import sys
 import types
 
+import numpy as np
 import pytest
 import scipy.special
 import torch
 import torch.nn.functional as F
+from PIL import Image
 
 from slowfast_ac.errors import InputError
 from slowfast_ac.pyslowfast.find import Upstream
@@ -164,6 +166,19 @@ def test_topks_of_few_classes(classes):
         assert count == (ranks[:, :k] == labels.numpy()[:, None]).sum()
 
 
+@pytest.mark.parametrize("bits", range(9))
+def test_posterize_keeps_the_highest_bits(bits):
+    values = np.arange(256, dtype=np.uint8).reshape(16, 16)
+    kept = np.asarray(runtime.posterize(Image.fromarray(values), bits))
+    np.testing.assert_array_equal(kept, values & (0xFF00 >> bits & 0xFF))
+
+
+@pytest.mark.checkout
+def test_upstreams_posterize_takes_0_bits(upstream):
+    rand_augment = importlib.import_module("slowfast.datasets.rand_augment")
+    assert not np.asarray(rand_augment.posterize(Image.new("RGB", (2, 2), "white"), 0)).any()
+
+
 def test_topks_agree_with_upstream_where_upstream_works(upstream):
     metrics = importlib.import_module("slowfast.utils.metrics")
     preds, labels = torch.randn(9, 6), torch.randint(6, (9,))
@@ -181,6 +196,7 @@ def test_applied_repairs_are_not_needed_again(upstream):
             "whole checkpoints",
             "synchronisation without a GPU",
             "names of unreadable videos",
+            "RandAugment",
         ):
             assert not mended.needed(upstream), mended.name
 

@@ -3,8 +3,10 @@
 import functools
 import importlib
 from collections.abc import Sequence
+from types import ModuleType
 
 import torch
+from PIL import Image, ImageOps
 from torch import Tensor
 
 from slowfast_ac.pyslowfast import decoder
@@ -40,6 +42,26 @@ def _topk_fails(_: Upstream) -> bool:
 
 def _mend_topk(_: Upstream) -> None:
     importlib.import_module("slowfast.utils.metrics").topks_correct = topks_correct
+
+
+def posterize(image: Image.Image, bits: int) -> Image.Image:
+    """Pillow's posterize, for 0 bits too, which leave black."""
+    return image.point(lambda _: 0) if bits == 0 else ImageOps.posterize(image, bits)
+
+
+def _posterize_fails(_: Upstream) -> bool:
+    try:
+        ImageOps.posterize(Image.new("RGB", (1, 1)), 0)
+    except ValueError:
+        return True
+    return False
+
+
+def _mend_posterize(_: Upstream) -> None:
+    # A copy of the module for upstream's file alone, since others may count on the error.
+    mended = ModuleType("PIL.ImageOps")
+    vars(mended).update({**vars(ImageOps), "posterize": posterize})
+    importlib.import_module("slowfast.datasets.rand_augment").ImageOps = mended
 
 
 def _no_cuda(_: Upstream) -> bool:
@@ -108,6 +130,13 @@ REPAIRS = (
         BOTH,
         _topk_fails,
         _mend_topk,
+    ),
+    Repair(
+        "RandAugment",
+        "AUG.AA_TYPE posterizes to 0 bits now and then, which today's Pillow refuses",
+        ("checkout",),
+        _posterize_fails,
+        _mend_posterize,
     ),
     Repair(
         "SOLVER.CLIP_GRAD_VAL",

@@ -6,6 +6,7 @@ import pickle
 from collections import OrderedDict
 from typing import BinaryIO
 
+import numpy as np
 import torch
 
 from slowfast_ac.errors import InputError
@@ -13,6 +14,8 @@ from slowfast_ac.errors import InputError
 
 def safe_load(file: str | os.PathLike | BinaryIO, encoding: str = "ASCII") -> object:
     """Loads a pickle of numpy arrays, torch tensors and builtin containers.
+
+    Arrays are of numbers or text; tensors come to the CPU.
 
     Args:
         file: a path or an open binary file.
@@ -29,14 +32,16 @@ def safe_load(file: str | os.PathLike | BinaryIO, encoding: str = "ASCII") -> ob
             return safe_load(opened, encoding)
     name = getattr(file, "name", "pickle")
     try:
-        return _Unpickler(file, encoding=encoding).load()
+        return _Unpickler(_Whole(file), encoding=encoding).load()
     except _Refused as refused:
         raise InputError(
             f"{name}: refused, it wants to run {refused}; only arrays, tensors and plain "
             "containers are loaded"
         ) from None
     except EOFError:
-        raise InputError(f"{name}: the pickle is empty or cut short") from None
+        raise InputError(f"{name}: the pickle is empty or truncated") from None
+    except KeyError as error:
+        raise InputError(f"{name}: not a pickle that can be read: opcode {error}") from None
     except Exception as error:
         # A damaged pickle can raise anything.
         reason = " ".join(str(error).split()) or type(error).__name__
@@ -47,9 +52,28 @@ class _Refused(Exception):
     pass
 
 
+class _Whole:
+    """A stream that ends in an error; Python's unpickler takes half a name for a name."""
+
+    def __init__(self, file: BinaryIO):
+        self._file = file
+
+    def read(self, size: int) -> bytes:
+        data = self._file.read(size)
+        if len(data) < size:
+            raise EOFError
+        return data
+
+    def readline(self) -> bytes:
+        line = self._file.readline()
+        if not line.endswith(b"\n"):
+            raise EOFError
+        return line
+
+
 def _storage_from_bytes(data: bytes):
     try:
-        return torch.load(io.BytesIO(data), weights_only=True)
+        return torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise _Refused(f"code inside a tensor ({str(error).splitlines()[0]})") from None
 
@@ -60,24 +84,41 @@ def _encode_latin1(text: str, encoding: str) -> bytes:
     return text.encode("latin1")
 
 
+def _plain_dtype(name: str, align: bool = False, copy: bool = True) -> np.dtype:
+    # A copy always: its byte order is set in place later, and numpy's own float64 is shared.
+    dtype = np.dtype(str(name), copy=True)
+    if dtype.kind not in "biufcSU":
+        raise _Refused(f"numpy.dtype({dtype.str!r}), which can hold objects")
+    return dtype
+
+
+def _empty_array(subtype: str, shape: tuple, dtype: bytes) -> np.ndarray:
+    # Its state, which follows in the pickle, brings the shape, dtype and data.
+    return np.empty(0, np.int8)
+
+
 _REPLACED = {
     ("torch.storage", "_load_from_bytes"): _storage_from_bytes,
     ("_codecs", "encode"): _encode_latin1,
     ("collections", "OrderedDict"): OrderedDict,
+    ("numpy", "dtype"): _plain_dtype,
+    # Only an argument of _reconstruct; to call the class itself is not needed.
+    ("numpy", "ndarray"): "numpy.ndarray",
+    ("numpy.core.multiarray", "_reconstruct"): _empty_array,
+    ("numpy._core.multiarray", "_reconstruct"): _empty_array,
 }
 _ALLOWED = {
-    ("numpy", "ndarray"),
-    ("numpy", "dtype"),
     ("torch", "Size"),
     ("torch._utils", "_rebuild_tensor_v2"),
-    *((module, "set") for module in ("builtins", "__builtin__")),
-    *((module, "frozenset") for module in ("builtins", "__builtin__")),
-    *((module, "bytearray") for module in ("builtins", "__builtin__")),
+    *(
+        (module, name)
+        for module in ("builtins", "__builtin__")
+        for name in ("set", "frozenset", "bytes", "bytearray", "complex")
+    ),
     *(
         (f"numpy.{core}.{module}", name)
         for core in ("core", "_core")
         for module, name in (
-            ("multiarray", "_reconstruct"),
             ("multiarray", "scalar"),
             ("numeric", "_frombuffer"),
         )
@@ -85,7 +126,9 @@ _ALLOWED = {
 }
 
 
-class _Unpickler(pickle.Unpickler):
+# The one in C has no hook for BUILD, which sets an object's state: any attribute of any function
+# allowed here, and of a dtype the fields and flags, by which numpy takes data for pointers.
+class _Unpickler(pickle._Unpickler):
     def find_class(self, module: str, name: str) -> object:
         if (module, name) in _REPLACED:
             return _REPLACED[module, name]
@@ -94,3 +137,22 @@ class _Unpickler(pickle.Unpickler):
         if module == "torch" and isinstance(getattr(torch, name, None), torch.dtype):
             return getattr(torch, name)
         raise _Refused(f"{module}.{name}")
+
+    def load_build(self) -> None:
+        state = self.stack.pop()
+        target = self.stack[-1]
+        if type(target) is np.ndarray:
+            target.__setstate__(state)
+        elif isinstance(target, np.dtype):
+            _set_byte_order(target, state[1])
+        # An OrderedDict's state is the _metadata of a state_dict: versions of modules, no weights.
+        elif type(target) is not OrderedDict:
+            raise _Refused(f"__setstate__ of a {type(target).__name__}")
+
+    dispatch = {**pickle._Unpickler.dispatch, pickle.BUILD[0]: load_build}
+
+
+def _set_byte_order(dtype: np.dtype, order: str) -> None:
+    if order not in ("<", ">", "=", "|"):
+        raise ValueError(f"{order!r} is no byte order")
+    dtype.__setstate__((3, order, None, None, None, dtype.itemsize, dtype.alignment, 0))

@@ -53,8 +53,10 @@ def compare(
     if first.multi_label:
         text = _compare_multi_label(first, second, names, output)
     else:
-        chosen = read_groups(groups or PAPER_GROUPS, names, strict=groups is not None)
-        text = _compare_single_label(first, second, names, chosen, output)
+        path = groups or PAPER_GROUPS
+        chosen = read_groups(path, names, strict=groups is not None)
+        absent = {group: absent_members(path, names, group) for group in chosen}
+        text = _compare_single_label(first, second, names, chosen, absent, output)
     write_text(output / "compare.md", text)
     return text
 
@@ -139,15 +141,11 @@ def read_groups(
     Raises:
         InputError: naming the file.
     """
-    try:
-        data = json.loads(Path(path).read_text())
-        groups = {str(name): [str(member) for member in members] for name, members in data.items()}
-    except (OSError, ValueError, AttributeError, TypeError) as error:
-        raise InputError(f"{path}: not a json of group name -> class names ({error})") from None
+    groups = _load_groups(path)
     numbers = {name.lower(): number for number, name in enumerate(names)}
     result = {}
     for group, members in groups.items():
-        absent = [member for member in members if member.lower() not in numbers]
+        absent = absent_members(path, names, group)
         if absent and strict:
             raise InputError(f"{path}: {absent[0]!r} of group {group!r} is no class of the test")
         present = [numbers[member.lower()] for member in members if member.lower() in numbers]
@@ -156,8 +154,27 @@ def read_groups(
     return result
 
 
+def absent_members(path: str | os.PathLike, names: Sequence[str], group: str) -> list[str]:
+    """Returns the members of a group in the file ``path`` that are no class of the test."""
+    known = {name.lower() for name in names}
+    return [member for member in _load_groups(path)[group] if member.lower() not in known]
+
+
+def _load_groups(path: str | os.PathLike) -> dict[str, list[str]]:
+    try:
+        data = json.loads(Path(path).read_text())
+        return {str(name): [str(member) for member in members] for name, members in data.items()}
+    except (OSError, ValueError, AttributeError, TypeError) as error:
+        raise InputError(f"{path}: not a json of group name -> class names ({error})") from None
+
+
 def _compare_single_label(
-    first: Results, second: Results, names: list[str], groups: dict[str, list[int]], output: Path
+    first: Results,
+    second: Results,
+    names: list[str],
+    groups: dict[str, list[int]],
+    absent: dict[str, list[str]],
+    output: Path,
 ) -> str:
     rows = per_class(first, second, names)
     summary = {
@@ -167,6 +184,7 @@ def _compare_single_label(
             for name, members in groups.items()
             if np.isin(first.labels, members).any()
         },
+        "absent_members": {group: members for group, members in absent.items() if members},
         "averages": {
             which: _averages(results) for which, results in (("baseline", first), ("ours", second))
         },
@@ -249,6 +267,10 @@ def _text(summary: dict) -> str:
     lines += [
         "",
         f"Classes whose change survives Holm's correction over {tested}: {named or 'none'}.",
+    ]
+    lines += [
+        f"Of the group {group}, no class of this test: {', '.join(members)}."
+        for group, members in summary["absent_members"].items()
     ]
     return "\n".join(lines) + "\n"
 

@@ -80,7 +80,6 @@ def draw_confusion(matrix: np.ndarray, names: Sequence[str], path: Path, title: 
 
 
 def _save(figure: pyplot.Figure, path: Path) -> None:
-    figure.tight_layout()
     with atomic_path(path) as temporary:
-        figure.savefig(temporary, dpi=110)
+        figure.savefig(temporary, dpi=110, bbox_inches="tight")
     pyplot.close(figure)

@@ -14,7 +14,8 @@ from slowfast_ac.unpickle import safe_load
 
 RESULTS = "test_results.pkl"
 LOG = "stdout.log"
-_JSON_STATS = re.compile(r"json_stats: (\{.*\})")
+# The last one on a line: a resumed run goes on writing where the killed one stopped.
+_JSON_STATS = re.compile(r".*json_stats: (\{.*\})")
 
 
 @dataclass(frozen=True)
@@ -57,11 +58,21 @@ def read_results(path: str | os.PathLike) -> Results:
     data = safe_load(path)
     if not (isinstance(data, (list, tuple)) and len(data) == 2):
         raise InputError(f"{path}: not a list of scores and labels, as upstream's test writes it")
-    scores, labels = (torch.as_tensor(part).cpu().numpy() for part in data)
+    try:
+        scores, labels = (torch.as_tensor(part).cpu().numpy() for part in data)
+    except (TypeError, ValueError, RuntimeError):
+        raise InputError(f"{path}: its scores and labels are not numbers") from None
     scores = scores.astype(np.float64)
-    if scores.ndim != 2 or len(scores) != len(labels) or labels.ndim > 2:
+    if scores.ndim != 2 or labels.shape not in (scores.shape, scores.shape[:1]):
         raise InputError(f"{path}: scores {scores.shape} and labels {labels.shape} do not fit")
+    if scores.size == 0:
+        raise InputError(f"{path}: no videos in it")
     if labels.ndim == 1:
+        wrong = labels[(labels < 0) | (labels >= scores.shape[1])]
+        if wrong.size:
+            raise InputError(
+                f"{path}: label {wrong[0]}, but its scores are of {scores.shape[1]} classes"
+            )
         total = scores.sum(axis=1, keepdims=True)
         if not (total > 0).all():
             raise InputError(f"{path}: video {int(np.argmin(total))} has no scores")
@@ -86,7 +97,7 @@ def read_log(run: str | os.PathLike) -> list[dict]:
         raise InputError(f"{path}: there is no such log; is {run} a run's OUTPUT_DIR?")
     lines: dict[object, dict] = {}
     for number, text in enumerate(path.read_text(errors="replace").splitlines()):
-        match = _JSON_STATS.search(text)
+        match = _JSON_STATS.match(text)
         if not match:
             continue
         try:

@@ -121,6 +121,23 @@ def test_the_papers_groups_are_found_in_kinetics_names(tmp_path):
     }
 
 
+def test_members_of_the_papers_groups_that_are_no_class_are_named(tmp_path):
+    first, second = pair(classes=3)
+    classes = {"capoeira": 0, "archery": 1, "abseiling": 2}
+    (tmp_path / "classes.json").write_text(json.dumps(classes))
+    text = compare(
+        write(tmp_path / "a.pkl", first),
+        write(tmp_path / "b.pkl", second),
+        tmp_path / "output",
+        tmp_path / "classes.json",
+    )
+    (line,) = [line for line in text.splitlines() if "no class of this test" in line]
+    assert line.startswith("Of the group fast motion (Table 2), no class of this test:")
+    assert "skateboarding" in line
+    assert "capoeira" not in line
+    assert "archery" not in line
+
+
 def test_a_users_group_with_an_unknown_class_is_refused(tmp_path):
     path = tmp_path / "groups.json"
     path.write_text('{"mine": ["running", "flying"]}')

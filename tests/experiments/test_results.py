@@ -42,6 +42,12 @@ def test_multi_label_scores_stay_as_they_are(tmp_path):
         (torch.rand(3, 4), torch.tensor([0, 1]), "do not fit"),
         (torch.zeros(2, 4), torch.tensor([0, 1]), "video 0 has no scores"),
         (torch.rand(3), torch.tensor([0, 1, 2]), "do not fit"),
+        (torch.rand(3, 4), torch.eye(3, 2), "do not fit"),
+        (torch.rand(0, 4), torch.zeros(0).long(), "no videos"),
+        (torch.rand(2, 4), torch.tensor([0, 4]), "label 4, but its scores are of 4 classes"),
+        (torch.rand(2, 4), torch.tensor([0, -1]), "label -1"),
+        (["running", "jumping"], torch.tensor([0, 1]), "not numbers"),
+        ({"video": 1}, torch.tensor([0]), "not numbers"),
     ],
 )
 def test_what_does_not_fit_is_refused(tmp_path, scores, labels, message):
@@ -71,3 +77,10 @@ def test_later_lines_of_a_resumed_run_win_and_cut_lines_are_left_out(tmp_path):
 def test_a_missing_log_is_named(tmp_path):
     with pytest.raises(InputError, match=r"stdout.log: there is no such log"):
         read_log(tmp_path)
+
+
+def test_a_line_that_goes_on_after_a_cut_one_is_read(tmp_path):
+    cut = '[INFO] json_stats: {"_type": "train_iter", "epoch": "1/2", "loss": 3'
+    whole = '[INFO] json_stats: {"_type": "val_epoch", "epoch": "1/2", "top1_err": 20.0}'
+    (tmp_path / "stdout.log").write_text(f"{cut}{whole}\n")
+    assert [line["_type"] for line in read_log(tmp_path)] == ["val_epoch"]

@@ -84,7 +84,7 @@ def _bench_networks(args: argparse.Namespace) -> tuple[dict, list[dict]]:
     from slowfast_ac.experiments.bench_train import bench_train
     from slowfast_ac.pyslowfast import setup
     from slowfast_ac.pyslowfast.config_file import load_config
-    from slowfast_ac.pyslowfast.fast import check_fast, install_fast
+    from slowfast_ac.pyslowfast.fast import check_fast
 
     if not args.cfg:
         raise InputError(
@@ -92,7 +92,6 @@ def _bench_networks(args: argparse.Namespace) -> tuple[dict, list[dict]]:
             "configs/Kinetics/Base-SLOWFAST_4x16_R50.yaml"
         )
     upstream = setup(args.pyslowfast)
-    install_fast(upstream)
     cfg = load_config(args.cfg, args.opts)
     check_fast(cfg)
     device = find_device(args.device)

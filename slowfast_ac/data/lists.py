@@ -173,7 +173,7 @@ def check_list(
     prefix: str = "",
     num_classes: int | None = None,
     sample: int = 1000,
-) -> None:
+) -> list[Entry]:
     """Reads a list and opens some of its videos, so that a bad one is met before a run.
 
     Args:
@@ -182,6 +182,9 @@ def check_list(
         prefix: DATA.PATH_PREFIX.
         num_classes: MODEL.NUM_CLASSES.
         sample: the most videos to open, evenly spread over the list.
+
+    Returns:
+        All entries, as :func:`read_list`.
 
     Raises:
         InputError: for a bad line, or naming the first unreadable video, why it is so, how many
@@ -199,6 +202,7 @@ def check_list(
             f"{path} line {entry.line}: {problem} ({len(bad)} of {len(opened)} opened videos are "
             f"unreadable); write a list without them: {_clean_command(path, separator, prefix)}"
         )
+    return entries
 
 
 def _other_separator(text: str, separator: str) -> str | None:

@@ -2,22 +2,20 @@
 
 import json
 import os
-import re
 import subprocess
 import sys
 import time
 from collections import deque
 from collections.abc import Sequence
 
-import simplejson
 from tqdm import tqdm
 
 from slowfast_ac.errors import InputError
+from slowfast_ac.experiments.results import parse_stats
 from slowfast_ac.experiments.suite import Run
 from slowfast_ac.files import write_json
 
 RECORD = "run.json"
-_JSON_STATS = re.compile(r"json_stats: (\{.*\})")
 
 
 def is_finished(run: Run) -> bool:
@@ -99,12 +97,8 @@ def _execute(run: Run, progress: tqdm) -> bool:
 
 def describe(line: str) -> str:
     """Returns a short description of one of PySlowFast's json_stats lines, or nothing."""
-    match = _JSON_STATS.search(line)
-    if not match:
-        return ""
-    try:
-        stats = simplejson.loads(match[1])
-    except ValueError:
+    stats = parse_stats(line)
+    if stats is None:
         return ""
     kind = stats.get("_type", stats.get("split", ""))
     if kind.startswith("train_iter"):

@@ -80,6 +80,20 @@ def read_results(path: str | os.PathLike) -> Results:
     return Results(scores, labels.astype(np.int64))
 
 
+def parse_stats(text: str) -> dict | None:
+    """Returns what a ``json_stats`` line of PySlowFast's log says, or None for any other line.
+
+    A whole line that a kill glued to a cut one is read; a cut line is any other line.
+    """
+    match = _JSON_STATS.match(text)
+    if not match:
+        return None
+    try:
+        return simplejson.loads(match[1])
+    except ValueError:
+        return None
+
+
 def read_log(run: str | os.PathLike) -> list[dict]:
     """Returns the ``json_stats`` lines of a run directory's log, in order.
 
@@ -97,12 +111,8 @@ def read_log(run: str | os.PathLike) -> list[dict]:
         raise InputError(f"{path}: there is no such log; is {run} a run's OUTPUT_DIR?")
     lines: dict[object, dict] = {}
     for number, text in enumerate(path.read_text(errors="replace").splitlines()):
-        match = _JSON_STATS.match(text)
-        if not match:
-            continue
-        try:
-            stats = simplejson.loads(match[1])
-        except ValueError:
+        stats = parse_stats(text)
+        if stats is None:
             continue
         kind, epoch = stats.get("_type"), stats.get("epoch")
         key = (kind, epoch, stats.get("iter")) if epoch else number

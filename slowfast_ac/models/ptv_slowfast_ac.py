@@ -3,9 +3,9 @@
 from fvcore.common.config import CfgNode
 from torch import Tensor, nn
 
-from slowfast_ac.config import build_scam_head, consistency_settings
+from slowfast_ac.config import build_scam_head
 from slowfast_ac.head import StreamFeatures
-from slowfast_ac.models.slowfast_ac import AttentionConsistency, check_supported
+from slowfast_ac.models.slowfast_ac import AttentionConsistency
 from slowfast_ac.models.surgery import without_fused_channels
 
 
@@ -20,8 +20,7 @@ class PTVSlowFastAC(AttentionConsistency):
     """
 
     def _construct_network(self, cfg: CfgNode) -> None:
-        check_supported(cfg)
-        self.find_base_loss(consistency_settings(cfg).base_loss)
+        self.check(cfg)
         super()._construct_network(cfg)
         remove_lateral_connections(self.model)
         first = self.model.blocks[4].multipathway_blocks[0].res_blocks[0].branch1_conv

@@ -61,6 +61,11 @@ class AttentionConsistency(nn.Module):
         )
         return preds
 
+    def check(self, cfg: CfgNode) -> None:
+        """Refuses a config before anything is built; see :func:`check_supported`."""
+        check_supported(cfg)
+        self.find_base_loss(consistency_settings(cfg).base_loss)
+
     def attention_layers(self) -> tuple[nn.Module, nn.Module]:
         """Returns the layers whose inputs are both streams' res5 and both streams' res4."""
         raise NotImplementedError
@@ -89,8 +94,7 @@ class SlowFastAC(AttentionConsistency):
     """
 
     def _construct_network(self, cfg: CfgNode) -> None:
-        check_supported(cfg)
-        self.find_base_loss(consistency_settings(cfg).base_loss)
+        self.check(cfg)
         super()._construct_network(cfg)
         for number in (1, 2, 3, 4):
             fuse = getattr(self, f"s{number}_fuse")

@@ -167,19 +167,17 @@ def check_data(cfg: CfgNode, open_videos: bool = True) -> None:
         # The wheel has no such key and splits at white space.
         separator = cfg.DATA.get("PATH_LABEL_SEPARATOR", " ")
         check = check_list if open_videos else read_list
-        check(
+        entries = check(
             path,
             separator=separator,
             prefix=cfg.DATA.PATH_PREFIX,
             num_classes=cfg.MODEL.NUM_CLASSES,
         )
-        if split == "train":
-            videos = len(read_list(path, separator=separator, prefix=cfg.DATA.PATH_PREFIX))
-            if videos < cfg.TRAIN.BATCH_SIZE:
-                raise InputError(
-                    f"TRAIN.BATCH_SIZE: {cfg.TRAIN.BATCH_SIZE} exceeds the {videos} videos of "
-                    f"{path}, and incomplete batches are dropped: no step would be taken"
-                )
+        if split == "train" and len(entries) < cfg.TRAIN.BATCH_SIZE:
+            raise InputError(
+                f"TRAIN.BATCH_SIZE: {cfg.TRAIN.BATCH_SIZE} exceeds the {len(entries)} videos of "
+                f"{path}, and incomplete batches are dropped: no step would be taken"
+            )
 
 
 def _require_test_checkpoint(cfg: CfgNode) -> None:

@@ -5,14 +5,12 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 
-import torch
 import yaml
 from fvcore.common.config import CfgNode
 from torch import nn
 
 from slowfast_ac.data.clips import Preprocessing
 from slowfast_ac.errors import InputError
-from slowfast_ac.files import atomic_path
 from slowfast_ac.pyslowfast.checks import check_names, check_sizes
 from slowfast_ac.pyslowfast.find import find
 from slowfast_ac.pyslowfast.statistics import build_model
@@ -20,6 +18,7 @@ from slowfast_ac.zoo.convert import convert_checkpoint
 from slowfast_ac.zoo.load import load_weights
 from slowfast_ac.zoo.open import Checkpoint, open_checkpoint
 from slowfast_ac.zoo.program import ProgramReport, write_program
+from slowfast_ac.zoo.save import save_checkpoint
 
 SUFFIXES = {
     "pyslowfast": ".pyth",
@@ -148,38 +147,9 @@ def _write_weights(
     config = yaml.safe_load(network.config.dump())
     checkpoint = dataclasses.replace(network.checkpoint, config=config)
     weights, _ = convert_checkpoint(checkpoint, target)
-    cfg, extras = network.config.clone(), dict(metadata)
+    cfg = network.config.clone()
     if target == "pyslowfast":
         # A config under which PySlowFast can load these names.
         cfg.MODEL.MODEL_NAME = _NATIVE_MODELS.get(cfg.MODEL.MODEL_NAME, cfg.MODEL.MODEL_NAME)
-    extras["cfg"] = cfg.dump()
-    if network.checkpoint.epoch is not None:
-        extras["epoch"] = network.checkpoint.epoch
-    with atomic_path(path) as temporary:
-        if format == "safetensors":
-            _save_safetensors(temporary, weights, extras)
-        else:
-            # Given a path, torch would write its temporary name into the file.
-            with open(temporary, "wb") as file:
-                torch.save({"model_state": weights, **extras}, file)
-
-
-def _save_safetensors(path: Path, weights: Mapping, extras: Mapping) -> None:
-    try:
-        from safetensors.torch import save
-    except ImportError:
-        raise InputError(
-            "--format safetensors: needs safetensors; pip install safetensors"
-        ) from None
-    tensors = {name: tensor.contiguous() for name, tensor in weights.items()}
-    metadata = {"format": "pt", **{name: str(value) for name, value in extras.items()}}
-    data = save(tensors, metadata)
-    # The library shuffles the metadata; sorted, the same network gives the same file and hash.
-    start = 8 + int.from_bytes(data[:8], "little")
-    header = json.loads(data[8:start])
-    header["__metadata__"] = metadata
-    text = json.dumps(header, sort_keys=True).encode()
-    text += b" " * (-len(text) % 8)
-    with open(path, "wb") as file:
-        file.write(len(text).to_bytes(8, "little") + text)
-        file.write(memoryview(data)[start:])
+    epoch, config = network.checkpoint.epoch, yaml.safe_load(cfg.dump())
+    save_checkpoint(path, weights, epoch=epoch, config=config, extras=metadata)

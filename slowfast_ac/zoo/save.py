@@ -1,5 +1,6 @@
 """Writing weights so that PySlowFast, or anything that reads safetensors, can load them."""
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -29,6 +30,7 @@ def save_checkpoint(
     *,
     epoch: int | None = None,
     config: Mapping | None = None,
+    extras: Mapping[str, str] | None = None,
 ) -> None:
     """Writes a checkpoint, whole or not at all.
 
@@ -38,30 +40,40 @@ def save_checkpoint(
         state_dict: the weights.
         epoch: written if given.
         config: written as YAML if given.
+        extras: more texts to keep beside the weights.
 
     Raises:
         InputError: for another suffix.
     """
     check_suffix(path)
-    extras = {}
+    kept: dict[str, object] = dict(extras or {})
     if epoch is not None:
-        extras["epoch"] = epoch
+        kept["epoch"] = epoch
     if config is not None:
-        extras["cfg"] = yaml.safe_dump(dict(config))
+        kept["cfg"] = yaml.safe_dump(dict(config))
     with atomic_path(path) as temporary:
         if Path(path).suffix == ".safetensors":
-            _save_safetensors(temporary, state_dict, extras)
+            _save_safetensors(temporary, state_dict, kept)
         else:
             # Given a path, torch would write its temporary name into the file.
             with open(temporary, "wb") as file:
-                torch.save({"model_state": dict(state_dict), **extras}, file)
+                torch.save({"model_state": dict(state_dict), **kept}, file)
 
 
-def _save_safetensors(path: Path, state_dict: Mapping[str, Tensor], extras: Mapping) -> None:
+def _save_safetensors(path: Path, state_dict: Mapping[str, Tensor], kept: Mapping) -> None:
     try:
-        from safetensors.torch import save_file
+        from safetensors.torch import save
     except ImportError:
         raise InputError(f"{path}: needs safetensors; pip install safetensors") from None
     tensors = {name: tensor.contiguous() for name, tensor in state_dict.items()}
-    metadata = {"format": "pt", **{name: str(value) for name, value in extras.items()}}
-    save_file(tensors, path, metadata=metadata)
+    metadata = {"format": "pt", **{name: str(value) for name, value in kept.items()}}
+    data = save(tensors, metadata)
+    # The library shuffles the metadata; sorted, the same network gives the same file and hash.
+    start = 8 + int.from_bytes(data[:8], "little")
+    header = json.loads(data[8:start])
+    header["__metadata__"] = metadata
+    text = json.dumps(header, sort_keys=True).encode()
+    text += b" " * (-len(text) % 8)
+    with open(path, "wb") as file:
+        file.write(len(text).to_bytes(8, "little") + text)
+        file.write(memoryview(data)[start:])

@@ -29,16 +29,16 @@ def add_custom_config(cfg: CfgNode) -> None:
     # The other term: the name of any loss of PySlowFast (slowfast/models/losses.py). Where
     # DATA.MULTI_LABEL is set, cross_entropy stands for bce_logit.
     cfg.AC.BASE_LOSS = "cross_entropy"
-    # Classes in the sum of Eq. 3: all, mean (all, divided by their number) or label (the clip's
-    # own class; soft or multiple labels weigh theirs).
-    cfg.AC.CLASSES = "all"
+    # Classes in the sum of Eq. 3: all (as it is written), mean (all, divided by their number) or
+    # label (the clip's own class; soft or multiple labels weigh theirs).
+    cfg.AC.CLASSES = "label"
     # How the fast pathway's frames become one map: weighted (their sum, Eq. 2), average or random
     # (one frame).
     cfg.AC.TEMPORAL_CAM = "weighted"
     # True: the distance moves the fast pathway only. False: both.
     cfg.AC.DETACH_SPATIAL = False
-    # Normalisation of each map before the distance: none, l2 or minmax.
-    cfg.AC.NORMALIZE = "none"
+    # Normalisation of each map before the distance: none (as Eq. 3 is written), l2 or minmax.
+    cfg.AC.NORMALIZE = "l2"
 
     # ---------------------------------------------------------------------------------------- #
     # SCAM, multi-scale class activation maps of the slow pathway (Eq. 1).
@@ -48,8 +48,11 @@ def add_custom_config(cfg: CfgNode) -> None:
     cfg.SCAM.ENABLE = True
     # Sizes of the clip relative to the one that is classified, which is the first: 1.0.
     cfg.SCAM.SCALES = [1.0, 0.5]
-    # False: no gradient flows into the scales after the first.
-    cfg.SCAM.GRAD = True
+    # True: the scales after the first get a gradient, and cost what a training step of them costs.
+    cfg.SCAM.GRAD = False
+    # The scales after the first see every n-th frame of the slow pathway's clip; their map is an
+    # average over frames anyway. SlowAC, which classifies on them, takes all frames.
+    cfg.SCAM.FRAME_STRIDE = 2
     # True: the map's features are res5 at res4's size plus a 1x1x1 projection of res4
     # (Section 3.4), in training only.
     cfg.SCAM.UPSAMPLE = False
@@ -121,6 +124,7 @@ def build_scam_head(cfg: CfgNode, dim_res4: int, dim_res5: int) -> SCAMHead | No
     head = SCAMHead(
         scales=scam_scales(cfg),
         grad=cfg.SCAM.GRAD,
+        frame_stride=cfg.SCAM.FRAME_STRIDE,
         temporal_reduction=cfg.AC.TEMPORAL_CAM,
         settings=settings,
         upsample=(dim_res4, dim_res5) if cfg.SCAM.UPSAMPLE else None,

@@ -37,8 +37,8 @@ class ConsistencySettings:
 
     lambda_: float = 1.5
     base_loss: str = "cross_entropy"
-    classes: str = "all"
-    normalize: str = "none"
+    classes: str = "label"
+    normalize: str = "l2"
     detach_spatial: bool = False
 
     def __post_init__(self):

@@ -34,7 +34,8 @@ class SCAMHead(nn.Module):
 
     Args:
         scales: sizes of the clip relative to the one that is classified, which comes first: 1.0.
-        grad: if false, no gradient flows into the scales after the first.
+        grad: if true, the scales after the first get a gradient.
+        frame_stride: of the scales after the first, every n-th frame is seen.
         temporal_reduction: how the temporal stream's frames become one map.
         settings: how the criterion is to compare the maps.
         upsample: if given, the channels (C4, C5) of res4 and res5: the features of the spatial map
@@ -45,13 +46,18 @@ class SCAMHead(nn.Module):
         self,
         *,
         scales: Sequence[float] = (1.0, 0.5),
-        grad: bool = True,
+        grad: bool = False,
+        frame_stride: int = 2,
         temporal_reduction: str = "weighted",
         settings: ConsistencySettings | None = None,
         upsample: tuple[int, int] | None = None,
     ):
         super().__init__()
         check_scales(scales)
+        if not isinstance(frame_stride, int) or frame_stride < 1:
+            raise InputError(
+                f"SCAM.FRAME_STRIDE: {frame_stride} is not a whole number of 1 or more"
+            )
         if temporal_reduction not in TEMPORAL_REDUCTIONS:
             raise InputError(
                 f"AC.TEMPORAL_CAM: {temporal_reduction!r} is not one of "
@@ -59,6 +65,7 @@ class SCAMHead(nn.Module):
             )
         self.scales = tuple(scales)
         self.grad = grad
+        self.frame_stride = frame_stride
         self.temporal_reduction = temporal_reduction
         self.settings = settings or ConsistencySettings()
         self.detail = nn.Conv3d(*upsample, kernel_size=1, bias=False) if upsample else None
@@ -83,7 +90,13 @@ class SCAMHead(nn.Module):
             backbone: the module whose BatchNorm layers ``stream`` uses.
         """
         scales = multi_scale_features(
-            clip, spatial, self.scales, stream, backbone=backbone, grad=self.grad
+            clip,
+            spatial,
+            self.scales,
+            stream,
+            backbone=backbone,
+            grad=self.grad,
+            frame_stride=self.frame_stride,
         )
         spatial_weight, temporal_weight = weight.split(
             [spatial.res5.shape[1], temporal.shape[1]], dim=1
@@ -106,7 +119,8 @@ def multi_scale_features(
     stream: Callable[[Tensor], StreamFeatures],
     *,
     backbone: nn.Module,
-    grad: bool = True,
+    grad: bool,
+    frame_stride: int = 1,
 ) -> list[StreamFeatures]:
     """Features of the same clip at every scale, with the same weights.
 
@@ -119,6 +133,7 @@ def multi_scale_features(
         stream: runs the spatial stream on a clip.
         backbone: the module whose BatchNorm layers ``stream`` uses.
         grad: if false, no gradient flows into the other scales.
+        frame_stride: the other scales see every n-th frame, so their features have fewer.
     """
     result = []
     for scale in scales:
@@ -126,8 +141,16 @@ def multi_scale_features(
             result.append(features)
             continue
         with frozen_running_stats(backbone), torch.set_grad_enabled(grad):
-            result.append(stream(rescale(clip, scale)))
+            result.append(stream(rescale(thin_out(clip, frame_stride), scale)))
     return result
+
+
+def thin_out(clip: Tensor, stride: int) -> Tensor:
+    """Takes every ``stride``-th frame of a (N, C, T, H, W) clip, from the middle of the first few.
+
+    A stride beyond T leaves one frame.
+    """
+    return clip[:, :, min(stride - 1, clip.shape[2] - 1) // 2 :: stride]
 
 
 def rescale(clip: Tensor, scale: float) -> Tensor:

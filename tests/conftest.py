@@ -48,7 +48,7 @@ def tiny_cfg(upstream):
     """Returns a function: config keys and values in turn -> a config of a tiny two-stream network.
 
     16 and 4 frames of 64 x 64 pixels, so maps of 2 x 2; 7 classes; no zero initialisation, so that
-    every layer matters.
+    every layer matters. Eq. 1-3 as the paper writes them, so that they can be checked by hand.
     """
     from slowfast.config.defaults import get_cfg
 
@@ -63,6 +63,8 @@ def tiny_cfg(upstream):
             + ["RESNET.SPATIAL_STRIDES", TWO, "RESNET.SPATIAL_DILATIONS", [[1, 1]] * 4]
             + ["RESNET.NUM_BLOCK_TEMP_KERNEL", [[3, 3], [4, 4], [6, 6], [3, 3]]]
             + ["NONLOCAL.LOCATION", [[[], []]] * 4, "NONLOCAL.GROUP", [[1, 1]] * 4]
+            + ["AC.CLASSES", "all", "AC.NORMALIZE", "none"]
+            + ["SCAM.GRAD", True, "SCAM.FRAME_STRIDE", 1]
             + list(opts)
         )
         return cfg

@@ -6,20 +6,28 @@ import pytest
 from fvcore.common.config import CfgNode
 
 from slowfast_ac import config
-from slowfast_ac.config import add_custom_config
+from slowfast_ac.config import add_custom_config, build_scam_head, consistency_settings
+from slowfast_ac.criterion import ConsistencySettings
 from slowfast_ac.errors import InputError
+from slowfast_ac.head import SCAMHead
 
-# The table "Where the paper leaves room" of the method's description.
+# The table "Where the paper leaves room" of projects/attention_consistency/README.md.
 DEFAULTS = {
     "AC": {
         "LAMBDA": 1.5,
         "BASE_LOSS": "cross_entropy",
-        "CLASSES": "all",
+        "CLASSES": "label",
         "TEMPORAL_CAM": "weighted",
         "DETACH_SPATIAL": False,
-        "NORMALIZE": "none",
+        "NORMALIZE": "l2",
     },
-    "SCAM": {"ENABLE": True, "SCALES": [1.0, 0.5], "GRAD": True, "UPSAMPLE": False},
+    "SCAM": {
+        "ENABLE": True,
+        "SCALES": [1.0, 0.5],
+        "GRAD": False,
+        "FRAME_STRIDE": 2,
+        "UPSAMPLE": False,
+    },
 }
 
 
@@ -27,10 +35,21 @@ def plain(node):
     return {key: plain(value) if isinstance(value, dict) else value for key, value in node.items()}
 
 
-def test_defaults_are_the_papers_or_the_documented_reading():
+def test_defaults_are_the_documented_reading():
     cfg = CfgNode()
     add_custom_config(cfg)
     assert plain(cfg) == DEFAULTS
+
+
+def test_keys_and_python_classes_have_the_same_defaults(upstream):
+    from slowfast.config.defaults import get_cfg
+
+    cfg = get_cfg()
+    cfg.MODEL.LOSS_FUNC = "attention_consistency"
+    assert consistency_settings(cfg) == ConsistencySettings()
+    head, default = build_scam_head(cfg, 1, 1), SCAMHead()
+    for name in ("scales", "grad", "frame_stride", "temporal_reduction", "settings", "detail"):
+        assert getattr(head, name) == getattr(default, name), name
 
 
 def test_other_keys_stay_untouched():
@@ -75,6 +94,7 @@ def test_every_key_is_explained_above_its_line():
         ("AC.TEMPORAL_CAM", "average", lambda head: head.temporal_reduction),
         ("SCAM.SCALES", [1.0, 2.0], lambda head: list(head.scales)),
         ("SCAM.GRAD", False, lambda head: head.grad),
+        ("SCAM.FRAME_STRIDE", 3, lambda head: head.frame_stride),
         ("SCAM.UPSAMPLE", True, lambda head: head.detail is not None),
     ],
 )
@@ -132,6 +152,7 @@ WRONG = [
     ("SCAM.SCALES", [1.0, float("inf")], NUMBER),
     ("SCAM.SCALES", [1.0, "half"], NUMBER),
     ("SCAM.SCALES", None, NUMBER),
+    ("SCAM.FRAME_STRIDE", 0, "whole number of 1 or more"),
 ]
 
 

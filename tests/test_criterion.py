@@ -29,7 +29,9 @@ def maps(**settings):
     spatial = random(CLIPS, LABELS, SIDE, SIDE, seed=1)
     temporal = random(CLIPS, LABELS, SIDE, SIDE, seed=2)
     return AttentionMaps(
-        spatial.requires_grad_(), temporal.requires_grad_(), ConsistencySettings(**settings)
+        spatial.requires_grad_(),
+        temporal.requires_grad_(),
+        ConsistencySettings(**{"classes": "all", "normalize": "none", **settings}),
     )
 
 
@@ -80,11 +82,11 @@ def test_loss_is_cross_entropy_plus_lambda_times_consistency(lambda_):
     assert loss.item() == pytest.approx(base + lambda_ * consistency, rel=1e-5)
 
 
-def test_default_settings_are_the_papers():
+def test_default_settings_are_the_papers_factor_and_the_reading_that_trained():
     settings = ConsistencySettings()
     assert settings.lambda_ == 1.5
     assert settings.base_loss == "cross_entropy"
-    assert (settings.classes, settings.normalize) == ("all", "none")
+    assert (settings.classes, settings.normalize) == ("label", "l2")
     assert not settings.detach_spatial
 
 

@@ -14,6 +14,7 @@ from slowfast_ac.head import (
     check_scales,
     multi_scale_features,
     rescale,
+    thin_out,
 )
 
 CLIPS, CLASSES, FRAMES, SIDE = 2, 3, 2, 16
@@ -56,7 +57,7 @@ def classifier():
 
 
 def attention(stream, **options):
-    head = SCAMHead(**options)
+    head = SCAMHead(**{"grad": True, "frame_stride": 1, **options})
     features = stream(clip())
     return head(clip(), features, fast_features(), classifier(), stream, stream)
 
@@ -131,6 +132,32 @@ def test_gradient_flows_into_the_second_scale_only_if_asked(stream, grad):
     assert stream.with_gradient == [True, grad]
 
 
+@pytest.mark.parametrize("stride, seen", [(1, [0, 1]), (2, [0]), (5, [0])])
+def test_scales_after_the_first_see_every_nth_frame(stream, stride, seen):
+    found = attention(stream, scales=[1.0, 0.5], frame_stride=stride)
+    weight = classifier()[:, :C5]
+    small = torch.from_numpy(resized(clip().numpy()[:, :, seen], SIDE // 2, SIDE // 2))
+    expected = project(stream(clip()).res5, weight)
+    expected = (expected + resized(project(stream(small).res5, weight), 2, 2)) / 2
+    np.testing.assert_allclose(found.spatial.detach().numpy(), expected, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "frames, stride, seen",
+    [
+        (4, 1, [0, 1, 2, 3]),
+        (4, 2, [0, 2]),
+        (4, 3, [1]),
+        (4, 4, [1]),
+        (4, 99, [1]),
+        (8, 3, [1, 4, 7]),
+    ],
+)
+def test_thinned_out_frames_are_evenly_spread(frames, stride, seen):
+    numbers = torch.arange(frames).view(1, 1, frames, 1, 1)
+    assert thin_out(numbers, stride).flatten().tolist() == seen
+
+
 @pytest.mark.parametrize("grad", [True, False])
 def test_only_the_first_scale_reaches_the_running_statistics(stream, grad):
     features = stream(clip())
@@ -144,7 +171,7 @@ def test_only_the_first_scale_reaches_the_running_statistics(stream, grad):
 @pytest.mark.parametrize("scales", [[1.0], [1.0, 0.5]])
 def test_detail_path_adds_projected_res4_to_res5_at_its_size(stream, scales):
     torch.manual_seed(5)
-    head = SCAMHead(scales=scales, upsample=(C4, C5))
+    head = SCAMHead(scales=scales, frame_stride=1, upsample=(C4, C5))
     found = head(clip(), stream(clip()), fast_features(), classifier(), stream, stream)
     expected = 0
     for scale in scales:

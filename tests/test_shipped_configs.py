@@ -61,6 +61,8 @@ def test_config_loads_builds_and_takes_a_step(path, upstream, build_model):
     from slowfast.models.losses import get_loss_func
 
     whole = load_config(path)
+    if upstream.kind == "wheel" and whole.RESNET.DEPTH not in (50, 101):
+        pytest.skip("the wheel has depths 50 and 101 only")
     check_names(whole, upstream)
     check_sizes(whole)
     cfg = load_config(path, SHRUNKEN)
@@ -138,12 +140,14 @@ def test_file_says_first_what_it_is(path):
 # Claims of single files -------------------------------------------------------------------------
 
 
-def test_the_papers_config_is_the_method_as_written(upstream):
-    cfg = load_config(KINETICS / "SLOWFASTAC_4x16_R50.yaml")
+def test_the_literal_config_is_the_method_as_written(upstream):
+    cfg = load_config(KINETICS / "SLOWFASTAC_4x16_R50_literal.yaml")
     assert (cfg.MODEL.MODEL_NAME, cfg.MODEL.LOSS_FUNC) == ("SlowFastAC", "attention_consistency")
     assert (cfg.SLOWFAST.ALPHA, cfg.DATA.NUM_FRAMES, cfg.DATA.SAMPLING_RATE) == (4, 16, 4)
     assert (cfg.AC.LAMBDA, cfg.AC.CLASSES, cfg.AC.TEMPORAL_CAM) == (1.5, "all", "weighted")
+    assert (cfg.AC.NORMALIZE, cfg.AC.DETACH_SPATIAL) == ("none", False)
     assert cfg.SCAM.ENABLE and len(cfg.SCAM.SCALES) == 2
+    assert cfg.SCAM.GRAD and cfg.SCAM.FRAME_STRIDE == 1
     assert (cfg.TEST.NUM_ENSEMBLE_VIEWS, cfg.TEST.NUM_SPATIAL_CROPS) == (10, 3)
 
 

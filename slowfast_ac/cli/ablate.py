@@ -8,7 +8,7 @@ from pathlib import Path
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the arguments."""
     parser.add_argument("suite", help="suite file, for example configs/suites/table3.yaml")
-    parser.add_argument("--output", required=True, help="folder of the runs and the report")
+    parser.add_argument("--output", required=True, help="folder of the runs and reports")
     parser.add_argument("--base", help="config file instead of the suite's own base")
     parser.add_argument("--seeds", type=int, nargs="+", help="instead of the suite's own")
     parser.add_argument("--only", nargs="+", metavar="VARIANT[:SEED]", help="run these alone")
@@ -46,7 +46,8 @@ def main(args: argparse.Namespace) -> int:
     failed = [] if args.report else run_all(runs)
     finished = [run for run in everything if is_finished(run)]
     measure_attention(finished)
-    path = write_report(suite, everything, Path(args.output))
+    # Named after the suite, so that suites with runs in common can share a folder.
+    path = write_report(suite, everything, Path(args.output), Path(args.suite).stem)
     print(path.read_text())
     print(f"written to {path}")
     for name in failed:

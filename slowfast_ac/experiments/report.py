@@ -57,16 +57,17 @@ COLUMNS = (
 )
 
 
-def write_report(suite: Suite, runs: Sequence[Run], output: Path) -> Path:
-    """Writes report.md, report.csv, report.json and report.png of the finished runs.
+def write_report(suite: Suite, runs: Sequence[Run], output: Path, name: str = "report") -> Path:
+    """Writes NAME.md, NAME.csv, NAME.json and NAME.png of the finished runs.
 
     Args:
         suite: the suite.
         runs: its runs; those not finished are named as such.
         output: folder.
+        name: of the files.
 
     Returns:
-        The path of report.md.
+        The path of NAME.md.
     """
     rows = {run.name: measure(run) for run in runs if is_finished(run)}
     missing = [run.name for run in runs if run.name not in rows]
@@ -77,10 +78,10 @@ def write_report(suite: Suite, runs: Sequence[Run], output: Path) -> Path:
         for variant in suite.variants
     }
     columns = [c for c in COLUMNS if any(c.key in table[variant] for variant in table)]
-    write_json(output / "report.json", {"title": suite.title, "runs": rows, "variants": table})
+    write_json(output / f"{name}.json", {"title": suite.title, "runs": rows, "variants": table})
     header = ["variant", "seeds", *(f"{c.key}_{s}" for c in columns for s in ("mean", "deviation"))]
     write_csv(
-        output / "report.csv",
+        output / f"{name}.csv",
         header,
         (
             [variant, cells.get("seeds", 0)]
@@ -88,8 +89,8 @@ def write_report(suite: Suite, runs: Sequence[Run], output: Path) -> Path:
             for variant, cells in table.items()
         ),
     )
-    draw(table, columns, output / "report.png")
-    path = output / "report.md"
+    draw(table, columns, output / f"{name}.png")
+    path = output / f"{name}.md"
     write_text(path, markdown(suite, table, columns, missing))
     return path
 

@@ -10,7 +10,7 @@ import yaml
 
 from slowfast_ac.errors import InputError
 
-KEYS = {"title", "base", "baseline", "seeds", "variants", "paper"}
+KEYS = {"title", "base", "baseline", "seeds", "common", "variants", "paper"}
 
 
 @dataclass(frozen=True)
@@ -20,7 +20,8 @@ class Suite:
     Args:
         title: one line for the report.
         base: the config file that every variant starts from.
-        variants: name -> config keys and values that differ from the base.
+        variants: name -> config keys and values that differ from the base: the file's ``common``
+            ones, then the variant's own.
         baseline: the variant that the others are compared with.
         seeds: values of RNG_SEED.
         paper: name of a variant -> its figures in the paper (top1, top5, gflops), where it has any.
@@ -98,7 +99,8 @@ def load_suite(path: str | Path, base: str | Path | None = None) -> Suite:
         raise InputError(
             f"{path}: unknown entry {sorted(unknown)[0]}; known: {', '.join(sorted(KEYS))}"
         )
-    variants = {name: opts or {} for name, opts in data["variants"].items()}
+    common = data.get("common", {})
+    variants = {name: {**common, **(opts or {})} for name, opts in data["variants"].items()}
     for entry in (data["baseline"], *data.get("paper", {})):
         if entry not in variants:
             raise InputError(f"{path}: {entry} is not one of the variants {', '.join(variants)}")

@@ -137,7 +137,7 @@ def listed(tmp_path, video_bytes, put):
 
 def test_readable_videos_pass_before_a_run(listed):
     path, prefix = listed("good", "one frame", "variable")
-    assert check_list(path, prefix=prefix, num_classes=3) is None
+    assert len(check_list(path, prefix=prefix, num_classes=3)) == 3
 
 
 @pytest.mark.parametrize("kind", ["corrupt", "cut short", "empty"])
@@ -156,6 +156,6 @@ def test_first_unreadable_video_is_named_with_reason_count_and_command(kind, lis
 
 def test_sample_is_spread_over_the_list(listed):
     path, prefix = listed("good", "corrupt", "good", "corrupt", "good")
-    assert check_list(path, prefix=prefix, sample=3) is None
+    assert len(check_list(path, prefix=prefix, sample=3)) == 5
     with pytest.raises(InputError, match="line 2: .*2 of 5"):
         check_list(path, prefix=prefix, sample=5)

@@ -59,6 +59,23 @@ def test_variants_are_run_seed_by_seed(tmp_path):
     assert "RNG_SEED 1" in str(runs[3])
 
 
+def test_suites_in_one_folder_share_their_common_runs(tmp_path):
+    shared = {
+        run
+        for name in ("table3", "table5", "reading")
+        for run in plan(load_suite(ROOT / f"configs/suites/{name}.yaml", CONFIG), tmp_path)
+        if run.variant == "AC+SCAM"
+    }
+    assert sorted(run.seed for run in shared) == [0, 1, 2]
+
+
+def test_common_keys_come_before_the_variants_own(tmp_path):
+    common = {"MODEL.LOSS_FUNC": "attention_consistency", "AC.LAMBDA": 0.5}
+    suite = load_suite(write_suite(tmp_path, common=common))
+    assert suite.variants["ac"] == common
+    assert suite.variants["unfused"] == {**common, "MODEL.LOSS_FUNC": "cross_entropy"}
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
@@ -124,15 +141,15 @@ def test_a_killed_suite_goes_on_where_it_stopped(upstream, video_lists, tmp_path
     again = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     assert again.returncode == 0, again.stderr
     assert first.stat().st_mtime_ns == finished_at, "a finished run was run again"
-    report = json.loads((output / "report.json").read_text())
+    report = json.loads((output / "suite.json").read_text())
     for variant in ("unfused", "ac"):
         cells = report["variants"][variant]
         assert cells["seeds"] == 1
         assert 0 <= cells["top1"][0] <= 100
         assert cells["top5"][0] == 100  # three classes
-    text = (output / "report.md").read_text()
+    text = (output / "suite.md").read_text()
     assert "*paper: 73.5*" in text
-    for name in ("report.csv", "report.png"):
+    for name in ("suite.csv", "suite.png"):
         assert (output / name).stat().st_size > 0
 
     # One failed run neither stops the others nor is taken for finished.

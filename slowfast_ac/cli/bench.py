@@ -2,13 +2,21 @@
 
 import argparse
 
+# What is measured -> the function of slowfast_ac.experiments that does it.
+_BENCHES = {
+    "train": "bench_train",
+    "infer": "bench_infer",
+    "scaling": "bench_scaling",
+    "decode": "bench_decode",
+}
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the arguments."""
-    parser.add_argument("what", choices=("train", "infer", "decode"), help="what to measure")
+    parser.add_argument("what", choices=tuple(_BENCHES), help="what to measure")
     parser.add_argument("--output", required=True, metavar="DIR", help="folder for the results")
     parser.add_argument(
-        "--cfg", help="config of two pathways; its networks are compared (train, infer)"
+        "--cfg", help="config of two pathways; its networks are compared (not of decode)"
     )
     parser.add_argument("--device", help="cpu, cuda or cuda:N (default: cuda where there is one)")
     parser.add_argument("--batch", type=int, default=8, help="clips a step (default: 8)")
@@ -21,7 +29,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--warmup", type=int, default=3, help="rounds before (default: 3)")
     parser.add_argument(
-        "--only", nargs="+", metavar="NAME", help="run these and the baseline, the first row"
+        "--only",
+        nargs="+",
+        metavar="NAME",
+        help="these rows and the first; of scaling, these axes",
     )
     parser.add_argument("--threads", type=int, help="of torch on a CPU (default: torch's own)")
     parser.add_argument(
@@ -71,17 +82,20 @@ def main(args: argparse.Namespace) -> None:
         )
     else:
         settings, rows = _bench_networks(args)
-    path = write_bench(output, f"slowfast-ac bench {args.what}", settings, rows)
+    draw = None
+    if args.what == "scaling":
+        from slowfast_ac.experiments.bench_scaling import draw_scaling as draw
+    path = write_bench(output, f"slowfast-ac bench {args.what}", settings, rows, draw)
     print(path.read_text(encoding="utf-8"))
     print(f"written to {path}")
 
 
 def _bench_networks(args: argparse.Namespace) -> tuple[dict, list[dict]]:
+    import importlib
+
     from slowfast_ac.errors import InputError
     from slowfast_ac.experiments.bench import describe_machine
-    from slowfast_ac.experiments.bench_infer import bench_infer
     from slowfast_ac.experiments.bench_networks import find_device
-    from slowfast_ac.experiments.bench_train import bench_train
     from slowfast_ac.pyslowfast import setup
     from slowfast_ac.pyslowfast.config_file import load_config
     from slowfast_ac.pyslowfast.fast import check_fast
@@ -95,7 +109,7 @@ def _bench_networks(args: argparse.Namespace) -> tuple[dict, list[dict]]:
     cfg = load_config(args.cfg, args.opts)
     check_fast(cfg)
     device = find_device(args.device)
-    training = args.what == "train"
+    training = args.what != "infer"
     crop = args.crop or (cfg.DATA.TRAIN_CROP_SIZE if training else cfg.DATA.TEST_CROP_SIZE)
     if crop % 32:
         raise InputError(f"--crop: {crop} is not a multiple of the network's stride of 32")
@@ -104,7 +118,8 @@ def _bench_networks(args: argparse.Namespace) -> tuple[dict, list[dict]]:
             f"--crop: {crop} is smaller than DATA.TRAIN_CROP_SIZE {cfg.DATA.TRAIN_CROP_SIZE}, "
             "whose pooling the head has"
         )
-    rows = (bench_train if training else bench_infer)(
+    name = _BENCHES[args.what]
+    rows = getattr(importlib.import_module(f"slowfast_ac.experiments.{name}"), name)(
         cfg,
         device=device,
         batch=args.batch,

@@ -18,7 +18,7 @@ video_seconds              length of the decoded video
 """
 
 import platform
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -78,7 +78,11 @@ def describe_machine(device: torch.device) -> dict[str, object]:
 
 
 def write_bench(
-    output: Path, title: str, settings: Mapping[str, object], rows: Sequence[Mapping[str, object]]
+    output: Path,
+    title: str,
+    settings: Mapping[str, object],
+    rows: Sequence[Mapping[str, object]],
+    draw: Callable[[str, Sequence[Mapping[str, object]], Path], None] | None = None,
 ) -> Path:
     """Writes the four files.
 
@@ -87,6 +91,7 @@ def write_bench(
         title: of the table and the picture.
         settings: what was run, and where.
         rows: the first is the baseline.
+        draw: draws the picture from title, rows and path; by default :func:`draw_ratios`.
 
     Returns:
         The path of bench.md.
@@ -94,7 +99,7 @@ def write_bench(
     write_json(output / "bench.json", {"title": title, "settings": settings, "rows": list(rows)})
     keys = list(dict.fromkeys(key for row in rows for key in row))
     write_csv(output / "bench.csv", keys, ([row.get(key, "") for key in keys] for row in rows))
-    draw(title, rows, output / "bench.png")
+    (draw or draw_ratios)(title, rows, output / "bench.png")
     path = output / "bench.md"
     write_text(path, markdown(title, settings, rows))
     return path
@@ -119,7 +124,7 @@ def markdown(
     return "\n".join(lines) + "\n"
 
 
-def draw(title: str, rows: Sequence[Mapping[str, object]], path: Path) -> None:
+def draw_ratios(title: str, rows: Sequence[Mapping[str, object]], path: Path) -> None:
     """Draws every ratio to the baseline; times with their quartiles."""
     from matplotlib.figure import Figure
 

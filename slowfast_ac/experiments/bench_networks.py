@@ -13,13 +13,21 @@ from slowfast_ac.pyslowfast.statistics import build_model
 
 _CONSISTENT = ("MODEL.MODEL_NAME", "SlowFastAC", "MODEL.LOSS_FUNC", "attention_consistency")
 
+_FUSED = ("MODEL.MODEL_NAME", "SlowFast", "MODEL.LOSS_FUNC", "cross_entropy")
+_SCAM = (*_CONSISTENT, "SCAM.ENABLE", True)
+_CHANNELS_LAST = ("COMPUTE.MEMORY_FORMAT", "channels_last")
+
 # Keys and values that make each network of a config with two pathways; the first is the baseline.
+# What they leave open, such as SCAM's other keys for ac_scam, is the config's.
 NETWORKS: dict[str, tuple[object, ...]] = {
-    "fused": ("MODEL.MODEL_NAME", "SlowFast", "MODEL.LOSS_FUNC", "cross_entropy"),
+    "fused": _FUSED,
     "unfused": ("MODEL.MODEL_NAME", "SlowFastAC", "MODEL.LOSS_FUNC", "cross_entropy"),
     "ac": (*_CONSISTENT, "SCAM.ENABLE", False),
-    "ac_scam": (*_CONSISTENT, "SCAM.ENABLE", True, "SCAM.GRAD", True),
-    "ac_scam_no_grad": (*_CONSISTENT, "SCAM.ENABLE", True, "SCAM.GRAD", False),
+    "ac_scam": _SCAM,
+    "ac_scam_all_frames": (*_SCAM, "SCAM.GRAD", False, "SCAM.FRAME_STRIDE", 1),
+    "ac_scam_grad": (*_SCAM, "SCAM.GRAD", True, "SCAM.FRAME_STRIDE", 1),
+    "fused_channels_last": (*_FUSED, *_CHANNELS_LAST),
+    "ac_scam_channels_last": (*_SCAM, *_CHANNELS_LAST),
 }
 BASELINE = "fused"
 
@@ -61,10 +69,19 @@ def choose(names: Sequence[str], only: Sequence[str] | None) -> list[str]:
     Raises:
         InputError: naming an unknown name and the known ones.
     """
+    check_only(names, only)
+    return [name for name in names if not only or name in only or name == names[0]]
+
+
+def check_only(names: Sequence[str], only: Sequence[str] | None) -> None:
+    """Refuses a name in ``only`` that is none of ``names``.
+
+    Raises:
+        InputError: naming it and the known ones.
+    """
     for name in only or ():
         if name not in names:
             raise InputError(f"--only: {name!r} is not one of {', '.join(names)}")
-    return [name for name in names if not only or name in only or name == names[0]]
 
 
 def network_config(cfg: CfgNode, name: str, device: torch.device) -> CfgNode:

@@ -81,6 +81,24 @@ def clips():
 
 
 @pytest.fixture(scope="session")
+def session_members():
+    """Returns a function: process id -> the running processes of the session that it leads."""
+
+    def members(session):
+        members = []
+        for stat in Path("/proc").glob("[0-9]*/stat"):
+            try:
+                fields = stat.read_text().rpartition(")")[2].split()
+            except OSError:
+                continue
+            if int(fields[3]) == session and fields[0] != "Z":
+                members.append(stat.parent.name)
+        return members
+
+    return members
+
+
+@pytest.fixture(scope="session")
 def video_lists(tmp_path_factory):
     """A folder with train, val and test lists of real mp4 files: three classes, 72 x 72, 24 frames.
 

@@ -37,18 +37,25 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def main(args: argparse.Namespace) -> None:
-    """Writes each video's strip, overlay video and raw maps."""
+def main(args: argparse.Namespace) -> int:
+    """Writes each video's strip, overlay video and raw maps; 1 if one could not be drawn."""
     import sys
 
     from tqdm import tqdm
 
     from slowfast_ac.data.lists import read_class_map, read_list
+    from slowfast_ac.errors import InputError
     from slowfast_ac.experiments.annotation import read_annotation
     from slowfast_ac.experiments.heatmap import heatmap
-    from slowfast_ac.experiments.heatmap_classes import choose_class, parse_class, true_class
+    from slowfast_ac.experiments.heatmap_classes import (
+        check_class,
+        choose_class,
+        parse_class,
+        true_class,
+    )
     from slowfast_ac.experiments.heatmap_files import describe, distinct_stems, write_heatmaps
     from slowfast_ac.experiments.trained_model import distinct_names, load_trained
+    from slowfast_ac.head import check_scales
     from slowfast_ac.pyslowfast import setup
     from slowfast_ac.pyslowfast.config_file import load_config
 
@@ -58,6 +65,8 @@ def main(args: argparse.Namespace) -> None:
     configs = [load_config(path, args.opts) for path in paths]
     classes = read_class_map(args.classes) if args.classes else {}
     choice = parse_class(args.class_, classes)
+    check_class(choice, min(cfg.MODEL.NUM_CLASSES for cfg in configs))
+    check_scales(args.scales)
     separator = configs[0].DATA.get("PATH_LABEL_SEPARATOR", " ")
     entries = read_list(args.list, separator, configs[0].DATA.PATH_PREFIX) if args.list else []
     names = distinct_names(configs, checkpoints)
@@ -67,17 +76,23 @@ def main(args: argparse.Namespace) -> None:
         for name, path, checkpoint in zip(names, paths, checkpoints, strict=True)
     }
     stems = distinct_stems(args.videos)
+    failed = False
     for video, stem in zip(tqdm(args.videos, unit="video", file=sys.stderr), stems, strict=True):
-        annotation = read_annotation(video)
-        label = true_class(video, annotation, entries)
-        class_id = choose_class(choice, video, label)
-        heatmaps = {}
-        for name, network in zip(names, networks, strict=True):
-            heatmaps[name] = heatmap(
-                network.model, video, network.preprocessing, class_id, scales=args.scales
-            )
-            # The second network shows the same class.
-            class_id = heatmaps[name].class_id
+        try:
+            annotation = read_annotation(video)
+            label = true_class(video, annotation, entries)
+            class_id = choose_class(choice, video, label)
+            heatmaps = {}
+            for name, network in zip(names, networks, strict=True):
+                heatmaps[name] = heatmap(
+                    network.model, video, network.preprocessing, class_id, scales=args.scales
+                )
+                # The second network shows the same class.
+                class_id = heatmaps[name].class_id
+        except InputError as error:
+            failed = True
+            tqdm.write(f"slowfast-ac: {error}", file=sys.stderr)
+            continue
         boxes = None
         if annotation is not None:
             boxes = annotation.boxes_at(heatmaps[names[0]].clip.times)
@@ -93,3 +108,4 @@ def main(args: argparse.Namespace) -> None:
             sources=sources,
         )
         tqdm.write(f"{files[0]}: {describe(heatmaps, by_number, label)}")
+    return 1 if failed else 0

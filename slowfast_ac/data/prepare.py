@@ -21,11 +21,14 @@ SHOWN_CLASSES = 5
 
 @dataclass(frozen=True)
 class _Place:
-    """Where the listed videos are: ``prefix / names[path]`` for each original ``path``."""
+    """Where the listed videos are: ``prefix / names[path]`` for each original ``path``.
+
+    ``unreadable`` says which could not be read and why; None where none was opened.
+    """
 
     prefix: Path
     names: dict[str, str]
-    unreadable: dict[str, str] = field(default_factory=dict)
+    unreadable: dict[str, str] | None = None
     notes: list[str] = field(default_factory=list)
 
 
@@ -107,7 +110,7 @@ def prepare(
         notes.append(f"missing and unreadable videos: {missing_file}")
     else:
         missing_file.unlink(missing_ok=True)
-    return _report(dataset, table, notes, files, place.prefix)
+    return _report(dataset, table, notes, files, place.prefix, base is not None)
 
 
 def _clean(path: str) -> str:
@@ -160,12 +163,15 @@ def _link_all(root: Path, paths: list[str], prefix: Path) -> _Place:
 
 def _count(title: str, samples: list[Sample], place: _Place) -> tuple:
     missing = sum(sample.path is None for sample in samples)
-    broken = sum(sample.path in place.unreadable for sample in samples)
+    broken = "-"  # not opened
+    if place.unreadable is not None:
+        broken = sum(sample.path in place.unreadable for sample in samples)
     return title, len(samples), len(samples) - missing, missing, broken
 
 
 def _explain(title: str, sample: Sample, place: _Place) -> str:
-    return f"{title}\t{sample.name}\t{place.unreadable.get(sample.path, 'not found')}"
+    reason = (place.unreadable or {}).get(sample.path, "not found")
+    return f"{title}\t{sample.name}\t{reason}"
 
 
 def _classes_without_video(title: str, classes: dict[str, int], samples: list[Sample]) -> list[str]:
@@ -212,7 +218,12 @@ def _read(path: Path) -> str:
 
 
 def _report(
-    dataset: Dataset, table: list[tuple], notes: list[str], files: dict[Path, str], prefix: Path
+    dataset: Dataset,
+    table: list[tuple],
+    notes: list[str],
+    files: dict[Path, str],
+    prefix: Path,
+    has_base: bool,
 ) -> str:
     width = max(len("split"), *(len(row[0]) for row in table))
     lines = [f"{dataset.name}: {len(dataset.classes)} classes"]
@@ -225,6 +236,8 @@ def _report(
     lines += [
         f"check the videos: slowfast-ac check-data {shlex.quote(str(lists[0]))} "
         f"--prefix {shlex.quote(str(prefix))} --num-classes {len(dataset.classes)}",
-        f"train and test:   {_run_command(config)}",
     ]
+    if not has_base:
+        lines.append(f"choose a model:   add a line _BASE_: /path/to/MODEL.yaml to {config}")
+    lines.append(f"train and test:   {_run_command(config)}")
     return "\n".join(lines)

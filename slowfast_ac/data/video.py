@@ -55,6 +55,8 @@ class VideoReader:
             self._container = source
         else:
             self.name = os.fspath(source) if isinstance(source, str | os.PathLike) else "<bytes>"
+            if os.path.isfile(self.name) and os.path.getsize(self.name) == 0:
+                raise InputError(f"cannot read video {self.name}: the file is empty")
             with self._errors_named():
                 # A title in an old encoding should not make a video unreadable.
                 self._container = av.open(
@@ -200,8 +202,6 @@ def probe(path: str | os.PathLike) -> VideoInfo:
     Raises:
         InputError: if it cannot be read; the message names the file and the reason.
     """
-    if os.path.isfile(path) and os.path.getsize(path) == 0:
-        raise InputError(f"cannot read video {os.fspath(path)}: the file is empty")
     with VideoReader(path) as reader:
         first = next(reader.frames(), None)
         if first is None:
@@ -254,9 +254,7 @@ def read_frames(
 def write_video(
     path: str | os.PathLike, frames: Iterable[np.ndarray], fps: float, crf: int = 18
 ) -> None:
-    """Writes an H.264 mp4 that every player opens (yuv420p), whole or not at all.
-
-    An odd height or width grows by one: the last row or column is repeated.
+    """Writes frames at a constant rate; see :func:`write_timed_video`.
 
     Args:
         path: the file to write.
@@ -268,19 +266,44 @@ def write_video(
         InputError: if there are no frames.
     """
     rate = Fraction(fps).limit_denominator(1001)
+    timed = ((float(number / rate), frame) for number, frame in enumerate(frames))
+    write_timed_video(path, timed, fps, crf)
+
+
+def write_timed_video(
+    path: str | os.PathLike, frames: Iterable[tuple[float, np.ndarray]], fps: float, crf: int = 18
+) -> None:
+    """Writes an H.264 mp4 that every player opens (yuv420p), whole or not at all.
+
+    An odd height or width grows by one: the last row or column is repeated.
+
+    Args:
+        path: the file to write.
+        frames: seconds, ascending from about 0, and arrays (H, W, 3), uint8 RGB, all of one size.
+        fps: frames per second, on average where they vary.
+        crf: x264's constant rate factor, 0 (lossless) to 51; 18 looks lossless.
+
+    Raises:
+        InputError: if there are no frames.
+    """
+    rate = Fraction(fps).limit_denominator(1001)
+    # Equal intervals are whole ticks, others at most a twentieth of a millisecond off.
+    ticks_per_frame = max(1, math.ceil(10_000 / rate))
     with atomic_path(path) as temporary:
         with av.open(str(temporary), "w", format="mp4") as container:
             stream = container.add_stream("libx264", rate=rate, options={"crf": str(crf)})
             stream.pix_fmt = "yuv420p"
-            index = -1
-            for index, image in enumerate(frames):
+            stream.codec_context.time_base = 1 / (rate * ticks_per_frame)
+            ticks = -1
+            for time, image in frames:
                 height, width = image.shape[:2]
                 image = np.pad(image, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")
-                if index == 0:
+                if ticks < 0:
                     stream.height, stream.width = image.shape[:2]
                 frame = av.VideoFrame.from_ndarray(image, format="rgb24")
-                frame.pts, frame.time_base = index, 1 / rate
+                ticks = max(round(time * rate * ticks_per_frame), ticks + 1)
+                frame.pts, frame.time_base = ticks, 1 / (rate * ticks_per_frame)
                 container.mux(stream.encode(frame))
-            if index < 0:
+            if ticks < 0:
                 raise InputError(f"cannot write video {os.fspath(path)}: there are no frames")
             container.mux(stream.encode())

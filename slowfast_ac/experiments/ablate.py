@@ -1,7 +1,9 @@
 """Runs a suite: what is finished is not run again, what fails does not stop the rest."""
 
+import ctypes
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -66,6 +68,7 @@ def _execute(run: Run, progress: tqdm) -> bool:
             # Threads that spin while they wait make a step ten times slower where another program
             # takes one of few cores.
             env={"OMP_WAIT_POLICY": "passive", **os.environ},
+            preexec_fn=_die_with_suite if sys.platform == "linux" else None,
         )
         tail: deque[str] = deque(maxlen=3)
         try:
@@ -93,6 +96,12 @@ def _execute(run: Run, progress: tqdm) -> bool:
     }
     write_json(run.folder / RECORD, record)
     return status == 0
+
+
+def _die_with_suite() -> None:
+    # Or the run of a killed suite would go on, and write beside the one that resumes it.
+    set_parent_death_signal = 1
+    ctypes.CDLL(None).prctl(set_parent_death_signal, signal.SIGKILL)
 
 
 def describe(line: str) -> str:

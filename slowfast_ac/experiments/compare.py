@@ -64,7 +64,8 @@ def compare(
 def per_class(baseline: Results, ours: Results, names: Sequence[str]) -> list[dict]:
     """Returns a row per class: its videos, both accuracies, their difference, p-values and more.
 
-    ``p_holm`` is McNemar's p-value corrected for the number of classes.
+    ``p_holm`` is McNemar's p-value corrected for the number of classes; ``baseline_low`` to
+    ``baseline_high``, and likewise ``ours``, is Wilson's interval of the accuracy.
     """
     right = [results.scores.argmax(axis=1) == results.labels for results in (baseline, ours)]
     scores = [_precision_recall(results) for results in (baseline, ours)]
@@ -80,6 +81,9 @@ def per_class(baseline: Results, ours: Results, names: Sequence[str]) -> list[di
                 "difference": float(second.mean() - first.mean()),
                 "p": mcnemar(first, second),
             }
+            for which, right_ones in (("baseline", first), ("ours", second)):
+                low, high = wilson(int(right_ones.sum()), len(right_ones))
+                row |= {f"{which}_low": low, f"{which}_high": high}
         for which, (precision, recall, f1) in zip(("baseline", "ours"), scores, strict=True):
             row |= {
                 f"{which}_precision": precision[label],

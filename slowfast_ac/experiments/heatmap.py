@@ -4,12 +4,15 @@ The head averages both streams' last feature maps F_s, F_t over frames and posit
 linear classifier W = [W_s, W_t], b. So the classifier itself, put on a frame's features, says how
 much each position of that frame speaks for class l:
 
-    spatial[t]  = sum_c W_s(l, c) F_s,c[t]      averaged over the scales, as in Eq. 1
+    spatial[t]  = sum_c W_s(l, c) F_s,c[t]      averaged over the scales
     temporal[t] = sum_c W_t(l, c) F_t,c[t]      the sum over t is Eq. 2
     both[t]     = spatial[t // alpha] + temporal[t]
 
 ``both`` has the temporal stream's frames: each map of the spatial stream is held for its alpha
 frames of the fast pathway. With one scale its mean over frames and positions, plus b, is the logit.
+
+The mean of ``spatial`` over t is Eq. 1, but for one thing: the loss stretches a smaller scale's map
+over the first one's, here it is laid where it looks, since the result is to be seen.
 
 Shapes: N clips, T_s and T frames of the two streams, h x w the size of a map, L classes.
 """
@@ -24,10 +27,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from slowfast_ac.attention import average_scales, resize
+from slowfast_ac.attention import resize
 from slowfast_ac.data.clips import Clip, Preprocessing, read_clip, to_pathways
 from slowfast_ac.errors import InputError
-from slowfast_ac.experiments.map_placement import place_map
+from slowfast_ac.experiments.map_placement import align_weights, place_map
 from slowfast_ac.head import check_scales, rescale
 from slowfast_ac.models.surgery import captured_inputs
 
@@ -73,16 +76,19 @@ def attention_maps(
     with _evaluation(model):
         with captured_inputs(pooling) as features:
             scores = model(list(pathways))
-        by_scale = [features]
+        sizes, by_scale = [pathways[0].shape[-2:]], [features]
         for scale in scales[1:]:
             rescaled = [rescale(clip, scale) for clip in pathways]
+            sizes.append(rescaled[0].shape[-2:])
             by_scale.append(_features(model, pooling, rescaled))
     channels = [stream.shape[1] for stream in features if stream.ndim == 5]
     if not 1 <= len(channels) <= 2 or sum(channels) != classifier.in_features:
         raise InputError(f"{type(model).__name__}: its classifier is not on the last feature maps")
     class_ids = _check_classes(class_ids, scores)
     weights = classifier.weight[class_ids].split(channels, dim=1)
-    spatial = average_scales([_project(streams[0], weights[0]) for streams in by_scale])
+    cams = [_project(streams[0], weights[0]) for streams in by_scale]
+    aligned = [_align(*own, cams[0], sizes[0]) for own in zip(cams, sizes, strict=True)]
+    spatial = torch.stack(aligned).mean(dim=0)
     if len(channels) == 1:
         return Maps(spatial, None, spatial, class_ids, scores)
     temporal = _project(features[1], weights[1])
@@ -243,6 +249,17 @@ def _check_classes(class_ids: Sequence[int] | Tensor | None, scores: Tensor) -> 
         if not 0 <= class_id <= last:
             raise InputError(f"class {class_id}: the network has classes 0 to {last}")
     return class_ids
+
+
+def _align(cam: Tensor, size: Sequence[int], first: Tensor, first_size: Sequence[int]) -> Tensor:
+    """Lays a scale's map over the first one's, each of a clip of the given height and width."""
+    rows, columns = (
+        torch.from_numpy(align_weights(cells, seen, onto_cells, onto_seen)).to(cam)
+        for cells, seen, onto_cells, onto_seen in zip(
+            cam.shape[-2:], size, first.shape[-2:], first_size, strict=True
+        )
+    )
+    return rows @ cam @ columns.T
 
 
 def _project(features: Tensor, weight: Tensor) -> Tensor:

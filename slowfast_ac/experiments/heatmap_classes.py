@@ -37,6 +37,16 @@ def parse_class(text: str, classes: Mapping[str, int]) -> int | str:
     raise InputError(f"--class: {text!r} is not among the classes; {hint}")
 
 
+def check_class(choice: int | str, num_classes: int) -> None:
+    """Refuses the number of a class that a network does not have.
+
+    Raises:
+        InputError: naming the argument.
+    """
+    if isinstance(choice, int) and choice >= num_classes:
+        raise InputError(f"--class: {choice}, but the network has classes 0 to {num_classes - 1}")
+
+
 def true_class(
     video: str | os.PathLike, annotation: Annotation | None, entries: Sequence[Entry]
 ) -> int | None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from slowfast_ac.data.video import VideoReader, iter_frames, write_video
+from slowfast_ac.data.video import VideoReader, iter_frames, write_timed_video
 from slowfast_ac.experiments.heatmap import Heatmap
 from slowfast_ac.experiments.heatmap_picture import draw_strip, overlay_frames
 from slowfast_ac.files import atomic_path, write_json
@@ -75,7 +75,7 @@ def write_heatmaps(
     # The clip's last frame is the last one shown.
     end = np.nextafter(first.clip.times[-1], np.inf)
     frames = iter_frames(video, first.clip.times[0], end)
-    write_video(folder / f"{name}.mp4", overlay_frames(frames, heatmaps), fps)
+    write_timed_video(folder / f"{name}.mp4", overlay_frames(frames, heatmaps), fps)
     return [folder / f"{name}{suffix}" for suffix in (".png", ".mp4", ".json")] + written
 
 

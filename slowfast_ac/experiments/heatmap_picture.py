@@ -132,8 +132,10 @@ def draw_strip(
 
 def overlay_frames(
     frames: Iterable[tuple[float, np.ndarray]], heatmaps: Mapping[str, Heatmap]
-) -> Iterator[np.ndarray]:
-    """Yields the pictures of a video: each network's streams side by side, networks beneath.
+) -> Iterator[tuple[float, np.ndarray]]:
+    """Yields a video's times and pictures: each network's streams side by side, networks beneath.
+
+    Times are seconds since the first frame.
 
     A panel has the video's own size as long as the picture is at most MAX_VIDEO_WIDTH wide.
 
@@ -153,7 +155,9 @@ def overlay_frames(
         for stream in streams
     }
     longest = max(labels.values(), key=len)
+    first = None
     for time, frame in frames:
+        first = time if first is None else first
         height, width = frame.shape[:2]
         scale = min(1.0, MAX_VIDEO_WIDTH / (panels * width))
         size = (round(width * scale), round(height * scale))
@@ -167,7 +171,7 @@ def overlay_frames(
                 row.append(np.concatenate([band, _panel(overlay(frame, cam), size)]))
             row += [np.zeros_like(row[0])] * (panels - len(row))
             rows.append(np.concatenate(row, axis=1))
-        yield np.concatenate(rows)
+        yield time - first, np.concatenate(rows)
 
 
 def _panel(image: np.ndarray, size: tuple[int, int], box: np.ndarray | None = None) -> np.ndarray:

@@ -18,8 +18,12 @@ import cv2
 import numpy as np
 
 
-def pointing_game(cam: np.ndarray, box: Sequence[float], frame: tuple[int, int]) -> bool:
+def pointing_game(cam: np.ndarray, box: Sequence[float], frame: tuple[int, int]) -> float:
     """Whether the maximum of a map, upsampled bilinearly to the frame, lies in the box.
+
+    Of a maximum that covers several pixels the first counts: beyond a map's last position a drawn
+    map is constant, and there that is the position itself. Of several equal maxima each counts
+    its part.
 
     Args:
         cam: (H, W).
@@ -27,15 +31,17 @@ def pointing_game(cam: np.ndarray, box: Sequence[float], frame: tuple[int, int])
         frame: width and height in pixels.
 
     Returns:
-        False for a constant map, which points nowhere.
+        1 or 0, between them where equal maxima disagree; 0 for a constant map, which points
+        nowhere.
     """
     cam = np.asarray(cam, dtype=np.float32)
     if np.ptp(cam) == 0:
-        return False
+        return 0.0
     large = cv2.resize(cam, frame, interpolation=cv2.INTER_LINEAR)
-    y, x = np.unravel_index(np.argmax(large), large.shape)
+    highest = np.pad(large == large.max(), ((1, 0), (1, 0)))
+    y, x = np.nonzero(highest[1:, 1:] & ~highest[1:, :-1] & ~highest[:-1, 1:])
     x0, y0, x1, y1 = box
-    return bool(x0 <= x + 0.5 <= x1 and y0 <= y + 0.5 <= y1)
+    return float(np.mean((x0 <= x + 0.5) & (x + 0.5 <= x1) & (y0 <= y + 0.5) & (y + 0.5 <= y1)))
 
 
 def energy_in_box(cam: np.ndarray, box: Sequence[float], frame: tuple[int, int]) -> float:

@@ -68,8 +68,16 @@ def check_names(cfg: CfgNode, upstream: Upstream) -> None:
 
 
 def check_sizes(cfg: CfgNode) -> None:
-    """Checks that crops and frames fit the strides, as far as upstream's heads rely on it."""
-    if cfg.MODEL.ARCH in cfg.MODEL.MULTI_PATHWAY_ARCH and cfg.DATA.NUM_FRAMES % cfg.SLOWFAST.ALPHA:
+    """Checks that stages, crops and frames fit pathways and strides, as upstream relies on it."""
+    two_pathways = cfg.MODEL.ARCH in cfg.MODEL.MULTI_PATHWAY_ARCH
+    for key in ("NUM_BLOCK_TEMP_KERNEL", "SPATIAL_STRIDES", "SPATIAL_DILATIONS"):
+        # What PySlowFast's own defaults are, under its default MODEL.ARCH slowfast.
+        if two_pathways and any(len(stage) < 2 for stage in cfg.RESNET[key]):
+            raise InputError(
+                f"RESNET.{key}: {cfg.RESNET[key]} is for one pathway, but MODEL.ARCH "
+                f"{cfg.MODEL.ARCH} has two; build on a config of the model (_BASE_: MODEL.yaml)"
+            )
+    if two_pathways and cfg.DATA.NUM_FRAMES % cfg.SLOWFAST.ALPHA:
         raise InputError(
             f"DATA.NUM_FRAMES: {cfg.DATA.NUM_FRAMES} frames do not divide by SLOWFAST.ALPHA "
             f"{cfg.SLOWFAST.ALPHA}"

@@ -23,19 +23,6 @@ def stamps(root):
     return {path: (path.stat().st_mtime_ns, path.read_bytes()) for path in files}
 
 
-def members(session):
-    """Returns the running processes of a session."""
-    members = []
-    for stat in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            fields = stat.read_text().rpartition(")")[2].split()
-        except OSError:
-            continue
-        if int(fields[3]) == session and fields[0] != "Z":
-            members.append(stat.parent.name)
-    return members
-
-
 def test_resize_leaves_out_what_cannot_be_read_and_touches_no_original(
     tmp_path, put, video_bytes, command, upstream_list
 ):
@@ -109,7 +96,7 @@ def test_size_is_even_and_never_grows(size, short_side, expected):
     assert fit(*size, short_side) == expected
 
 
-def test_killed_resize_goes_on_where_it_was(tmp_path, put, encode_video, command):
+def test_killed_resize_goes_on_where_it_was(tmp_path, put, encode_video, command, session_members):
     content = encode_video(tmp_path / "a.mp4", TIMES, 480, 360).read_bytes()
     for number in range(6):
         put(tmp_path / f"tree/jump/{number}.mp4", content)
@@ -127,7 +114,7 @@ def test_killed_resize_goes_on_where_it_was(tmp_path, put, encode_video, command
     process.kill()
     process.wait()
     # Its workers end by themselves.
-    while members(process.pid):
+    while session_members(process.pid):
         time.sleep(0.01)
     finished = {path: path.stat().st_mtime_ns for path in folder.glob("[0-9].mp4")}
     assert 1 <= len(finished) < 6

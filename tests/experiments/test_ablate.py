@@ -2,7 +2,6 @@
 
 import json
 import os
-import signal
 import subprocess
 import sys
 import time
@@ -14,6 +13,7 @@ import yaml
 from slowfast_ac.cli import main
 from slowfast_ac.errors import InputError
 from slowfast_ac.experiments.ablate import describe
+from slowfast_ac.experiments.results import parse_stats
 from slowfast_ac.experiments.suite import load_suite, plan
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -120,27 +120,36 @@ def test_progress_is_read_from_the_log(line, expected):
     assert describe(line) == expected
 
 
-def test_a_killed_suite_goes_on_where_it_stopped(upstream, video_lists, tmp_path):
+def test_a_killed_suite_goes_on_where_it_stopped(upstream, video_lists, tmp_path, session_members):
     output = tmp_path / "output"
     suite = write_suite(tmp_path, seeds=[0])
     command = [sys.executable, "-m", "slowfast_ac", "ablate", str(suite), "--output", str(output)]
-    command += ["--opts", *options(video_lists)]
+    command += ["--opts", *options(video_lists), "SOLVER.MAX_EPOCH", "2"]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     process = subprocess.Popen(
         command, env=environment, start_new_session=True, stderr=subprocess.PIPE
     )
     first = output / "unfused/seed0/run.json"
+    cut = output / "ac/seed0"
+    checkpoint = cut / "checkpoints/checkpoint_epoch_00001.pyth"
     deadline = time.monotonic() + 200
-    while not first.is_file() and process.poll() is None and time.monotonic() < deadline:
-        time.sleep(0.05)
-    os.killpg(process.pid, signal.SIGKILL)
+    while not checkpoint.is_file() and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.02)
+    # The suite alone: its run must not go on and write beside the one that resumes it.
+    process.kill()
     process.wait()
+    while session_members(process.pid):
+        time.sleep(0.02)
+    assert not (cut / "test_results.pkl").exists()
     assert json.loads(first.read_text())["status"] == "finished"
     finished_at = first.stat().st_mtime_ns
 
     again = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     assert again.returncode == 0, again.stderr
     assert first.stat().st_mtime_ns == finished_at, "a finished run was run again"
+    log = map(parse_stats, (cut / "stdout.log").read_text().splitlines())
+    epochs = [line["epoch"] for line in log if line and line.get("_type") == "train_epoch"]
+    assert epochs == ["1/2", "2/2"], "the cut run did not resume"
     report = json.loads((output / "suite.json").read_text())
     for variant in ("unfused", "ac"):
         cells = report["variants"][variant]

@@ -91,6 +91,10 @@ def test_per_class_is_sklearns_precision_and_recall():
     np.testing.assert_allclose([row["ours_f1"] for row in rows], expected)
     np.testing.assert_allclose([row["ours"] for row in rows], [row["ours_recall"] for row in rows])
     assert sum(row["videos"] for row in rows) == 120
+    for row in rows:
+        right = round(row["ours"] * row["videos"])
+        assert (row["ours_low"], row["ours_high"]) == wilson(right, row["videos"])
+        assert row["baseline_low"] < row["baseline"] < row["baseline_high"]
 
 
 @pytest.mark.parametrize("classes", [2, 101])

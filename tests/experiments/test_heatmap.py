@@ -114,12 +114,44 @@ def test_scales_are_averaged_at_the_size_of_the_first(network, clips, name):
     single = attention_maps(model, pathways, [1, 2])
     double = [F.interpolate(p, scale_factor=(1, 2, 2), mode="trilinear") for p in pathways]
     large = attention_maps(model, double, [1, 2]).spatial
-    large = F.interpolate(large, size=single.spatial.shape[-2:], mode="bilinear")
+    # Position j of the clip itself looks where position 2 j of the doubled one does, less the
+    # quarter of a pixel between their first pixels.
+    at = 2 * torch.arange(2) + 0.5 / 32
+    low = at.floor().long()
+    for dim in (2, 3):
+        part = (at - low).view([-1 if d == dim else 1 for d in range(4)])
+        first, second = (large.index_select(dim, i.clamp_max(3)) for i in (low, low + 1))
+        large = first * (1 - part) + second * part
     both_scales = attention_maps(model, pathways, [1, 2], scales=(1.0, 2.0))
     assert torch.allclose(both_scales.spatial, (single.spatial + large) / 2, atol=1e-5)
     assert torch.equal(both_scales.scores, single.scores)
     if single.temporal is not None:
         assert torch.equal(both_scales.temporal, single.temporal)
+
+
+@pytest.mark.parametrize("scale", [0.5, 0.75])
+def test_each_scale_is_laid_where_it_looks(network, scale):
+    model, cfg = network("SlowFastAC")
+    pooling, classifier = find_head(model)
+    full = 256
+
+    def put_ramp(_, args):
+        # Each position tells the column of the whole clip that it looks at.
+        features = [torch.zeros_like(stream) for stream in args[0]]
+        columns = features[0].shape[-1]
+        relative = 1.0 if columns == full // 32 else scale
+        looks_at = (32 * torch.arange(columns) + 0.5) / relative - 0.5
+        features[0][:, 0] = looks_at
+        return (features,)
+
+    with torch.no_grad():
+        classifier.weight.zero_()
+        classifier.weight[3, 0] = 1.0
+    pooling.register_forward_pre_hook(put_ramp)
+    clips = [torch.zeros(1, 3, frames, 64, full) for frames in (4, 16)]
+    row = attention_maps(model, clips, [3], scales=(1.0, scale)).spatial[0, 0, 0]
+    # All but the last position, whose neighbour the smaller map does not have.
+    assert torch.allclose(row[:-2], 32.0 * torch.arange(6), atol=0.51)
 
 
 def test_a_smaller_scale_than_the_heads_pooling_works(network, clips):

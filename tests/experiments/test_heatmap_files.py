@@ -12,7 +12,7 @@ import yaml
 
 from slowfast_ac.cli import heatmap as command
 from slowfast_ac.data.clips import Clip
-from slowfast_ac.data.video import read_frames, write_video
+from slowfast_ac.data.video import read_frames, write_timed_video, write_video
 from slowfast_ac.errors import InputError
 from slowfast_ac.experiments.annotation import read_annotation
 from slowfast_ac.experiments.heatmap import Heatmap, Stream
@@ -111,13 +111,28 @@ def test_the_overlay_video_has_the_clips_frames_at_their_size_and_rate(tmp_path,
         assert sum(1 for _ in container.decode(stream)) == 16
 
 
+def test_the_overlay_video_keeps_a_variable_frame_rate(tmp_path):
+    times = np.cumsum([0.0, 0.1, 0.1, 0.3, 0.05, 0.2, 0.1, 0.1])
+    pairs = ((time, np.full((HEIGHT, WIDTH, 3), 90, np.uint8)) for time in times)
+    write_timed_video(tmp_path / "in.mp4", pairs, 8 / 1.05)
+    _, read = read_frames(tmp_path / "in.mp4")
+    heatmap = make_heatmap(frames=4)
+    heatmap.clip.times[:] = read[2:6]
+    write_heatmaps(tmp_path / "out", "clip", tmp_path / "in.mp4", {"net": heatmap})
+    _, written = read_frames(tmp_path / "out" / "clip.mp4")
+    assert np.allclose(written, times[2:6] - times[2], atol=1e-3)
+
+
 def test_each_frame_of_the_video_has_the_map_that_is_nearest_in_time():
     heatmap = make_heatmap(streams=("spatial",))
     heatmap.streams["spatial"].maps[:] = 0
     heatmap.streams["spatial"].maps[1] = 1  # held for frames 4 to 7, from 0.8 s to 1.1 s
     frame = np.full((HEIGHT, WIDTH, 3), 128, np.uint8)
     times = [0.4, 0.74, 0.76, 1.14, 1.16, 9.0]
-    pictures = overlay_frames(((time, frame) for time in times), {"net": heatmap})
+    shown, pictures = zip(
+        *overlay_frames(((time, frame) for time in times), {"net": heatmap}), strict=True
+    )
+    assert np.allclose(shown, np.array(times) - 0.4)
     assert [int(p[-1, 0, 0]) > int(p[-1, 0, 2]) for p in pictures] == [
         False,
         False,
@@ -131,7 +146,7 @@ def test_each_frame_of_the_video_has_the_map_that_is_nearest_in_time():
 def test_a_wide_videos_panels_shrink_until_players_take_them():
     heatmap = make_heatmap(width=1600)
     frame = np.zeros((HEIGHT, 1600, 3), np.uint8)
-    (picture,) = overlay_frames([(0.5, frame)], {"net": heatmap})
+    ((_, picture),) = overlay_frames([(0.5, frame)], {"net": heatmap})
     assert picture.shape[1] == 3840
 
 
@@ -321,12 +336,11 @@ def test_a_checkpoint_of_other_classes_is_refused(tmp_path, video, trained):
         )
 
 
-def test_a_video_that_cannot_be_read_is_named(tmp_path, trained):
+def test_a_class_or_scales_that_cannot_be_are_refused_once(tmp_path, video, trained):
     cfg, checkpoint = trained("SlowFast")
-    (tmp_path / "bad.mp4").write_bytes(b"nothing")
-    with pytest.raises(InputError, match="cannot read video .*bad.mp4"):
-        run(
-            *(tmp_path / "bad.mp4", "--cfg", cfg, "--checkpoint", checkpoint),
-            *("--output", tmp_path / "out"),
-        )
+    words = (video, video, "--cfg", cfg, "--checkpoint", checkpoint, "--output", tmp_path / "out")
+    with pytest.raises(InputError, match="--class: 7, but the network has classes 0 to 6"):
+        run(*words, "--class", 7)
+    with pytest.raises(InputError, match=r"SCAM.SCALES: \[0.5\] must start with 1.0"):
+        run(*words, "--scales", 0.5)
     assert not (tmp_path / "out").exists()

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import scipy.stats
 
+from slowfast_ac.experiments.map_placement import place_map
 from slowfast_ac.experiments.measures import (
     agreement,
     area_share,
@@ -23,6 +24,22 @@ def test_pointing_game_is_won_where_the_maximum_lies_in_the_box(cell, inside):
     cam = np.zeros((3, 4))
     cam[cell] = 1
     assert pointing_game(cam, (40, 20, 60, 40), FRAME) == inside
+
+
+def test_equal_maxima_count_a_part_each():
+    cam = np.zeros((3, 4))
+    cam[0, 0] = cam[2, 3] = 1
+    assert pointing_game(cam, (0, 0, 20, 20), FRAME) == 0.5
+    assert pointing_game(cam, (0, 0, 80, 60), FRAME) == 1
+    assert pointing_game(cam, (30, 20, 50, 40), FRAME) == 0
+
+
+def test_a_maximum_at_the_border_points_at_its_own_position():
+    # Placed over the frame, the last position's value fills all that lies beyond it.
+    placed = place_map(np.array([[0.0, 0.0], [0.0, 1.0]]), (64, 64), (64, 64))
+    assert (placed == placed.max()).sum() > 500
+    assert pointing_game(placed, (31, 31, 34, 34), (64, 64)) == 1
+    assert pointing_game(placed, (40, 40, 64, 64), (64, 64)) == 0
 
 
 def test_a_constant_map_points_nowhere():

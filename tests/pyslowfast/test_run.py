@@ -146,6 +146,10 @@ def test_no_file_of_the_checkout_is_touched(upstream, finished):
     ("opts", "message"),
     [
         (("DATA.PATH_TO_DATA_DIR", "nowhere"), r"nowhere/train.csv"),
+        (
+            ("RESNET.SPATIAL_STRIDES", [[1], [2], [2], [2]]),
+            r"RESNET.SPATIAL_STRIDES: .* is for one pathway, but MODEL.ARCH slowfast has two",
+        ),
         (("DATA.NUM_FRAMES", 10), r"DATA.NUM_FRAMES: 10 frames do not divide by SLOWFAST.ALPHA 4"),
         (("DATA.TRAIN_CROP_SIZE", 70), r"DATA.TRAIN_CROP_SIZE: 70 .* try 64"),
         (("DATA.TRAIN_CROP_SIZE", 96), r"DATA.TEST_CROP_SIZE: 64 is smaller"),

@@ -20,7 +20,8 @@ import slowfast_ac
 from slowfast_ac.errors import InputError
 from slowfast_ac.files import write_csv, write_text
 from slowfast_ac.pyslowfast.statistics import count_gflops
-from slowfast_ac.zoo.export import SUFFIXES, WEIGHT_FORMATS, Network, export
+from slowfast_ac.zoo.export import SUFFIXES, WEIGHT_FORMATS, export
+from slowfast_ac.zoo.network import Network
 from slowfast_ac.zoo.open import Checkpoint, open_checkpoint
 
 INDEX = "index.csv"

@@ -387,7 +387,8 @@ def test_pytorchvideos_names_need_the_config(trained, videos, tmp_path):
 def test_exported_files_give_the_same_scores_and_know_their_classes(
     trained, videos, tmp_path, format
 ):
-    from slowfast_ac.zoo.export import SUFFIXES, export, load_network
+    from slowfast_ac.zoo.export import SUFFIXES, export
+    from slowfast_ac.zoo.network import load_network
 
     _, cfg, path = trained()
     without = tmp_path / f"without{SUFFIXES[format]}"

@@ -43,11 +43,12 @@ def main(args: argparse.Namespace) -> None:
 
     from tqdm import tqdm
 
+    from slowfast_ac.data.find_videos import distinct_stems
     from slowfast_ac.data.lists import read_class_map, read_list
     from slowfast_ac.experiments.annotation import read_annotation
     from slowfast_ac.experiments.heatmap import heatmap
     from slowfast_ac.experiments.heatmap_classes import choose_class, parse_class, true_class
-    from slowfast_ac.experiments.heatmap_files import describe, distinct_stems, write_heatmaps
+    from slowfast_ac.experiments.heatmap_files import describe, write_heatmaps
     from slowfast_ac.experiments.trained_model import distinct_names, load_trained
     from slowfast_ac.pyslowfast import setup
     from slowfast_ac.pyslowfast.config_file import load_config

@@ -135,9 +135,13 @@ def _find_layout(
     if naming is None:
         return None, "the names are not PySlowFast's, PyTorchVideo's or caffe2's"
     try:
-        return find_layout(weights, naming), None
+        layout = find_layout(weights, naming)
     except InputError as error:
         return None, str(error)
+    spatial = name_table(layout, "pyslowfast", naming)["s2.pathway0_res0.branch2.b.weight"]
+    if weights[spatial].ndim == 5 and weights[spatial].shape[2] != 1:
+        return None, f"{spatial}: a kernel over frames too, which SlowFast and Slow have not (CSN?)"
+    return layout, None
 
 
 def _read_config(path: Path, text: object) -> dict | None:

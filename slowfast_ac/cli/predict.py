@@ -83,19 +83,16 @@ def main(args: argparse.Namespace) -> int:
             predictions[video] = predict(
                 predictor, video, views, window=args.window, stride=args.stride
             )
+            text = format_predictions(predictor, video, predictions[video], args.top)
+            progress.write(text, file=sys.stdout)
+            if args.heatmap:
+                for path in write_prediction_heatmaps(
+                    args.heatmap, stem, video, predictor, predictions[video]
+                ):
+                    progress.write(f"wrote {path}", file=sys.stdout)
         except InputError as error:
             errors[video] = str(error)
             progress.write(f"slowfast-ac: {error}", file=sys.stderr)
-            continue
-        progress.write(
-            format_predictions(predictor, video, predictions[video], args.top), file=sys.stdout
-        )
-        if args.heatmap:
-            drawn = write_prediction_heatmaps(
-                args.heatmap, stem, video, predictor, predictions[video]
-            )
-            for path in drawn:
-                progress.write(f"wrote {path}", file=sys.stdout)
     if args.output:
         write_predictions(args.output, predictor, str(views), predictions, errors, args.top)
     return 1 if errors else 0

@@ -48,6 +48,7 @@ def write_prediction_heatmaps(
     """
     check_has_maps(predictor)
     classes = dict(enumerate(predictor.classes or ()))
+    network = Path(predictor.path).stem
     videos = []
     for number, prediction in enumerate(predictions, start=1):
         name = stem if len(predictions) == 1 else f"{stem}-{number}"
@@ -57,7 +58,7 @@ def write_prediction_heatmaps(
         maps = heatmap(predictor.network, video, predictor.preprocessing, best, start=start)
         source = {"checkpoint": predictor.path, "window": list(span)}
         write_heatmaps(
-            folder, name, video, {"network": maps}, classes=classes, sources={"network": source}
+            folder, name, video, {network: maps}, classes=classes, sources={network: source}
         )
         videos.append(Path(folder) / f"{name}.mp4")
     return videos

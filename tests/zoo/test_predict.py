@@ -366,7 +366,7 @@ def test_heatmaps_of_the_best_class_are_those_of_pyslowfasts_network(
     for stream, (maps, times) in expected.streams.items():
         found = np.load(tmp_path / f"maps/video_0-2.{stream}.npy")
         np.testing.assert_allclose(found, maps, atol=1e-4)
-        assert record["networks"]["network"]["streams"][stream]["times"] == times.tolist()
+        assert record["networks"][path.stem]["streams"][stream]["times"] == times.tolist()
 
 
 def test_a_program_has_no_heatmaps(trained, videos, tmp_path):

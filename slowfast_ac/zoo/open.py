@@ -10,6 +10,7 @@ from fvcore.common.file_io import PathManager
 from torch import Tensor
 
 from slowfast_ac.errors import InputError
+from slowfast_ac.zoo.hashed import check_hash, is_entry
 from slowfast_ac.zoo.names import (
     DEPTHS,
     Layout,
@@ -79,9 +80,12 @@ def open_checkpoint(path: str | Path) -> Checkpoint:
     """Opens the weights of a local file or of a URL, which is downloaded to iopath's cache.
 
     Raises:
-        InputError: the file is missing or damaged, holds no weights, or wants to run code.
+        InputError: the file is missing or damaged, holds no weights, wants to run code, or lies in
+            a zoo and is not what the hash in its name promises.
     """
     local = _local(path)
+    if is_entry(local):
+        check_hash(local)
     container, format, state_dict, extras = read_weights(local)
     weights = {strip_prefix(name): tensor for name, tensor in state_dict.items()}
     naming, prefix = find_naming(state_dict) or (None, "")

@@ -26,7 +26,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     accuracy.add_argument(
         "--run-dir", metavar="DIR", help="for the card: folder of the run that tested the weights"
     )
-    parser.add_argument("--pyslowfast", metavar="PATH", help="checkout (default: PYSLOWFAST_ROOT)")
+    parser.add_argument(
+        "--pyslowfast",
+        metavar="PATH",
+        help="checkout (default: PYSLOWFAST_ROOT); with none the network is built of PyTorchVideo",
+    )
     parser.add_argument(
         "--opts", nargs=argparse.REMAINDER, default=[], help="KEY VALUE pairs, the last argument"
     )

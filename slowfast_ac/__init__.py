@@ -4,13 +4,37 @@ Xu, Jin, Wang, Hussain, Huang, "Exploiting Attention-Consistency Loss For Spatia
 Action Recognition", ACM TOMM 18(2s), 2022, https://doi.org/10.1145/3538749
 """
 
+from __future__ import annotations
+
 import os
 import sys
+from typing import TYPE_CHECKING
 
-from slowfast_ac import config
-from slowfast_ac.criterion import AttentionConsistencyLoss, AttentionMaps, ConsistencySettings
+if TYPE_CHECKING:
+    from fvcore.common.config import CfgNode
 
+    from slowfast_ac.criterion import AttentionConsistencyLoss, AttentionMaps, ConsistencySettings
+
+__all__ = [
+    "AttentionConsistencyLoss",
+    "AttentionMaps",
+    "ConsistencySettings",
+    "add_custom_config",
+    "register",
+]
 __version__ = "0.1.0"
+
+
+def __getattr__(name: str) -> object:
+    """Imports the criterion, and with it torch, when it is asked for (PEP 562).
+
+    The command line imports this package too, and torch takes seconds.
+    """
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from slowfast_ac import criterion
+
+    return getattr(criterion, name)
 
 
 def register(path: str | os.PathLike | None = None) -> None:
@@ -30,7 +54,7 @@ def register(path: str | os.PathLike | None = None) -> None:
     setup(path)
 
 
-def add_custom_config(cfg: config.CfgNode) -> None:
+def add_custom_config(cfg: CfgNode) -> None:
     """Adds the keys to a PySlowFast config, and the models and the criterion to PySlowFast.
 
     The one line for those who keep their own launcher: in PySlowFast's
@@ -40,6 +64,8 @@ def add_custom_config(cfg: config.CfgNode) -> None:
     Args:
         cfg: the config that the nodes AC and SCAM are added to.
     """
+    from slowfast_ac import config
+
     config.add_custom_config(cfg)
     # Elsewhere there is nobody to register with.
     if "slowfast.config.defaults" in sys.modules:

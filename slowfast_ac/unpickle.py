@@ -3,6 +3,7 @@
 import io
 import os
 import pickle
+import re
 from collections import OrderedDict
 from typing import BinaryIO
 
@@ -75,7 +76,8 @@ def _storage_from_bytes(data: bytes):
     try:
         return torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
-        raise _Refused(f"code inside a tensor ({str(error).splitlines()[0]})") from None
+        found = re.search(r"GLOBAL ([\w.]+)", str(error))
+        raise _Refused(f"{found[1] if found else 'code'} inside a tensor") from None
 
 
 def _encode_latin1(text: str, encoding: str) -> bytes:

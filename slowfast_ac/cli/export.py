@@ -26,7 +26,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     accuracy.add_argument(
         "--run-dir", metavar="DIR", help="for the card: folder of the run that tested the weights"
     )
-    parser.add_argument("--pyslowfast", metavar="PATH", help="checkout (default: PYSLOWFAST_ROOT)")
+    parser.add_argument(
+        "--pyslowfast",
+        metavar="PATH",
+        help="checkout (default: PYSLOWFAST_ROOT); with none the network is built of PyTorchVideo",
+    )
     parser.add_argument(
         "--opts", nargs=argparse.REMAINDER, default=[], help="KEY VALUE pairs, the last argument"
     )
@@ -40,10 +44,8 @@ def main(args: argparse.Namespace) -> None:
 
     from slowfast_ac.data.lists import read_class_map
     from slowfast_ac.errors import InputError
-    from slowfast_ac.pyslowfast import setup
-    from slowfast_ac.pyslowfast.config_file import load_config
     from slowfast_ac.zoo.entry import check_weights, parse_accuracy, read_accuracy, write_entry
-    from slowfast_ac.zoo.export import check_suffix, export, load_network
+    from slowfast_ac.zoo.export import check_suffix, export
     from slowfast_ac.zoo.program import BATCH_SIZES, TIMED_PAIRS, TOLERANCE
 
     # What is cheap to refuse comes before the network is built.
@@ -59,8 +61,7 @@ def main(args: argparse.Namespace) -> None:
     elif args.run_dir:
         accuracy = read_accuracy(args.run_dir)
     classes = read_class_map(args.classes) if args.classes else None
-    setup(args.pyslowfast)
-    network = load_network(load_config(args.cfg, args.opts), args.checkpoint, classes)
+    network = _load(args, classes)
     if args.zoo:
         path = write_entry(network, args.zoo, Path(args.cfg).stem, args.format, accuracy)
         print(f"wrote {path}, {path.with_suffix('.md').name} and a row of index.csv")
@@ -77,3 +78,17 @@ def main(args: argparse.Namespace) -> None:
             f"latency {report.latency_ratio:.2f} of eager PyTorch (1 clip, CPU, "
             f"{torch.get_num_threads()} threads, median of {TIMED_PAIRS} pairs)"
         )
+
+
+def _load(args: argparse.Namespace, classes):
+    from slowfast_ac.pyslowfast import setup
+    from slowfast_ac.pyslowfast.config_file import load_config
+    from slowfast_ac.pyslowfast.find import is_present
+    from slowfast_ac.zoo.inference_config import load_config_alone
+    from slowfast_ac.zoo.network import load_network, load_network_alone
+
+    if not is_present(args.pyslowfast):
+        cfg = load_config_alone(args.cfg, args.opts)
+        return load_network_alone(cfg, args.checkpoint, classes)
+    setup(args.pyslowfast)
+    return load_network(load_config(args.cfg, args.opts), args.checkpoint, classes)

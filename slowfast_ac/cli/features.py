@@ -24,9 +24,8 @@ def main(args: argparse.Namespace) -> int:
 
     from tqdm import tqdm
 
-    from slowfast_ac.data.find_videos import find_videos
+    from slowfast_ac.data.find_videos import distinct_stems, find_videos
     from slowfast_ac.errors import InputError
-    from slowfast_ac.experiments.heatmap_files import distinct_stems
     from slowfast_ac.zoo.features import check_stream, extract_features, write_features
     from slowfast_ac.zoo.predictor import load_predictor
     from slowfast_ac.zoo.spans import check_windows

@@ -43,6 +43,7 @@ def main(args: argparse.Namespace) -> int:
 
     from tqdm import tqdm
 
+    from slowfast_ac.data.find_videos import distinct_stems
     from slowfast_ac.data.lists import read_class_map, read_list
     from slowfast_ac.errors import InputError
     from slowfast_ac.experiments.annotation import read_annotation
@@ -53,7 +54,7 @@ def main(args: argparse.Namespace) -> int:
         parse_class,
         true_class,
     )
-    from slowfast_ac.experiments.heatmap_files import describe, distinct_stems, write_heatmaps
+    from slowfast_ac.experiments.heatmap_files import describe, write_heatmaps
     from slowfast_ac.experiments.trained_model import distinct_names, load_trained
     from slowfast_ac.head import check_scales
     from slowfast_ac.pyslowfast import setup

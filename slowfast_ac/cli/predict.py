@@ -18,6 +18,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     views.add_argument("--fast", action="store_true", help="one view: middle clip, centre crop")
     add_window_arguments(parser)
     parser.add_argument("--output", metavar="FILE", help="results for programs: .json or .csv")
+    parser.add_argument(
+        "--heatmap", metavar="DIR", help="also draw where the network looks for the best class"
+    )
 
 
 def add_input_arguments(parser: argparse.ArgumentParser) -> None:
@@ -46,8 +49,12 @@ def main(args: argparse.Namespace) -> int:
 
     from tqdm import tqdm
 
-    from slowfast_ac.data.find_videos import find_videos
+    from slowfast_ac.data.find_videos import distinct_stems, find_videos
     from slowfast_ac.errors import InputError
+    from slowfast_ac.experiments.prediction_heatmaps import (
+        check_has_maps,
+        write_prediction_heatmaps,
+    )
     from slowfast_ac.zoo.predict import CENTER_VIEW, predict
     from slowfast_ac.zoo.prediction_files import (
         check_output,
@@ -67,20 +74,25 @@ def main(args: argparse.Namespace) -> int:
         args.checkpoint, config=args.cfg, classes=args.classes, trust=args.trust
     )
     check_windows(predictor.preprocessing, args.window, args.stride)
+    if args.heatmap:
+        check_has_maps(predictor)
     predictions, errors = {}, {}
     progress = tqdm(videos, unit="video", file=sys.stderr, disable=len(videos) == 1)
-    for video in progress:
+    for video, stem in zip(progress, distinct_stems(videos), strict=True):
         try:
             predictions[video] = predict(
                 predictor, video, views, window=args.window, stride=args.stride
             )
+            text = format_predictions(predictor, video, predictions[video], args.top)
+            progress.write(text, file=sys.stdout)
+            if args.heatmap:
+                for path in write_prediction_heatmaps(
+                    args.heatmap, stem, video, predictor, predictions[video]
+                ):
+                    progress.write(f"wrote {path}", file=sys.stdout)
         except InputError as error:
             errors[video] = str(error)
             progress.write(f"slowfast-ac: {error}", file=sys.stderr)
-            continue
-        progress.write(
-            format_predictions(predictor, video, predictions[video], args.top), file=sys.stdout
-        )
     if args.output:
         write_predictions(args.output, predictor, str(views), predictions, errors, args.top)
     return 1 if errors else 0

@@ -1,8 +1,9 @@
-"""The videos that command-line arguments name."""
+"""The videos that command-line arguments name, and names for what is written of them."""
 
 import glob
 import os
 from collections.abc import Sequence
+from pathlib import Path
 
 from slowfast_ac.data.video_folder import VideoFolder
 from slowfast_ac.errors import InputError
@@ -29,3 +30,16 @@ def find_videos(arguments: Sequence[str]) -> list[str]:
         else:
             videos.append(argument)
     return list(dict.fromkeys(videos))
+
+
+def distinct_stems(videos: Sequence[str | os.PathLike]) -> list[str]:
+    """Returns a name for the files of each video: its own, numbered where it comes twice."""
+    names: list[str] = []
+    for video in videos:
+        stem = name = Path(video).stem
+        number = 1
+        while name in names:
+            number += 1
+            name = f"{stem}_{number}"
+        names.append(name)
+    return names

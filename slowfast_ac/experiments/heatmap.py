@@ -63,7 +63,8 @@ def attention_maps(
     """Computes the maps of the module's docstring, in evaluation mode.
 
     Args:
-        model: SlowFastAC, SlowAC or PTVSlowFastAC, or PySlowFast's SlowFast, ResNet or PTVSlowFast.
+        model: SlowFastAC, SlowAC or PTVSlowFastAC, PySlowFast's SlowFast, ResNet, PTVSlowFast or
+            PTVResNet, or what a Predictor holds.
         pathways: the network's input, (N, 3, T, H, W) each; H and W may differ from each other.
         class_ids: N classes; None takes each clip's class of highest score.
         scales: sizes of the clip relative to ``pathways``, 1.0 first.
@@ -194,12 +195,13 @@ def find_head(model: nn.Module) -> tuple[nn.Module, nn.Linear]:
     blocks = getattr(getattr(model, "model", None), "blocks", ())
     if len(blocks) == 7:  # PyTorchVideo's create_slowfast
         pooling, classifier = blocks[5], blocks[6].proj
+    elif len(blocks) == 6:  # its create_resnet
+        pooling, classifier = blocks[5].pool, blocks[5].proj
     detects = getattr(model, "enable_detection", False) or getattr(model, "detection_mode", False)
     if detects or not isinstance(classifier, nn.Linear):
         raise InputError(
             f"{type(model).__name__}: maps need a linear classifier on average-pooled features; "
-            "use SlowFastAC, SlowAC, PTVSlowFastAC, SlowFast, ResNet or PTVSlowFast, without "
-            "detection"
+            "use SlowFast, SlowFastAC, ResNet, SlowAC or their PTV variants, without detection"
         )
     return pooling, classifier
 

@@ -1,7 +1,7 @@
 """What is written of a heatmap: a strip, a video and the raw maps."""
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -97,19 +97,6 @@ def describe(
             predicted = class_name(heatmap.predicted, classes)
             text += f', predicts "{predicted}" {heatmap.scores.max():.2f}'
     return text
-
-
-def distinct_stems(videos: Sequence[str | os.PathLike]) -> list[str]:
-    """Returns a name for the files of each video: its own, numbered where it comes twice."""
-    names: list[str] = []
-    for video in videos:
-        stem = name = Path(video).stem
-        number = 1
-        while name in names:
-            number += 1
-            name = f"{stem}_{number}"
-        names.append(name)
-    return names
 
 
 def class_name(class_id: int, classes: Mapping[int, str] | None = None) -> str:

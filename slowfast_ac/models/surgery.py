@@ -41,11 +41,11 @@ def single_pathway(stage: nn.Module) -> nn.Module:
 
 @contextlib.contextmanager
 def captured_inputs(module: nn.Module) -> Iterator[list[Tensor]]:
-    """Within the block, the list of tensors given to ``module`` is copied into the yielded list."""
+    """Within the block, the yielded list holds the tensor or tensors given to ``module`` last."""
     captured: list[Tensor] = []
 
     def capture(_, args):
-        captured[:] = args[0]
+        captured[:] = [args[0]] if isinstance(args[0], Tensor) else args[0]
 
     handle = module.register_forward_pre_hook(capture)
     try:

@@ -26,8 +26,6 @@ def load_config(path: str | os.PathLike, opts: Sequence[str] = ()) -> CfgNode:
 
     if not os.path.isfile(path):
         raise InputError(f"{path}: there is no such config")
-    if len(opts) % 2:
-        raise InputError(f"--opts: {opts[-1]} has no value; give KEY VALUE pairs")
     cfg = get_cfg()
     try:
         # Unsafe yaml, upstream's default, would run code that the file holds.
@@ -43,6 +41,23 @@ def load_config(path: str | os.PathLike, opts: Sequence[str] = ()) -> CfgNode:
         raise InputError(
             f"{path}: not a config: it must be a mapping of keys, and _BASE_ another config's path"
         ) from None
+    merge_opts(cfg, opts)
+    return cfg
+
+
+def merge_opts(cfg: CfgNode, opts: Sequence[str]) -> None:
+    """Overrides keys of ``cfg`` by what the command line says.
+
+    Args:
+        cfg: changed in place.
+        opts: keys and values in turn.
+
+    Raises:
+        InputError: for a key that ``cfg`` lacks (with the nearest it has), a value of the wrong
+            type, or a key without a value.
+    """
+    if len(opts) % 2:
+        raise InputError(f"--opts: {opts[-1]} has no value; give KEY VALUE pairs")
     known, pairs = _flat_keys(cfg), list(zip(opts[::2], opts[1::2], strict=True))
     for key, _ in pairs:
         if key not in known:
@@ -53,7 +68,6 @@ def load_config(path: str | os.PathLike, opts: Sequence[str] = ()) -> CfgNode:
         cfg.merge_from_list([part for pair in zip(opts[::2], values, strict=True) for part in pair])
     except (KeyError, ValueError, AssertionError) as error:
         raise InputError(f"--opts: {_explain(error, cfg)}") from None
-    return cfg
 
 
 def _explain(error: Exception, cfg: CfgNode) -> str:

@@ -66,6 +66,11 @@ def find(path: str | os.PathLike | None = None) -> Upstream:
     return _unless_another_is_imported((checkouts or found)[0])
 
 
+def is_present(path: str | os.PathLike | None = None) -> bool:
+    """Whether there is a PySlowFast, or one is asked for by ``path`` or PYSLOWFAST_ROOT."""
+    return bool(path or os.environ.get(ENVIRONMENT) or _importable_roots())
+
+
 def _is_checkout(root: Path) -> bool:
     return (root / "tools/train_net.py").is_file() and (root / "slowfast/models").is_dir()
 

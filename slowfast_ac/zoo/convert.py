@@ -39,6 +39,8 @@ def convert_checkpoint(
     """
     if checkpoint.naming is None:
         raise InputError(f"{checkpoint.path}: cannot be converted: {checkpoint.problem}")
+    if checkpoint.problem:
+        raise InputError(f"{checkpoint.path}: {checkpoint.problem}")
     if target == "pytorchvideo" and checkpoint.naming == "pyslowfast":
         if config_value(checkpoint.config, "DETECTION.ENABLE"):
             raise InputError(

@@ -5,7 +5,6 @@ The name is torch.hub's convention, ``NAME_<first 8 hex digits of the sha256>.SU
 """
 
 import csv
-import hashlib
 import json
 import os
 import re
@@ -20,16 +19,12 @@ import slowfast_ac
 from slowfast_ac.errors import InputError
 from slowfast_ac.files import write_csv, write_text
 from slowfast_ac.pyslowfast.statistics import count_gflops
-from slowfast_ac.zoo.export import SUFFIXES, WEIGHT_FORMATS, Network, export
+from slowfast_ac.zoo.export import SUFFIXES, WEIGHT_FORMATS, export
+from slowfast_ac.zoo.hashed import COLUMNS, INDEX, check_hash, sha256
+from slowfast_ac.zoo.network import Network
 from slowfast_ac.zoo.open import Checkpoint, open_checkpoint
 
-INDEX = "index.csv"
-COLUMNS = (
-    *("name", "file", "model", "num_frames", "sampling_rate", "alpha", "views", "num_classes"),
-    *("data", "top1", "top5", "gflops", "parameters", "date", "sha256"),
-)
 ACCURACY_KEYS = ("top1", "top5", "data")
-_HASHED_NAME = re.compile(r".+_([0-9a-f]{8})\.(pyth|safetensors)")
 _JSON_STATS = re.compile(r"json_stats: (\{.*\})")
 
 
@@ -93,28 +88,8 @@ def load_entry(path: str | Path) -> Checkpoint:
     Raises:
         InputError: for a name without a hash, or a file that was changed or cut short.
     """
-    path = Path(path)
-    match = _HASHED_NAME.fullmatch(path.name)
-    if not match:
-        raise InputError(f"{path}: not named like an entry of a zoo, NAME_<8 hex digits>.SUFFIX")
-    if not path.is_file():
-        raise InputError(f"{path}: no such file")
-    digest = sha256(path)
-    if not digest.startswith(match[1]):
-        raise InputError(
-            f"{path}: changed or damaged: its sha256 starts with {digest[:8]}, not {match[1]}; "
-            "download it again"
-        )
+    check_hash(Path(path))
     return open_checkpoint(path)
-
-
-def sha256(path: Path) -> str:
-    """Returns the hex digest of a file."""
-    with open(path, "rb") as file:
-        digest = hashlib.sha256()
-        while block := file.read(2**20):
-            digest.update(block)
-    return digest.hexdigest()
 
 
 def parse_accuracy(text: str) -> dict[str, str]:

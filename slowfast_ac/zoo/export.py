@@ -6,17 +6,10 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import yaml
-from fvcore.common.config import CfgNode
-from torch import nn
 
-from slowfast_ac.data.clips import Preprocessing
 from slowfast_ac.errors import InputError
-from slowfast_ac.pyslowfast.checks import check_names, check_sizes
-from slowfast_ac.pyslowfast.find import find
-from slowfast_ac.pyslowfast.statistics import build_model
 from slowfast_ac.zoo.convert import convert_checkpoint
-from slowfast_ac.zoo.load import load_weights
-from slowfast_ac.zoo.open import Checkpoint, open_checkpoint
+from slowfast_ac.zoo.network import Network
 from slowfast_ac.zoo.program import ProgramReport, write_program
 from slowfast_ac.zoo.save import save_checkpoint
 
@@ -30,73 +23,6 @@ SUFFIXES = {
 WEIGHT_FORMATS = ("pyslowfast", "pytorchvideo", "safetensors")
 # The model of PySlowFast that has the same network under PySlowFast's own names.
 _NATIVE_MODELS = {"PTVSlowFast": "SlowFast", "PTVSlowFastAC": "SlowFastAC", "PTVResNet": "ResNet"}
-# Where things lie on the machine that trained, which is nobody else's business.
-_LOCAL_PATHS = (
-    *("OUTPUT_DIR", "DATA.PATH_TO_DATA_DIR", "DATA.PATH_PREFIX"),
-    *("TRAIN.CHECKPOINT_FILE_PATH", "TEST.CHECKPOINT_FILE_PATH"),
-)
-
-
-@dataclasses.dataclass(frozen=True)
-class Network:
-    """A trained network, ready to be exported.
-
-    Args:
-        model: in evaluation mode, on the CPU, BatchNorm and all.
-        config: what built it, without the folders of this machine.
-        checkpoint: where its weights are from.
-        preprocessing: what it takes.
-        classes: {class name: number}, or None.
-    """
-
-    model: nn.Module
-    config: CfgNode
-    checkpoint: Checkpoint
-    preprocessing: Preprocessing
-    classes: Mapping[str, int] | None = None
-
-    @property
-    def model_name(self) -> str:
-        """The model's name in PySlowFast."""
-        return self.config.MODEL.MODEL_NAME or self.config.MODEL.ARCH
-
-
-def load_network(
-    cfg: CfgNode, checkpoint: str | Path, classes: Mapping[str, int] | None = None
-) -> Network:
-    """Builds the config's network with a checkpoint's weights. PySlowFast must be set up.
-
-    Args:
-        cfg: the config that the weights were trained with.
-        checkpoint: a file of any naming that holds the same network.
-        classes: {class name: number}.
-
-    Raises:
-        InputError: naming the key or the file, for a detector, a checkpoint of another network, or
-            class names that are too many or too few.
-    """
-    if cfg.DETECTION.ENABLE:
-        raise InputError(
-            "DETECTION.ENABLE: only classifiers are exported; a detector needs boxes beside the "
-            "clip"
-        )
-    check_names(cfg, find())
-    check_sizes(cfg)
-    if classes is not None and len(classes) != cfg.MODEL.NUM_CLASSES:
-        raise InputError(
-            f"MODEL.NUM_CLASSES: {cfg.MODEL.NUM_CLASSES}, but the class map names {len(classes)}"
-        )
-    opened = open_checkpoint(checkpoint)
-    cfg = cfg.clone()
-    cfg.NUM_GPUS = 0
-    if "NORM_TYPE" in cfg.BN:  # not in the wheel
-        # The other types differ in training only; upstream saves them all as this one.
-        cfg.BN.NORM_TYPE = "batchnorm"
-    cfg.merge_from_list([text for key in _LOCAL_PATHS for text in (key, "")])
-    model = build_model(cfg)
-    preprocessing = Preprocessing.from_config(cfg)
-    load_weights(model, opened, num_classes=cfg.MODEL.NUM_CLASSES, alpha=preprocessing.alpha)
-    return Network(model, cfg, opened, preprocessing, classes)
 
 
 def export(network: Network, format: str, path: str | Path) -> ProgramReport | None:

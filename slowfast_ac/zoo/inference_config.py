@@ -1,14 +1,16 @@
 """The few keys of a PySlowFast config that a finished network needs, read without PySlowFast."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import yaml
 from fvcore.common.config import CfgNode
 
 from slowfast_ac.errors import InputError
+from slowfast_ac.pyslowfast.config_file import merge_opts
 
-# PySlowFast's defaults for the keys that inference reads; any other key is left aside.
+# PySlowFast's defaults for the keys that inference reads; any other key is left aside. A config
+# without MODEL.MODEL_NAME, such as the wheel's, means whatever model the weights are of.
 _DEFAULTS = {
     "DATA.NUM_FRAMES": 8,
     "DATA.SAMPLING_RATE": 8,
@@ -20,12 +22,16 @@ _DEFAULTS = {
     "DATA.REVERSE_INPUT_CHANNEL": False,
     "DETECTION.ENABLE": False,
     "MODEL.ARCH": "slowfast",
+    "MODEL.MODEL_NAME": "",
+    "MODEL.NUM_CLASSES": 400,
     "MODEL.MULTI_PATHWAY_ARCH": ["slowfast"],
     "MODEL.HEAD_ACT": "softmax",
     "MULTIGRID.SHORT_CYCLE": False,
     "RESNET.SPATIAL_STRIDES": [[1], [2], [2], [2]],
     "RESNET.SPATIAL_DILATIONS": [[1], [1], [1], [1]],
     "SLOWFAST.ALPHA": 8,
+    "TEST.NUM_ENSEMBLE_VIEWS": 10,
+    "TEST.NUM_SPATIAL_CROPS": 3,
 }
 
 
@@ -44,6 +50,27 @@ def read_config(path: str | os.PathLike) -> dict:
     if not isinstance(config, dict):
         raise InputError(f"{path}: not a yaml config, it holds a {type(config).__name__}")
     return config
+
+
+def load_config_alone(path: str | os.PathLike, opts: Sequence[str] = ()) -> CfgNode:
+    """Loads a config without PySlowFast: the file's keys over defaults of what inference reads.
+
+    Args:
+        path: the file.
+        opts: keys and values in turn, which override it.
+
+    Raises:
+        InputError: see :func:`read_config` and :func:`inference_config`; or naming an unknown key.
+    """
+    config = read_config(path)
+    try:
+        cfg = CfgNode({node: keys for node, keys in config.items() if keys is not None})
+    except AssertionError as error:
+        raise InputError(f"{path}: not a yaml config: {error}") from None
+    for node, keys in inference_config(config, os.fspath(path)).items():
+        cfg.setdefault(node, CfgNode()).update(keys)
+    merge_opts(cfg, opts)
+    return cfg
 
 
 def inference_config(config: Mapping, source: str) -> CfgNode:

@@ -28,16 +28,7 @@ def load_weights(
         raise InputError(
             f"{path}: the network to load it into, {type(network).__name__}, is no SlowFast or Slow"
         )
-    if checkpoint.num_classes not in (None, num_classes):
-        raise InputError(
-            f"{path}: was trained on {checkpoint.num_classes} classes, but the network has "
-            f"{num_classes} (MODEL.NUM_CLASSES)"
-        )
-    if alpha is not None and checkpoint.alpha not in (None, alpha):
-        raise InputError(
-            f"{path}: was trained with alpha {checkpoint.alpha}, but the network has {alpha} "
-            "(SLOWFAST.ALPHA)"
-        )
+    check_trained_for(checkpoint, num_classes=num_classes, alpha=alpha)
     weights, _ = convert_checkpoint(checkpoint, naming)
     try:
         weights, _ = convert(weights, naming, naming, prefix=prefix, target_state=target)
@@ -49,3 +40,26 @@ def load_weights(
     # What is missing now works in training only; convert has refused the rest.
     network.load_state_dict(weights, strict=False)
     network.eval()
+
+
+def check_trained_for(checkpoint: Checkpoint, *, num_classes: int, alpha: int | None) -> None:
+    """Refuses a checkpoint of another class count or alpha, as far as it knows its own.
+
+    Args:
+        checkpoint: what is to be loaded.
+        num_classes: the network's.
+        alpha: the network's, None for one pathway.
+
+    Raises:
+        InputError: naming the file and the key.
+    """
+    if checkpoint.num_classes not in (None, num_classes):
+        raise InputError(
+            f"{checkpoint.path}: was trained on {checkpoint.num_classes} classes, but the network "
+            f"has {num_classes} (MODEL.NUM_CLASSES)"
+        )
+    if alpha is not None and checkpoint.alpha not in (None, alpha):
+        raise InputError(
+            f"{checkpoint.path}: was trained with alpha {checkpoint.alpha}, but the network has "
+            f"{alpha} (SLOWFAST.ALPHA)"
+        )

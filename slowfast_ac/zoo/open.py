@@ -10,6 +10,7 @@ from fvcore.common.file_io import PathManager
 from torch import Tensor
 
 from slowfast_ac.errors import InputError
+from slowfast_ac.zoo.hashed import check_hash, is_entry
 from slowfast_ac.zoo.names import (
     DEPTHS,
     Layout,
@@ -79,9 +80,12 @@ def open_checkpoint(path: str | Path) -> Checkpoint:
     """Opens the weights of a local file or of a URL, which is downloaded to iopath's cache.
 
     Raises:
-        InputError: the file is missing or damaged, holds no weights, or wants to run code.
+        InputError: the file is missing or damaged, holds no weights, wants to run code, or lies in
+            a zoo and is not what the hash in its name promises.
     """
     local = _local(path)
+    if is_entry(local):
+        check_hash(local)
     container, format, state_dict, extras = read_weights(local)
     weights = {strip_prefix(name): tensor for name, tensor in state_dict.items()}
     naming, prefix = find_naming(state_dict) or (None, "")
@@ -135,9 +139,13 @@ def _find_layout(
     if naming is None:
         return None, "the names are not PySlowFast's, PyTorchVideo's or caffe2's"
     try:
-        return find_layout(weights, naming), None
+        layout = find_layout(weights, naming)
     except InputError as error:
         return None, str(error)
+    spatial = name_table(layout, "pyslowfast", naming)["s2.pathway0_res0.branch2.b.weight"]
+    if weights[spatial].ndim == 5 and weights[spatial].shape[2] != 1:
+        return None, f"{spatial}: a kernel over frames too, which SlowFast and Slow have not (CSN?)"
+    return layout, None
 
 
 def _read_config(path: Path, text: object) -> dict | None:

@@ -12,12 +12,13 @@ import yaml
 
 from slowfast_ac.cli import heatmap as command
 from slowfast_ac.data.clips import Clip
+from slowfast_ac.data.find_videos import distinct_stems
 from slowfast_ac.data.video import read_frames, write_timed_video, write_video
 from slowfast_ac.errors import InputError
 from slowfast_ac.experiments.annotation import read_annotation
 from slowfast_ac.experiments.heatmap import Heatmap, Stream
 from slowfast_ac.experiments.heatmap_classes import choose_class, parse_class, true_class
-from slowfast_ac.experiments.heatmap_files import describe, distinct_stems, write_heatmaps
+from slowfast_ac.experiments.heatmap_files import describe, write_heatmaps
 from slowfast_ac.experiments.heatmap_picture import draw_strip, normalize, overlay, overlay_frames
 from slowfast_ac.experiments.trained_model import distinct_names
 

@@ -2,6 +2,9 @@
 
 import argparse
 import json
+import os
+import subprocess
+import sys
 
 import onnxruntime
 import pytest
@@ -14,10 +17,13 @@ from torch import nn
 from slowfast_ac.cli import export as export_command
 from slowfast_ac.data.clips import Preprocessing
 from slowfast_ac.errors import InputError
+from slowfast_ac.pyslowfast.statistics import count_gflops
 from slowfast_ac.zoo import inference_model
 from slowfast_ac.zoo.convert import convert
-from slowfast_ac.zoo.export import export, load_network
+from slowfast_ac.zoo.export import export
+from slowfast_ac.zoo.inference_config import load_config_alone
 from slowfast_ac.zoo.inference_model import InferenceModel, build_inference_model, fold_batchnorm
+from slowfast_ac.zoo.network import load_network, load_network_alone
 from slowfast_ac.zoo.open import open_checkpoint
 
 FUSED = ("MODEL.MODEL_NAME", "SlowFast", "MODEL.LOSS_FUNC", "cross_entropy", "DATA.NUM_FRAMES", 8)
@@ -396,3 +402,96 @@ def test_packing_takes_upstreams_frames(tiny_cfg):
     clips = noise(cfg, 2)
     found = InferenceModel(Sums(), Preprocessing.from_config(cfg))(clips)
     assert torch.equal(found, Sums()(packed(cfg, clips)))
+
+
+@pytest.mark.parametrize("name", ["SlowFast", "SlowFastAC", "Slow"])
+def test_network_built_without_pyslowfast_gives_its_scores(trained, name):
+    cfg, model, checkpoint = trained(*NETWORKS[name])
+    path = checkpoint.parent / "config.yaml"
+    path.write_text(cfg.dump())
+    network = load_network_alone(load_config_alone(path), checkpoint, CLASSES)
+    clips = noise(cfg, 2)
+    found = build_inference_model(network.model, network.preprocessing)(clips)
+    torch.testing.assert_close(found, scores(model, cfg, clips), rtol=1e-3, atol=1e-5)
+    assert network.model_name == cfg.MODEL.MODEL_NAME
+    with_it = load_network(cfg, checkpoint, CLASSES)
+    assert count_gflops(cfg, network.model) == count_gflops(cfg, with_it.model)
+
+
+def export_alone(cfg, checkpoint, *words):
+    """Runs the command where there is no PySlowFast; returns its exit status and last words."""
+    path = checkpoint.parent / "TINY.yaml"
+    path.write_text(cfg.dump())
+    code = (
+        "import sys; sys.modules['slowfast'] = None\n"
+        "import slowfast_ac.pyslowfast\n"
+        "sys.modules['slowfast_ac.pyslowfast.find']._importable_roots = list\n"
+        "from slowfast_ac.cli import main; sys.exit(main(sys.argv[1:]))"
+    )
+    words = ["export", "--cfg", path, "--checkpoint", checkpoint, *words]
+    done = subprocess.run(
+        [sys.executable, "-c", code, *map(str, words)],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYSLOWFAST_ROOT": "", "OMP_NUM_THREADS": "1"},
+    )
+    return done.returncode, (done.stdout + done.stderr).strip()
+
+
+def test_command_needs_no_pyslowfast(trained, folder):
+    cfg, model, checkpoint = trained(*FUSED)
+    opts = ["--opts", "DATA.PATH_TO_DATA_DIR", "/home/me"]
+    words = ["--format", "onnx", "--output", folder / "x.onnx", *opts]
+    status, text = export_alone(cfg, checkpoint, *words)
+    assert status == 0 and text.startswith("wrote "), text
+    clips = noise(cfg, 2)
+    torch.testing.assert_close(
+        read_onnx(folder / "x.onnx")[0](clips), scores(model, cfg, clips), rtol=1e-3, atol=1e-5
+    )
+    status, text = export_alone(
+        cfg, checkpoint, "--format", "safetensors", "--zoo", folder / "zoo", *opts
+    )
+    assert status == 0, text
+    (card,) = (folder / "zoo").glob("TINY_*.md")
+    assert "| Model | SlowFast, 7 classes |" in card.read_text()
+    assert "/home/me" not in card.read_text()
+    found = open_checkpoint(card.with_suffix(".safetensors"))
+    assert found.config["RESNET"] == yaml.safe_load(cfg.dump())["RESNET"]
+    assert all(
+        torch.equal(found.state_dict[key], value) for key, value in model.state_dict().items()
+    )
+
+
+REFUSED_ALONE = {
+    "classes": REFUSED["classes"],
+    "alpha": REFUSED["alpha"],
+    "width": (["RESNET.WIDTH_PER_GROUP", 16], "holds 8, .* fit RESNET.WIDTH_PER_GROUP: 16"),
+    "other network": (
+        ["MODEL.MODEL_NAME", "SlowFast"],
+        "holds SlowFastAC, which does not fit MODEL.MODEL_NAME: SlowFast",
+    ),
+    "detector": REFUSED["detector"],
+    "unknown key": (["MODEL.MODEL_NAM", "x"], "unknown config key MODEL.MODEL_NAM; did you mean"),
+}
+
+
+@pytest.mark.parametrize("kind", REFUSED_ALONE)
+def test_without_pyslowfast_the_same_is_refused(trained, kind):
+    words, message = REFUSED_ALONE[kind]
+    cfg, _, checkpoint = trained(*AC, "MODEL.LOSS_FUNC", "cross_entropy")
+    path = checkpoint.parent / "TINY.yaml"
+    path.write_text(cfg.dump())
+    opts = [str(word) for word in words if word != "--opts"]
+    with pytest.raises(InputError, match=message):
+        load_network_alone(load_config_alone(path, opts), checkpoint)
+
+
+def test_config_of_the_wheel_means_what_the_weights_are(trained):
+    cfg, _, checkpoint = trained(*AC)
+    plain = yaml.safe_load(cfg.dump())
+    del plain["MODEL"]["MODEL_NAME"], plain["TEST"]
+    path = checkpoint.parent / "TINY.yaml"
+    path.write_text(yaml.safe_dump({**plain, "TEST": None}))
+    network = load_network_alone(load_config_alone(path), checkpoint)
+    assert network.model_name == "SlowFastAC"
+    assert network.config.TEST.NUM_ENSEMBLE_VIEWS == 10

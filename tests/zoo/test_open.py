@@ -17,6 +17,7 @@ from safetensors.torch import save_file
 
 from slowfast_ac.cli import inspect as inspect_command
 from slowfast_ac.errors import InputError
+from slowfast_ac.zoo.convert import convert_checkpoint
 from slowfast_ac.zoo.open import open_checkpoint
 
 FUSED = ("MODEL.MODEL_NAME", "SlowFast", "MODEL.LOSS_FUNC", "cross_entropy")
@@ -214,6 +215,18 @@ def test_other_networks_open_as_unknown_with_the_reason(file):
     found = open_checkpoint(file)
     assert (found.model, found.naming, found.depth) == ("unknown", "pytorchvideo", None)
     assert found.problem.startswith("blocks.7.weight: not a weight of SlowFast or Slow")
+
+
+def test_a_csn_is_not_taken_for_slow(file):
+    """Its names are Slow's, its depthwise kernels are not."""
+    from pytorchvideo.models import create_csn
+
+    csn = create_csn(model_num_class=3, stem_dim_out=8, head_pool_kernel_size=(1, 2, 2))
+    torch.save({"model_state": csn.state_dict()}, file)
+    found = open_checkpoint(file)
+    assert found.model == "unknown" and "conv_b.weight: a kernel over frames" in found.problem
+    with pytest.raises(InputError, match="conv_b.weight: a kernel over frames"):
+        convert_checkpoint(found, "pytorchvideo")
 
 
 def test_a_made_up_block_number_costs_nothing(file):

@@ -14,7 +14,7 @@ from torch import nn
 
 from slowfast_ac.cli import predict as predict_command
 from slowfast_ac.data.clips import Preprocessing
-from slowfast_ac.data.video import VideoReader, write_video
+from slowfast_ac.data.video import VideoReader, read_frames, write_video
 from slowfast_ac.errors import InputError
 from slowfast_ac.unpickle import safe_load
 from slowfast_ac.zoo.predict import CENTER_VIEW, Views, predict
@@ -344,6 +344,42 @@ def test_windows_of_the_command_have_times(checkpoint, videos, tmp_path, capsys)
     assert "0.50 - 1.50 s" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("name", ["SlowFastAC", "ResNet"])
+def test_heatmaps_of_the_best_class_are_those_of_pyslowfasts_network(
+    trained, videos, tmp_path, capsys, name
+):
+    from slowfast_ac.experiments.heatmap import heatmap
+
+    model, cfg, path = trained(*MODELS[name])
+    options = ["--fast", "--window", "1", "--stride", "1", "--heatmap", tmp_path / "maps"]
+    assert run(path, videos[0], *options) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert f"wrote {tmp_path / 'maps/video_0-2.mp4'}" in lines
+    assert len(list(read_frames(tmp_path / "maps/video_0-2.mp4"))) > 1
+    record = json.loads((tmp_path / "maps/video_0-2.json").read_text())
+    best = predict(load_predictor(path), videos[0], CENTER_VIEW, window=1)[1].top(1)[0]
+    assert record["class"]["id"] == best
+    # The clip of 8 frames, 2 apart at 30 a second, in the middle of the second from 1 to 2.
+    expected = heatmap(
+        model, videos[0], Preprocessing.from_config(cfg), best, start=1 + (1 - 16 / 30) / 2
+    )
+    for stream, (maps, times) in expected.streams.items():
+        found = np.load(tmp_path / f"maps/video_0-2.{stream}.npy")
+        np.testing.assert_allclose(found, maps, atol=1e-4)
+        assert record["networks"][path.stem]["streams"][stream]["times"] == times.tolist()
+
+
+def test_a_program_has_no_heatmaps(trained, videos, tmp_path):
+    from slowfast_ac.zoo.export import export
+    from slowfast_ac.zoo.network import load_network
+
+    _, cfg, path = trained()
+    export(load_network(cfg, path), "onnx", tmp_path / "x.onnx")
+    with pytest.raises(InputError, match=r"x\.onnx: a program returns scores alone"):
+        run(tmp_path / "x.onnx", videos[0], "--fast", "--heatmap", tmp_path / "maps")
+    assert not (tmp_path / "maps").exists()
+
+
 def test_the_command_needs_no_pyslowfast(checkpoint, videos):
     code = "import sys; sys.modules['slowfast'] = None\n"
     code += "from slowfast_ac.cli.predict import add_arguments, main\nimport argparse\n"
@@ -387,7 +423,8 @@ def test_pytorchvideos_names_need_the_config(trained, videos, tmp_path):
 def test_exported_files_give_the_same_scores_and_know_their_classes(
     trained, videos, tmp_path, format
 ):
-    from slowfast_ac.zoo.export import SUFFIXES, export, load_network
+    from slowfast_ac.zoo.export import SUFFIXES, export
+    from slowfast_ac.zoo.network import load_network
 
     _, cfg, path = trained()
     without = tmp_path / f"without{SUFFIXES[format]}"

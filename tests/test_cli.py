@@ -1,0 +1,34 @@
+"""The command line answers at once where it has nothing to compute."""
+
+import subprocess
+import sys
+
+import pytest
+
+from slowfast_ac.cli import COMMANDS
+
+SLOW_TO_IMPORT = ("torch", "numpy", "fvcore", "slowfast")
+
+
+def test_wrong_arguments_and_help_import_nothing_slow():
+    script = (
+        "import sys, slowfast_ac\n"
+        "from slowfast_ac.cli import main\n"
+        f"for words in [['--help'], *([name, '--nonsense'] for name in {list(COMMANDS)})]:\n"
+        "    try: main(words)\n"
+        "    except SystemExit as end: assert bool(end.code) == (words != ['--help']), words\n"
+        f"print([name for name in {SLOW_TO_IMPORT} if name in sys.modules])\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert done.stdout.splitlines()[-1] == "[]", done.stderr
+
+
+def test_names_of_the_package_are_there_all_the_same():
+    import slowfast_ac
+    from slowfast_ac import criterion
+
+    for name in slowfast_ac.__all__:
+        assert getattr(slowfast_ac, name)
+    assert slowfast_ac.AttentionConsistencyLoss is criterion.AttentionConsistencyLoss
+    with pytest.raises(AttributeError, match="'slowfast_ac' has no attribute 'AttentionMap'"):
+        slowfast_ac.AttentionMap  # noqa: B018

@@ -88,7 +88,7 @@ def draw_scaling(title: str, rows: Sequence[Mapping[str, object]], path: Path) -
                 panel.plot([r["value"] for r in own], [r[key] for r in own], style, label=name)
             panel.set_xlabel(axis)
             panel.set_ylabel(label)
-            panel.set_ylim(bottom=0)
+            panel.set_ylim(0, 1.1 * max(r[key] for r in rows if r["axis"] == axis))
             if axis == "classes":
                 panel.set_xscale("log")
             panel.grid(alpha=0.3)

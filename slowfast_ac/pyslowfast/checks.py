@@ -31,6 +31,7 @@ def check_config(cfg: CfgNode, upstream: Upstream) -> None:
     build_scam_head(cfg, 1, 1)  # its values
     check_fast(cfg)
     check_sizes(cfg)
+    check_depth(cfg)
     check_devices(cfg, upstream)
     check_packages(cfg)
     if cfg.TEST.ENABLE and not cfg.TRAIN.ENABLE:
@@ -99,6 +100,24 @@ def check_sizes(cfg: CfgNode) -> None:
         raise InputError(
             f"DATA.TEST_CROP_SIZE: {cfg.DATA.TEST_CROP_SIZE} is smaller than "
             f"DATA.TRAIN_CROP_SIZE {cfg.DATA.TRAIN_CROP_SIZE}, whose pooling the head has"
+        )
+
+
+def check_depth(cfg: CfgNode) -> None:
+    """Checks RESNET.DEPTH, and that no stage has more temporal kernels than blocks."""
+    if cfg.MODEL.MODEL_NAME not in ("SlowFast", "ResNet", "SlowFastAC", "SlowAC"):
+        return
+    known = _import("slowfast.models.video_model_builder")._MODEL_STAGE_DEPTH
+    if cfg.RESNET.DEPTH not in known:
+        raise InputError(
+            f"RESNET.DEPTH: {cfg.RESNET.DEPTH} is not one of this PySlowFast's: "
+            f"{', '.join(map(str, known))}"
+        )
+    kernels, blocks = cfg.RESNET.NUM_BLOCK_TEMP_KERNEL, known[cfg.RESNET.DEPTH]
+    if any(max(stage) > most for stage, most in zip(kernels, blocks, strict=False)):
+        raise InputError(
+            f"RESNET.NUM_BLOCK_TEMP_KERNEL: {kernels} exceeds the {', '.join(map(str, blocks))} "
+            f"blocks of RESNET.DEPTH {cfg.RESNET.DEPTH}"
         )
 
 

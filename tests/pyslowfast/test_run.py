@@ -151,6 +151,11 @@ def test_no_file_of_the_checkout_is_touched(upstream, finished):
             r"RESNET.SPATIAL_STRIDES: .* is for one pathway, but MODEL.ARCH slowfast has two",
         ),
         (("DATA.NUM_FRAMES", 10), r"DATA.NUM_FRAMES: 10 frames do not divide by SLOWFAST.ALPHA 4"),
+        (("RESNET.DEPTH", 34), r"RESNET.DEPTH: 34 is not one of this PySlowFast's: .*50, 101"),
+        (
+            ("RESNET.NUM_BLOCK_TEMP_KERNEL", [[3, 3], [4, 5], [6, 6], [3, 3]]),
+            r"RESNET.NUM_BLOCK_TEMP_KERNEL: .* exceeds the 3, 4, 6, 3 blocks of RESNET.DEPTH 50",
+        ),
         (("DATA.TRAIN_CROP_SIZE", 70), r"DATA.TRAIN_CROP_SIZE: 70 .* try 64"),
         (("DATA.TRAIN_CROP_SIZE", 96), r"DATA.TEST_CROP_SIZE: 64 is smaller"),
         (("MODEL.NUM_CLASSES", 2), r"train.csv.*2"),

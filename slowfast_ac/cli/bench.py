@@ -2,21 +2,16 @@
 
 import argparse
 
-# What is measured -> the function of slowfast_ac.experiments that does it.
-_BENCHES = {
-    "train": "bench_train",
-    "infer": "bench_infer",
-    "scaling": "bench_scaling",
-    "decode": "bench_decode",
-}
+# What compares networks -> the function of slowfast_ac.experiments that does it.
+_NETWORKS = {"train": "bench_train", "infer": "bench_infer", "scaling": "bench_scaling"}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the arguments."""
-    parser.add_argument("what", choices=tuple(_BENCHES), help="what to measure")
+    parser.add_argument("what", choices=(*_NETWORKS, "views", "decode"), help="what to measure")
     parser.add_argument("--output", required=True, metavar="DIR", help="folder for the results")
     parser.add_argument(
-        "--cfg", help="config of two pathways; its networks are compared (not of decode)"
+        "--cfg", help="config; its networks are compared, or predict (not of decode)"
     )
     parser.add_argument("--device", help="cpu, cuda or cuda:N (default: cuda where there is one)")
     parser.add_argument("--batch", type=int, default=8, help="clips a step (default: 8)")
@@ -39,9 +34,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--lengths",
         type=float,
         nargs="+",
-        default=[10, 60, 300],
         metavar="SECONDS",
-        help="videos to decode (default: 10 60 300)",
+        help="videos to decode (default: 10 60 300), or the one to predict (views, default: 10)",
     )
     parser.add_argument("--pyslowfast", metavar="PATH", help="checkout (default: PYSLOWFAST_ROOT)")
     parser.add_argument(
@@ -56,7 +50,7 @@ def main(args: argparse.Namespace) -> None:
     import torch
 
     from slowfast_ac.errors import InputError
-    from slowfast_ac.experiments.bench import describe_machine, write_bench
+    from slowfast_ac.experiments.bench import write_bench
 
     for name, least in (("batch", 1), ("iterations", 0), ("warmup", 0), ("threads", 1)):
         value = getattr(args, name)
@@ -65,23 +59,10 @@ def main(args: argparse.Namespace) -> None:
     if args.threads:
         torch.set_num_threads(args.threads)
     output = Path(args.output)
-    if args.what == "decode":
-        from slowfast_ac.experiments.bench_decode import bench_decode
-
-        if not args.iterations:
-            raise InputError("--iterations: decoding has nothing to count; give at least 1")
-        if min(args.lengths) <= 0:
-            raise InputError(f"--lengths: {min(args.lengths):g} s is no length")
-        settings = describe_machine(torch.device("cpu"))
-        rows = bench_decode(
-            output,
-            lengths=args.lengths,
-            iterations=args.iterations,
-            warmup=args.warmup,
-            only=args.only,
-        )
-    else:
-        settings, rows = _bench_networks(args)
+    if args.what in ("views", "decode") and not args.iterations:
+        raise InputError(f"--iterations: bench {args.what} counts nothing; give at least 1")
+    measure = {"decode": _bench_decode, "views": _bench_views}.get(args.what, _bench_networks)
+    settings, rows = measure(args, output)
     draw = None
     if args.what == "scaling":
         from slowfast_ac.experiments.bench_scaling import draw_scaling as draw
@@ -90,12 +71,85 @@ def main(args: argparse.Namespace) -> None:
     print(f"written to {path}")
 
 
-def _bench_networks(args: argparse.Namespace) -> tuple[dict, list[dict]]:
+def _bench_decode(args: argparse.Namespace, output) -> tuple[dict, list[dict]]:
+    import torch
+
+    from slowfast_ac.experiments.bench import describe_machine
+    from slowfast_ac.experiments.bench_decode import bench_decode
+
+    rows = bench_decode(
+        output,
+        lengths=_lengths(args, [10, 60, 300]),
+        iterations=args.iterations,
+        warmup=args.warmup,
+        only=args.only,
+    )
+    return describe_machine(torch.device("cpu")), rows
+
+
+def _bench_views(args: argparse.Namespace, output) -> tuple[dict, list[dict]]:
+    from slowfast_ac.errors import InputError
+    from slowfast_ac.experiments.bench import describe_machine
+    from slowfast_ac.experiments.bench_networks import find_device
+    from slowfast_ac.experiments.bench_views import VIEWS, bench_views
+
+    lengths = _lengths(args, [10])
+    if len(lengths) > 1:
+        raise InputError(f"--lengths: bench views takes one video, not {len(lengths)}")
+    if args.device:
+        raise InputError("--device: bench views runs where predict does; leave it out")
+    cfg, settings = _load(args)
+    rows = bench_views(
+        cfg,
+        output,
+        seconds=lengths[0],
+        iterations=args.iterations,
+        warmup=args.warmup,
+        only=args.only,
+    )
+    settings |= {"crop": cfg.DATA.TEST_CROP_SIZE, "views": str(VIEWS)}
+    return describe_machine(find_device(None)) | settings, rows
+
+
+def _bench_networks(args: argparse.Namespace, output) -> tuple[dict, list[dict]]:
     import importlib
 
     from slowfast_ac.errors import InputError
     from slowfast_ac.experiments.bench import describe_machine
     from slowfast_ac.experiments.bench_networks import find_device
+
+    cfg, settings = _load(args)
+    device = find_device(args.device)
+    training = args.what != "infer"
+    crop = args.crop or (cfg.DATA.TRAIN_CROP_SIZE if training else cfg.DATA.TEST_CROP_SIZE)
+    if crop % 32:
+        raise InputError(f"--crop: {crop} is not a multiple of the network's stride of 32")
+    if not training and crop < cfg.DATA.TRAIN_CROP_SIZE:
+        raise InputError(
+            f"--crop: {crop} is smaller than DATA.TRAIN_CROP_SIZE {cfg.DATA.TRAIN_CROP_SIZE}, "
+            "whose pooling the head has"
+        )
+    name = _NETWORKS[args.what]
+    rows = getattr(importlib.import_module(f"slowfast_ac.experiments.{name}"), name)(
+        cfg,
+        device=device,
+        batch=args.batch,
+        crop=crop,
+        iterations=args.iterations,
+        warmup=args.warmup,
+        only=args.only,
+    )
+    settings |= {
+        "batch": args.batch,
+        "crop": crop,
+        "memory format": cfg.COMPUTE.MEMORY_FORMAT,
+        "precision": cfg.COMPUTE.PRECISION,
+    }
+    return describe_machine(device) | settings, rows
+
+
+def _load(args: argparse.Namespace):
+    from slowfast_ac.errors import InputError
     from slowfast_ac.pyslowfast import setup
     from slowfast_ac.pyslowfast.config_file import load_config
     from slowfast_ac.pyslowfast.fast import check_fast
@@ -108,35 +162,20 @@ def _bench_networks(args: argparse.Namespace) -> tuple[dict, list[dict]]:
     upstream = setup(args.pyslowfast)
     cfg = load_config(args.cfg, args.opts)
     check_fast(cfg)
-    device = find_device(args.device)
-    training = args.what != "infer"
-    crop = args.crop or (cfg.DATA.TRAIN_CROP_SIZE if training else cfg.DATA.TEST_CROP_SIZE)
-    if crop % 32:
-        raise InputError(f"--crop: {crop} is not a multiple of the network's stride of 32")
-    if not training and crop < cfg.DATA.TRAIN_CROP_SIZE:
-        raise InputError(
-            f"--crop: {crop} is smaller than DATA.TRAIN_CROP_SIZE {cfg.DATA.TRAIN_CROP_SIZE}, "
-            "whose pooling the head has"
-        )
-    name = _BENCHES[args.what]
-    rows = getattr(importlib.import_module(f"slowfast_ac.experiments.{name}"), name)(
-        cfg,
-        device=device,
-        batch=args.batch,
-        crop=crop,
-        iterations=args.iterations,
-        warmup=args.warmup,
-        only=args.only,
-    )
-    settings = describe_machine(device) | {
+    settings = {
         "PySlowFast": f"{upstream.kind} {upstream.version}",
         "config": args.cfg,
         "frames": cfg.DATA.NUM_FRAMES,
         "alpha": cfg.SLOWFAST.ALPHA,
-        "batch": args.batch,
-        "crop": crop,
         "iterations": args.iterations,
-        "memory format": cfg.COMPUTE.MEMORY_FORMAT,
-        "precision": cfg.COMPUTE.PRECISION,
     }
-    return settings, rows
+    return cfg, settings
+
+
+def _lengths(args: argparse.Namespace, default: list[float]) -> list[float]:
+    from slowfast_ac.errors import InputError
+
+    lengths = args.lengths or default
+    if min(lengths) <= 0:
+        raise InputError(f"--lengths: {min(lengths):g} s is no length")
+    return lengths

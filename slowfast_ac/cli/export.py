@@ -15,6 +15,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         choices=FORMATS,
         help="weights (first three) or a program from a clip to scores, BatchNorm folded",
     )
+    parser.add_argument(
+        "--precision",
+        choices=("float32", "bfloat16"),
+        default="float32",
+        help="of the convolutions of --format pt2 (default float32)",
+    )
     output = parser.add_mutually_exclusive_group(required=True)
     output.add_argument("--output", metavar="FILE", help="the file to write")
     output.add_argument("--zoo", metavar="DIR", help="add weights, card and index row to a zoo")
@@ -45,10 +51,11 @@ def main(args: argparse.Namespace) -> None:
     from slowfast_ac.data.lists import read_class_map
     from slowfast_ac.errors import InputError
     from slowfast_ac.zoo.entry import check_weights, parse_accuracy, read_accuracy, write_entry
-    from slowfast_ac.zoo.export import check_suffix, export
+    from slowfast_ac.zoo.export import check_precision, check_suffix, export
     from slowfast_ac.zoo.program import BATCH_SIZES, TIMED_PAIRS, TOLERANCE
 
     # What is cheap to refuse comes before the network is built.
+    check_precision(args.format, args.precision)
     if args.zoo:
         check_weights(args.format)
     else:
@@ -66,13 +73,13 @@ def main(args: argparse.Namespace) -> None:
         path = write_entry(network, args.zoo, Path(args.cfg).stem, args.format, accuracy)
         print(f"wrote {path}, {path.with_suffix('.md').name} and a row of index.csv")
         return
-    report = export(network, args.format, args.output)
+    report = export(network, args.format, args.output, args.precision)
     print(f"wrote {args.output}, {Path(args.output).stat().st_size:,} bytes")
     if report is not None:
         sizes = " and ".join(map(str, BATCH_SIZES))
         print(
             f"scores differ from eager PyTorch by {report.max_difference:.1e} at most (batches of "
-            f"{sizes}, allowed {TOLERANCE:g})"
+            f"{sizes}, allowed {TOLERANCE[args.precision]:g})"
         )
         print(
             f"latency {report.latency_ratio:.2f} of eager PyTorch (1 clip, CPU, "

@@ -17,6 +17,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     views.add_argument("--fast", action="store_true", help="one view: middle clip, centre crop")
     add_window_arguments(parser)
+    parser.add_argument(
+        "--precision",
+        choices=("float32", "bfloat16"),
+        default="float32",
+        help="of the convolutions (default float32); bfloat16 changes scores a little",
+    )
+    parser.add_argument(
+        "--compile",
+        action="store_true",
+        help="compile the network first, which takes up to a minute; needs a C++ compiler",
+    )
     parser.add_argument("--output", metavar="FILE", help="results for programs: .json or .csv")
     parser.add_argument(
         "--heatmap", metavar="DIR", help="also draw where the network looks for the best class"
@@ -71,7 +82,12 @@ def main(args: argparse.Namespace) -> int:
         check_output(args.output)
     videos = find_videos(args.videos)
     predictor = load_predictor(
-        args.checkpoint, config=args.cfg, classes=args.classes, trust=args.trust
+        args.checkpoint,
+        config=args.cfg,
+        classes=args.classes,
+        trust=args.trust,
+        precision=args.precision,
+        compile=args.compile,
     )
     check_windows(predictor.preprocessing, args.window, args.stride)
     if args.heatmap:

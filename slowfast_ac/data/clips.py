@@ -211,31 +211,30 @@ def read_clips(
             yield window.clip()
 
 
-def to_pathways(
-    frames: np.ndarray, preprocessing: Preprocessing, crop: str | None = None
-) -> list[Tensor]:
+def to_pathways(frames: np.ndarray, preprocessing: Preprocessing, *crops: str) -> list[Tensor]:
     """Turns a clip's frames into the network's input, as upstream's test does.
+
+    The frames are normalised and resized once for all crops.
 
     Args:
         frames: (T, H, W, 3), uint8 RGB.
         preprocessing: how.
-        crop: one of :data:`CROPS`, a square of ``crop_size``; None keeps the whole frame, its short
-            side ``crop_size``.
+        crops: N of :data:`CROPS`, squares of ``crop_size``; without any, the whole frame, its short
+            side ``crop_size``, and N is 1.
 
     Returns:
-        The slow and the fast pathway's clips, or the one pathway's, (1, 3, T, h, w) each.
+        The slow and the fast pathway's clips, or the one pathway's, (N, 3, T, h, w) each.
     """
     clip = torch.from_numpy(frames).float() / 255.0
     clip = (clip - torch.tensor(preprocessing.mean)) / torch.tensor(preprocessing.std)
     clip = resize_short_side(clip.permute(3, 0, 1, 2), preprocessing.crop_size)
-    if crop is not None:
-        clip = uniform_crop(clip, preprocessing.crop_size, crop)
     if preprocessing.reverse_input_channel:
         clip = clip.flip(0)
-    clip = clip.unsqueeze(0).contiguous()
+    views = [uniform_crop(clip, preprocessing.crop_size, crop) for crop in crops] or [clip]
+    batch = torch.stack(views).contiguous()
     if preprocessing.alpha is None:
-        return [clip]
-    return [clip[:, :, preprocessing.slow_frames()], clip]
+        return [batch]
+    return [batch[:, :, preprocessing.slow_frames()], batch]
 
 
 def resize_short_side(clip: Tensor, size: int) -> Tensor:

@@ -11,6 +11,7 @@ saved_mebibytes            what autograd keeps of what forward made, until backw
 peak_mebibytes             the most alive at once of what a step makes, gradients included; counted
 cuda_peak_mebibytes        CUDA's own peak, weights and optimizer included
 seconds, clips_per_second  median; ``_low`` and ``_high`` are the quartiles
+score_difference           the largest one of a score to the same network as upstream runs it
 held_mebibytes             decoded frames held at once
 video_seconds              length of the decoded video
 ..._ratio                  to the baseline; of seconds the median of the ratios round by round
@@ -62,6 +63,7 @@ COLUMNS = (
     Column("seconds", "ms", 1, 1e3, spread=True),
     Column("seconds_ratio", "ratio", 3, spread=True),
     Column("clips_per_second", "clips/s", 1),
+    Column("score_difference", "score difference, 1e-6", 3, 1e6),
     Column("held_mebibytes", "frames held MiB", 0),
 )
 

@@ -1,18 +1,35 @@
-"""One forward pass of each network in evaluation mode: operations, memory and time."""
+"""One view through each network in evaluation mode: operations, memory, time, and how exact.
 
+Each network runs as upstream runs it and on the fast path of ``slowfast-ac predict``.
+"""
+
+import sys
 from collections.abc import Callable, Sequence
 
 import torch
 from fvcore.common.config import CfgNode
+from torch import Tensor, nn
 
+from slowfast_ac.errors import InputError
 from slowfast_ac.experiments import bench_networks as networks
 from slowfast_ac.experiments.bench_timing import interleave, synchronizer
 from slowfast_ac.experiments.bench_train import MEBIBYTE, add_ratios, add_times, cuda_peak
 from slowfast_ac.experiments.counting import count_forward
 from slowfast_ac.pyslowfast.statistics import count_parameters
+from slowfast_ac.zoo.fast_network import build_fast_network, check_compiler, compile_network
 
 # What differs in training alone is the same network here.
-NAMES = ("fused", "unfused", "ac_scam")
+PLAIN = ("fused", "unfused", "ac_scam")
+# Arguments of build_fast_network.
+FAST: dict[str, dict[str, object]] = {
+    "folded": {"channels_last": False},
+    "channels_last": {"channels_last": True},
+    "bfloat16": {"channels_last": True, "precision": "bfloat16"},
+}
+COMPILED = {"compiled": FAST["channels_last"], "bfloat16_compiled": FAST["bfloat16"]}
+NAMES = PLAIN + tuple(
+    f"{network}_{how}" for network in ("fused", "unfused") for how in (*FAST, *COMPILED)
+)
 
 
 @torch.no_grad()
@@ -26,26 +43,48 @@ def bench_infer(
     warmup: int,
     only: Sequence[str] | None = None,
 ) -> list[dict[str, object]]:
-    """Measures one view's inference; arguments and result as those of ``bench_train``."""
+    """Measures one view's inference; arguments and result as those of ``bench_train``.
+
+    ``score_difference`` is the largest one of a score to the same network as upstream runs it.
+    Compiled rows are left out, with a line on stderr, where nothing can be compiled or timed.
+    """
     cfg = cfg.clone()
     cfg.DATA.TEST_CROP_SIZE = crop
-    names = networks.choose(NAMES, only)
+    names = _that_run(networks.choose(NAMES, only), device, iterations)
     data = networks.random_batch(cfg, batch, crop, device)
+    plain: dict[str, nn.Module] = {}
+    reference: dict[str, Tensor] = {}
     rows: dict[str, dict[str, object]] = {}
-    passes: dict[str, Callable[[], object]] = {}
+    passes: dict[str, Callable[[], Tensor]] = {}
     models = {}
-    for name in names:
-        model = networks.build_network(networks.network_config(cfg, name, device), device).eval()
-        models[name] = model
+
+    def scores_of(model: Callable[..., Tensor]) -> Callable[[], Tensor]:
         # Upstream's SlowFast writes into the list that it is given.
-        passes[name] = lambda model=model: model(list(data.clips))
-        multiply_adds, peak = count_forward(passes[name])
+        return lambda: model(list(data.clips))
+
+    for name in names:
+        network, how = (name, None) if name in PLAIN else name.split("_", 1)
+        if network not in plain:
+            config = networks.network_config(cfg, network, device)
+            plain[network] = networks.build_network(config, device).eval()
+            reference[network] = scores_of(plain[network])()
+        model = plain[network]
+        if how is not None:
+            model = build_fast_network(model, **(FAST | COMPILED)[how])
+        multiply_adds, peak = count_forward(scores_of(model))
         rows[name] = {
             "name": name,
-            "params": count_parameters(model),
+            "params": count_parameters(plain[network]),
             "gflops": multiply_adds / batch / 1e9,
-            "peak_mebibytes": peak / MEBIBYTE,
         }
+        if how in COMPILED:
+            passes[name] = scores_of(compile_network(model, device))
+        else:
+            passes[name] = scores_of(model)
+            models[name] = model
+            rows[name]["peak_mebibytes"] = peak / MEBIBYTE
+        difference = (passes[name]() - reference[network]).abs().max()
+        rows[name]["score_difference"] = difference.item()
     if iterations:
         seconds = interleave(passes, iterations, warmup, synchronize=synchronizer(device))
         add_times(rows, seconds, batch)
@@ -57,3 +96,15 @@ def bench_infer(
                 )
     add_ratios(rows)
     return list(rows.values())
+
+
+def _that_run(names: Sequence[str], device: torch.device, iterations: int) -> list[str]:
+    eager = [name for name in names if not name.endswith("compiled")]
+    if not iterations or len(eager) == len(names):
+        return eager
+    try:
+        check_compiler(device)
+    except InputError as error:
+        print(f"slowfast-ac: no compiled rows: {error}", file=sys.stderr)
+        return eager
+    return list(names)

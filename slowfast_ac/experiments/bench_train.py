@@ -148,5 +148,5 @@ def add_ratios(rows: dict[str, dict[str, object]]) -> None:
     baseline = next(iter(rows.values()))
     for row in rows.values():
         for key in ("gflops", "saved_mebibytes", "peak_mebibytes", "cuda_peak_mebibytes"):
-            if baseline.get(key):
+            if baseline.get(key) and key in row:
                 row[f"{key}_ratio"] = row[key] / baseline[key]

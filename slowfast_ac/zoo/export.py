@@ -25,7 +25,9 @@ WEIGHT_FORMATS = ("pyslowfast", "pytorchvideo", "safetensors")
 _NATIVE_MODELS = {"PTVSlowFast": "SlowFast", "PTVSlowFastAC": "SlowFastAC", "PTVResNet": "ResNet"}
 
 
-def export(network: Network, format: str, path: str | Path) -> ProgramReport | None:
+def export(
+    network: Network, format: str, path: str | Path, precision: str = "float32"
+) -> ProgramReport | None:
     """Writes one file, whole or not at all.
 
     Args:
@@ -34,6 +36,7 @@ def export(network: Network, format: str, path: str | Path) -> ProgramReport | N
             (weights under PySlowFast's names), ``onnx`` or ``pt2`` (programs, see
             :func:`~slowfast_ac.zoo.program.write_program`).
         path: with the format's suffix.
+        precision: of the program's convolutions, see :func:`check_precision`.
 
     Returns:
         For a program what was measured, for weights None.
@@ -43,6 +46,7 @@ def export(network: Network, format: str, path: str | Path) -> ProgramReport | N
             scores are not the network's.
     """
     check_suffix(format, path)
+    check_precision(format, precision)
     metadata = {
         "model": network.model_name,
         "preprocessing": json.dumps(network.preprocessing.to_dict()),
@@ -50,7 +54,9 @@ def export(network: Network, format: str, path: str | Path) -> ProgramReport | N
     if network.classes is not None:
         metadata["classes"] = json.dumps(dict(network.classes))
     if format not in WEIGHT_FORMATS:
-        return write_program(network.model, network.preprocessing, format, path, metadata)
+        return write_program(
+            network.model, network.preprocessing, format, path, metadata, precision
+        )
     _write_weights(network, format, path, metadata)
     return None
 
@@ -63,6 +69,21 @@ def check_suffix(format: str, path: str | Path) -> None:
     """
     if Path(path).suffix != SUFFIXES[format]:
         raise InputError(f"{path}: the suffix of --format {format} is {SUFFIXES[format]}")
+
+
+def check_precision(format: str, precision: str) -> None:
+    """Refuses bfloat16 but for pt2: weights stay as they are, and ONNX Runtime cannot run it.
+
+    Raises:
+        InputError: saying so.
+    """
+    if precision == "float32" or format == "pt2":
+        return
+    if format == "onnx":
+        reason = "ONNX Runtime has no convolution in bfloat16 on a CPU; take pt2"
+    else:
+        reason = "weights are exported as they are; `predict --precision` takes any of them"
+    raise InputError(f"--precision: {precision} is not for --format {format}: {reason}")
 
 
 def _write_weights(

@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 from torch import Tensor, nn
 
+from slowfast_ac.data.clips import to_pathways
 from slowfast_ac.errors import InputError
 from slowfast_ac.files import atomic_path, write_json
-from slowfast_ac.zoo.predict import stack_crops
 from slowfast_ac.zoo.predictor import Predictor
 from slowfast_ac.zoo.spans import Span, check_windows, read_spans, sliding_spans, video_duration
 
@@ -67,7 +67,7 @@ def extract_features(
     spans = sliding_spans(video_duration(path), window, stride or window)
     frames, rows = [], {name: [] for name in names}
     for _, clip in read_spans(path, preprocessing, spans, None):
-        pathways = stack_crops(clip, preprocessing, ("center",))
+        pathways = to_pathways(clip.frames, preprocessing, "center")
         with last_feature_maps(predictor.network) as features:
             predictor.scores(pathways)
         frames.append(clip.times)

@@ -1,14 +1,15 @@
 """What a trained network says about a video, as PySlowFast's test does it or in windows of time."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import islice
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from slowfast_ac.data.clips import CROPS, Clip, Preprocessing, to_pathways
+from slowfast_ac.data.clips import CROPS, Clip, to_pathways
 from slowfast_ac.errors import InputError
 from slowfast_ac.zoo.predictor import Predictor
 from slowfast_ac.zoo.spans import (
@@ -81,7 +82,7 @@ def predict(
     window: float | None = None,
     stride: float | None = None,
 ) -> list[Prediction]:
-    """Classifies a video, which is decoded once.
+    """Classifies a video, which is decoded once and shown clip by clip, all crops at once.
 
     With neither ``window`` nor ``stride`` the whole video is one span, and the scores are those of
     PySlowFast's test with as many views, divided by their number.
@@ -106,10 +107,14 @@ def predict(
         window = window or preprocessing.seconds
         spans = sliding_spans(duration, window, stride or window)
     totals: list[Tensor | None] = [None] * len(spans)
-    for number, clip in read_spans(path, preprocessing, spans, views.clips):
-        scores = predictor.scores(stack_crops(clip, preprocessing, views.crop_names)).sum(dim=0)
-        total = totals[number]
-        totals[number] = scores if total is None else total + scores
+    clips = read_spans(path, preprocessing, spans, views.clips)
+    for batch in _batches(clips, max(predictor.views // views.crops, 1)):
+        numbers = [number for number, _ in batch]
+        by_clip = [to_pathways(clip.frames, preprocessing, *views.crop_names) for _, clip in batch]
+        scores = predictor.scores([torch.cat(pathway) for pathway in zip(*by_clip, strict=True)])
+        for number, rows in zip(numbers, scores.split(views.crops), strict=True):
+            total = totals[number]
+            totals[number] = rows.sum(dim=0) if total is None else total + rows.sum(dim=0)
     count = (views.clips or 1) * views.crops
     return [
         Prediction(span.start, span.end, (total / count).numpy())
@@ -117,7 +122,7 @@ def predict(
     ]
 
 
-def stack_crops(clip: Clip, preprocessing: Preprocessing, crops: Sequence[str]) -> list[Tensor]:
-    """Returns a clip's crops as one batch for each pathway."""
-    by_crop = [to_pathways(clip.frames, preprocessing, crop) for crop in crops]
-    return [torch.cat(pathway) for pathway in zip(*by_crop, strict=True)]
+def _batches(clips: Iterable[tuple[int, Clip]], size: int) -> Iterator[list[tuple[int, Clip]]]:
+    clips = iter(clips)
+    while batch := list(islice(clips, size)):
+        yield batch

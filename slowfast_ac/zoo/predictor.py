@@ -16,11 +16,14 @@ from slowfast_ac.data.clips import Preprocessing
 from slowfast_ac.data.lists import read_class_map
 from slowfast_ac.errors import InputError
 from slowfast_ac.zoo.build import build_classifier
+from slowfast_ac.zoo.fast_network import build_fast_network, compile_network
 from slowfast_ac.zoo.inference_config import inference_config, read_config
 from slowfast_ac.zoo.open import Checkpoint, open_checkpoint
 from slowfast_ac.zoo.read import read_weights
 
 METADATA = ("model", "preprocessing", "classes")
+# Views that a GPU is shown at once. A CPU gains nothing beyond the crops of one clip.
+GPU_VIEWS = 15
 
 
 @dataclass(frozen=True)
@@ -33,7 +36,8 @@ class Predictor:
         preprocessing: what it takes.
         num_classes: L.
         classes: name of every class, or None.
-        network: the module, in evaluation mode; None for a program.
+        network: the module, BatchNorm folded, in evaluation mode; None for a program.
+        views: how many to show at once; each time at least the crops of one clip.
     """
 
     path: str
@@ -42,6 +46,7 @@ class Predictor:
     num_classes: int
     classes: tuple[str, ...] | None
     network: nn.Module | None
+    views: int = 1
 
     def class_name(self, class_id: int) -> str:
         """Returns the class's name, or its number where the name is not known."""
@@ -54,6 +59,8 @@ def load_predictor(
     config: str | os.PathLike | None = None,
     classes: str | os.PathLike | None = None,
     trust: bool = False,
+    precision: str = "float32",
+    compile: bool = False,
 ) -> Predictor:
     """Loads a file for inference, on the GPU if there is one.
 
@@ -63,6 +70,9 @@ def load_predictor(
         config: PySlowFast's config; by default the one inside the weights.
         classes: class map, ``{"class name": number}``; by default the one inside the file.
         trust: whether to open a .pt2 file, which can run any code.
+        precision: of the weights' network, see
+            :func:`~slowfast_ac.zoo.fast_network.build_fast_network`; a program has its own.
+        compile: whether inductor compiles the network; not for .onnx, which has its own runtime.
 
     Raises:
         InputError: naming the file or the key and what does not fit.
@@ -70,11 +80,15 @@ def load_predictor(
     path = os.fspath(path)
     suffix = Path(path).suffix
     if suffix not in (".onnx", ".pt2"):
-        predictor = _load_weights(path, config)
+        predictor = _load_weights(path, config, precision, compile)
     elif config is not None:
         raise InputError(f"{path}: a program holds its own settings; leave the config out")
+    elif precision != "float32":
+        raise InputError(f"{path}: a program's precision is that of its export; leave it out here")
+    elif compile and suffix == ".onnx":
+        raise InputError(f"{path}: ONNX Runtime does its own optimising; leave --compile out")
     else:
-        predictor = _load_program(path, trust)
+        predictor = _load_program(path, trust, compile)
     if classes is not None:
         names = _class_names(read_class_map(classes))
         if len(names) != predictor.num_classes:
@@ -85,7 +99,9 @@ def load_predictor(
     return predictor
 
 
-def _load_weights(path: str, config: str | os.PathLike | None) -> Predictor:
+def _load_weights(
+    path: str, config: str | os.PathLike | None, precision: str, compile: bool
+) -> Predictor:
     checkpoint = open_checkpoint(path)
     source = path if config is None else os.fspath(config)
     settings = checkpoint.config if config is None else read_config(config)
@@ -97,11 +113,17 @@ def _load_weights(path: str, config: str | os.PathLike | None) -> Predictor:
     _check_num_classes(checkpoint, settings, source)
     cfg = inference_config(settings, source)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    network = build_classifier(checkpoint, cfg).to(device)
+    on_gpu = device.type == "cuda"
+    network = build_fast_network(
+        build_classifier(checkpoint, cfg),
+        precision=precision,
+        channels_last=on_gpu or precision == "bfloat16",
+    ).to(device)
+    run = compile_network(network, device) if compile else network
 
     @torch.inference_mode()
     def scores(pathways: list[Tensor]) -> Tensor:
-        return network([pathway.to(device) for pathway in pathways]).cpu()
+        return run([pathway.to(device) for pathway in pathways]).cpu()
 
     classes = _classes_inside(path, read_weights(Path(path)).extras if Path(path).exists() else {})
     if classes is not None and len(classes) != checkpoint.num_classes:
@@ -109,7 +131,15 @@ def _load_weights(path: str, config: str | os.PathLike | None) -> Predictor:
             f"{path}: names {len(classes)} classes, but its weights have {checkpoint.num_classes}"
         )
     preprocessing = Preprocessing.from_config(cfg)
-    return Predictor(path, scores, preprocessing, checkpoint.num_classes, classes, network)
+    return Predictor(
+        path,
+        scores,
+        preprocessing,
+        checkpoint.num_classes,
+        classes,
+        network,
+        GPU_VIEWS if on_gpu else 1,
+    )
 
 
 def _check_num_classes(checkpoint: Checkpoint, settings: Mapping, source: str) -> None:
@@ -122,13 +152,15 @@ def _check_num_classes(checkpoint: Checkpoint, settings: Mapping, source: str) -
         )
 
 
-def _load_program(path: str, trust: bool) -> Predictor:
+def _load_program(path: str, trust: bool, compile: bool) -> Predictor:
     if not os.path.isfile(path):
         raise InputError(f"{path}: no such file")
     if Path(path).suffix == ".onnx":
         run, metadata = _open_onnx(path)
     else:
         run, metadata = _open_pt2(path, trust)
+        if compile:
+            run = compile_network(run, torch.device("cpu"))
     if not metadata.get("preprocessing"):
         raise InputError(
             f"{path}: does not say what frames it takes; write it with slowfast-ac export"

@@ -18,8 +18,9 @@ from slowfast_ac.files import atomic_path
 from slowfast_ac.zoo.inference_model import InferenceModel, build_inference_model
 
 FORMATS = ("onnx", "pt2")
-# Largest difference of a score, which lies in [0, 1], between eager PyTorch and the written file.
-TOLERANCE = 1e-4
+# Largest difference of a score, which lies in [0, 1], between eager PyTorch in float32 and the
+# written file.
+TOLERANCE = {"float32": 1e-4, "bfloat16": 5e-2}
 BATCH_SIZES = (1, 3)
 TIMED_PAIRS = 5
 
@@ -43,6 +44,7 @@ def write_program(
     format: str,
     path: str | Path,
     metadata: Mapping[str, str],
+    precision: str = "float32",
 ) -> ProgramReport:
     """Writes a network as a program from clips (N, 3, T, H, W), any N, to scores (N, L).
 
@@ -54,12 +56,13 @@ def write_program(
         format: ``onnx`` or ``pt2``.
         path: the file.
         metadata: stored in it.
+        precision: of the convolutions; clips and scores are float32.
 
     Raises:
         InputError: if a score differs by more than TOLERANCE.
     """
     write, load = {"onnx": (_write_onnx, _load_onnx), "pt2": (_write_pt2, _load_pt2)}[format]
-    model = build_inference_model(network, preprocessing)
+    model = build_inference_model(network, preprocessing, precision)
     eager = InferenceModel(network, preprocessing).eval()
     with atomic_path(path) as temporary:
         # Tracing logs much that is no news to whoever exports.
@@ -69,10 +72,10 @@ def write_program(
             program = load(temporary)
         difference = max_difference(program, eager, preprocessing)
         # Written so that NaN is refused as well.
-        if not difference <= TOLERANCE:
+        if not difference <= TOLERANCE[precision]:
             raise InputError(
                 f"{path}: not written, since its scores differ from the network's by "
-                f"{difference:.3g}, more than {TOLERANCE:g}"
+                f"{difference:.3g}, more than {TOLERANCE[precision]:g}"
             )
         ratio = latency_ratio(program, eager, random_clips(preprocessing, 1))
     return ProgramReport(difference, ratio)

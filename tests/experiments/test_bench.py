@@ -16,8 +16,10 @@ from slowfast_ac.experiments import (
     bench_decode,
     bench_networks,
     bench_scaling,
+    bench_views,
     counting,
 )
+from slowfast_ac.experiments import bench_infer as bench_infer_module
 from slowfast_ac.experiments.bench_infer import bench_infer
 from slowfast_ac.experiments.bench_timing import interleave, paired_ratios, spread
 from slowfast_ac.experiments.bench_train import bench_train
@@ -209,11 +211,57 @@ def test_scaling_varies_one_axis_at_a_time(tiny_cfg, tmp_path, monkeypatch):
 
 
 def test_at_inference_the_method_costs_what_the_unfused_network_costs(tiny_cfg):
-    rows = bench_infer(tiny_cfg(), device=CPU, batch=1, crop=64, iterations=0, warmup=0)
+    only = ["unfused", "ac_scam"]
+    rows = bench_infer(tiny_cfg(), device=CPU, batch=1, crop=64, iterations=0, warmup=0, only=only)
     fused, unfused, method = rows
     assert method["gflops"] == unfused["gflops"] < fused["gflops"]
     assert method["params"] == unfused["params"]
     assert method["peak_mebibytes"] == unfused["peak_mebibytes"]
+
+
+def test_the_fast_path_does_the_same_work_and_says_how_far_its_scores_are(tiny_cfg):
+    rows = bench_infer(tiny_cfg(), device=CPU, batch=1, crop=64, iterations=0, warmup=0)
+    by_name = {row["name"]: row for row in rows}
+    eager = [name for name in bench_infer_module.NAMES if not name.endswith("compiled")]
+    assert list(by_name) == eager
+    for name, row in by_name.items():
+        network = name.split("_")[0] if name not in bench_infer_module.PLAIN else name
+        assert row["gflops"] == by_name[network]["gflops"]
+        assert row["params"] == by_name[network]["params"]
+        if name.endswith("bfloat16"):
+            assert row["peak_mebibytes"] < by_name[network]["peak_mebibytes"]
+    assert by_name["unfused"]["score_difference"] == 0.0
+    exact = by_name["unfused_channels_last"]["score_difference"]
+    assert 0 < exact < 1e-5 < by_name["unfused_bfloat16"]["score_difference"] < 0.1
+
+
+def test_without_a_compiler_the_compiled_rows_are_left_out(tiny_cfg, monkeypatch, capsys):
+    def check(device):
+        raise InputError("no compiler")
+
+    monkeypatch.setattr(bench_infer_module, "check_compiler", check)
+    only = ["unfused_folded", "unfused_compiled"]
+    rows = bench_infer(tiny_cfg(), device=CPU, batch=1, crop=64, iterations=1, warmup=0, only=only)
+    assert [row["name"] for row in rows] == ["fused", "unfused_folded"]
+    assert "no compiled rows: no compiler" in capsys.readouterr().err
+
+
+def test_views_are_timed_against_as_many_single_views(tiny_cfg, tmp_path, monkeypatch):
+    monkeypatch.setattr(bench_views, "VIEWS", bench_views.Views(2, 3))
+    shown = []
+    predict = bench_views.predict
+    monkeypatch.setattr(
+        bench_views, "predict", lambda *args: shown.append(str(args[2])) or predict(*args)
+    )
+    cfg = tiny_cfg("DATA.NUM_FRAMES", 8, "DATA.SAMPLING_RATE", 2)
+    rows = bench_views.bench_views(
+        cfg, tmp_path, seconds=1.0, iterations=1, warmup=0, only=["views"]
+    )
+    assert shown == ["1x1, the middle"] * 6 + ["2x3"]
+    assert [row["name"] for row in rows] == ["single_views", "views"]
+    assert rows[0]["seconds_ratio"] == 1.0
+    assert rows[1]["clips_per_second"] == pytest.approx(6 / rows[1]["seconds"])
+    assert not list(tmp_path.iterdir())
 
 
 def test_timed_rows_have_times_and_paired_ratios(tiny_cfg):
@@ -299,7 +347,9 @@ def test_the_machine_is_described():
     ("arguments", "message"),
     [
         (["train"], "--cfg: bench train needs a config"),
-        (["decode", "--iterations", "0"], "--iterations: decoding has nothing to count"),
+        (["decode", "--iterations", "0"], "--iterations: bench decode counts nothing"),
+        (["views", "--cfg", "CONFIG", "--lengths", "5", "9"], "--lengths: bench views takes one"),
+        (["views", "--cfg", "CONFIG", "--device", "cpu"], "--device: bench views runs where"),
         (["infer", "--batch", "0"], "--batch: 0 is less than 1"),
         (["decode", "--lengths", "-1"], "--lengths: -1 s is no length"),
         (["train", "--cfg", "CONFIG", "--crop", "100"], "--crop: 100 is not a multiple"),

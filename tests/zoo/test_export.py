@@ -18,11 +18,12 @@ from slowfast_ac.cli import export as export_command
 from slowfast_ac.data.clips import Preprocessing
 from slowfast_ac.errors import InputError
 from slowfast_ac.pyslowfast.statistics import count_gflops
-from slowfast_ac.zoo import inference_model
+from slowfast_ac.zoo import fast_network
 from slowfast_ac.zoo.convert import convert
 from slowfast_ac.zoo.export import export
+from slowfast_ac.zoo.fast_network import fold_batchnorm
 from slowfast_ac.zoo.inference_config import load_config_alone
-from slowfast_ac.zoo.inference_model import InferenceModel, build_inference_model, fold_batchnorm
+from slowfast_ac.zoo.inference_model import InferenceModel, build_inference_model
 from slowfast_ac.zoo.network import load_network, load_network_alone
 from slowfast_ac.zoo.open import open_checkpoint
 
@@ -259,6 +260,36 @@ def test_exported_weights_carry_what_goes_with_them_but_no_folders(trained, fold
     assert b"/home/me" not in path.read_bytes()
 
 
+@pytest.mark.parametrize("name", ["SlowFast", "SlowFastAC", "Slow"])
+def test_program_in_bfloat16_gives_nearly_the_same_scores(trained, folder, name, capsys):
+    cfg, model, checkpoint = trained(*NETWORKS[name])
+    path = folder / "x.pt2"
+    run(cfg, checkpoint, "--format", "pt2", "--precision", "bfloat16", "--output", path)
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[1].endswith("at most (batches of 1 and 3, allowed 0.05)")
+    program, _ = read_pt2(path)
+    weights = [weight for weight in program.parameters() if weight.ndim == 5]
+    assert {weight.dtype for weight in weights} == {torch.bfloat16}
+    for count in (1, 5):
+        clips = noise(cfg, count)
+        expected = scores(model, cfg, clips)
+        found = program(clips)
+        assert found.dtype == torch.float32
+        assert 1e-5 < (found - expected).abs().max() < 0.05
+
+
+@pytest.mark.parametrize(
+    "format, message",
+    [("onnx", "ONNX Runtime has no conv.*; take pt2"), ("safetensors", "weights are exported as")],
+)
+def test_bfloat16_is_refused_where_it_makes_no_sense(trained, folder, format, message):
+    cfg, _, checkpoint = trained(*AC)
+    words = ["--format", format, "--precision", "bfloat16", "--output", folder / f"x.{format}"]
+    with pytest.raises(InputError, match=f"^--precision: bfloat16 .* --format {format}: {message}"):
+        run(cfg, checkpoint, *words)
+    assert not list(folder.iterdir())
+
+
 def test_pytorchvideos_names_in_pyslowfasts_network_give_the_same_program(trained, folder):
     cfg, model, path = trained(*FUSED)
     renamed, _ = convert(model.state_dict(), "pyslowfast", "pytorchvideo")
@@ -308,7 +339,7 @@ def test_program_with_other_scores_is_refused_and_the_old_file_stays(trained, fo
     network = load_network(cfg, checkpoint)
     path = folder / "x.pt2"
     path.write_text("old")
-    monkeypatch.setattr(inference_model, "fuse_conv_bn_eval", lambda conv, norm: conv)
+    monkeypatch.setattr(fast_network, "fuse_conv_bn_eval", lambda conv, norm: conv)
     with pytest.raises(InputError, match=r"x\.pt2: not written, since its scores differ .* by "):
         export(network, "pt2", path)
     assert path.read_text() == "old" and len(list(folder.iterdir())) == 1

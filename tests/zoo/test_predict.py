@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -13,10 +14,12 @@ import torch
 from torch import nn
 
 from slowfast_ac.cli import predict as predict_command
+from slowfast_ac.data import clips
 from slowfast_ac.data.clips import Preprocessing
 from slowfast_ac.data.video import VideoReader, read_frames, write_video
 from slowfast_ac.errors import InputError
 from slowfast_ac.unpickle import safe_load
+from slowfast_ac.zoo import predictor as predictor_module
 from slowfast_ac.zoo.predict import CENTER_VIEW, Views, predict
 from slowfast_ac.zoo.predictor import Predictor, load_predictor
 from slowfast_ac.zoo.spans import sliding_spans
@@ -238,13 +241,41 @@ def test_windows_cover_the_video_and_the_last_ends_with_it(duration, window, str
 
 
 def test_a_video_is_decoded_once_for_all_views(fading, monkeypatch):
-    passes = []
-    frames = VideoReader.frames
-    monkeypatch.setattr(
-        VideoReader, "frames", lambda self, *args: passes.append(args) or frames(self, *args)
-    )
+    decoded = []
+    decode = VideoReader._decode
+
+    def counted(self):
+        for time, frame in decode(self):
+            decoded.append(time)
+            yield time, frame
+
+    monkeypatch.setattr(VideoReader, "_decode", counted)
     predict(brightness(), fading, Views(10, 3), window=2.0, stride=0.5)
-    assert len(passes) == 1
+    assert len(decoded) == len(set(decoded)) <= 200
+
+
+def test_frames_are_normalised_and_resized_once_for_all_crops(fading, monkeypatch):
+    resized = []
+    resize = clips.resize_short_side
+    monkeypatch.setattr(
+        clips, "resize_short_side", lambda *args: resized.append(args) or resize(*args)
+    )
+    predict(brightness(), fading, Views(4, 3))
+    assert len(resized) == 4
+
+
+@pytest.mark.parametrize("views, crops, sizes", [(1, 3, [3] * 10), (7, 3, [6] * 5), (8, 1, [8, 2])])
+def test_views_are_shown_in_batches_and_scores_stay_the_same(fading, views, crops, sizes):
+    predictor, shown = brightness(), []
+
+    def scores(pathways):
+        shown.append(len(pathways[0]))
+        return predictor.scores(pathways)
+
+    [prediction] = predict(replace(predictor, scores=scores, views=views), fading, Views(10, crops))
+    assert shown == sizes
+    [expected] = predict(predictor, fading, Views(10, crops))
+    np.testing.assert_allclose(prediction.scores, expected.scores, atol=1e-6)
 
 
 @pytest.mark.parametrize(
@@ -444,6 +475,34 @@ def test_exported_files_give_the_same_scores_and_know_their_classes(
     assert load_predictor(without, trust=True).classes is None
     with pytest.raises(InputError, match="two.json: has 2 classes, but .* has 7"):
         load_predictor(without, trust=True, classes=tmp_path / "two.json")
+
+
+def test_bfloat16_and_compiling_change_scores_but_little(checkpoint, videos, monkeypatch):
+    plain = predict(load_predictor(checkpoint), videos[0], Views(2, 3))[0].scores
+    half = load_predictor(checkpoint, precision="bfloat16")
+    scores = predict(half, videos[0], Views(2, 3))[0].scores
+    assert 1e-5 < np.abs(scores - plain).max() < 0.02 < plain.std()
+    compiled = []
+    monkeypatch.setattr(
+        predictor_module,
+        "compile_network",
+        lambda network, device: compiled.append(network) or network,
+    )
+    assert run(checkpoint, videos[0], "--compile", "--precision", "bfloat16", "--fast") == 0
+    assert compiled[0].model.blocks[0].multipathway_blocks[0].conv.weight.dtype == torch.bfloat16
+
+
+@pytest.mark.parametrize(
+    "name, options, message",
+    [
+        ("x.onnx", ["--precision", "bfloat16"], "x.onnx: a program's precision is that of its exp"),
+        ("x.pt2", ["--precision", "bfloat16"], "x.pt2: a program's precision is that of its exp"),
+        ("x.onnx", ["--compile"], "x.onnx: ONNX Runtime does its own optimising; leave --compile"),
+    ],
+)
+def test_options_that_a_program_has_no_use_for_are_refused(videos, name, options, message):
+    with pytest.raises(InputError, match=message):
+        run(name, videos[0], *options)
 
 
 class RunsCode:

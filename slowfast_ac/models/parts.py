@@ -6,7 +6,7 @@ PyTorchVideo alike; nothing here imports either.
 """
 
 import types
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from torch import nn
 
@@ -28,10 +28,8 @@ def find_parts(model: nn.Module) -> dict[str, list[nn.Module]]:
     return parts
 
 
-def new_layers(model: nn.Module) -> list[nn.Module]:
-    """Returns what no other training brings: the classifier, and SCAM's own layers.
-
-    Everything else is the backbone.
+def find_classifier(model: nn.Module) -> nn.Module:
+    """Returns the layer whose outputs are the classes.
 
     Raises:
         InputError: when the network has no head that is known.
@@ -45,14 +43,22 @@ def new_layers(model: nn.Module) -> list[nn.Module]:
         raise InputError(f"{type(model).__name__} has no classifier to tell from its backbone")
     # X3D's head has trained layers before the classifier.
     names = [name for name in ("projection", "proj") if hasattr(head, name)]
-    classifier = getattr(head, names[0]) if names else head
+    return getattr(head, names[0]) if names else head
+
+
+def new_layers(model: nn.Module) -> list[nn.Module]:
+    """Returns what is no backbone: the classifier, and SCAM's own layers.
+
+    Raises:
+        InputError: as :func:`find_classifier`.
+    """
     scam = getattr(model, "scam", None)
-    return [classifier] if scam is None else [classifier, scam]
+    return [find_classifier(model), *([] if scam is None else [scam])]
 
 
-def new_parameters(model: nn.Module) -> set[str]:
-    """Returns the names of the parameters of :func:`new_layers`."""
-    ids = {id(parameter) for layer in new_layers(model) for parameter in layer.parameters()}
+def names_in(model: nn.Module, modules: Iterable[nn.Module]) -> set[str]:
+    """Returns the names that the network has for the parameters of its modules."""
+    ids = {id(parameter) for module in modules for parameter in module.parameters()}
     return {name for name, parameter in model.named_parameters() if id(parameter) in ids}
 
 
@@ -97,7 +103,7 @@ def freeze(model: nn.Module, names: Sequence[str]) -> None:
         module.train = types.MethodType(_stay_in_evaluation, module)
     if BACKBONE in names:
         # Transformers have parameters outside of any layer.
-        trained = new_parameters(model)
+        trained = names_in(model, new)
         for name, parameter in model.named_parameters():
             if name not in trained:
                 parameter.requires_grad_(False)

@@ -8,7 +8,7 @@ from fvcore.common.config import CfgNode
 from torch import Tensor, nn
 
 from slowfast_ac.errors import InputError
-from slowfast_ac.models.parts import new_parameters
+from slowfast_ac.models.parts import find_classifier, names_in
 from slowfast_ac.pyslowfast.find import Upstream
 from slowfast_ac.pyslowfast.repairs.checkpoints import require_whole
 from slowfast_ac.pyslowfast.statistics import build_model
@@ -66,8 +66,8 @@ def plan_start(
     misfit = next((name for name in names if not is_counter(name)), None)
     if misfit and epoch_reset is None:
         raise InputError(
-            f"{checkpoint.path}: cannot be continued: {misfit} is not in both it and "
-            f"{type(network).__name__}; {AFRESH}"
+            f"{checkpoint.path}: cannot be continued: it and {type(network).__name__} do not agree "
+            f"on {misfit}; {AFRESH}"
         )
     anew = bool(epoch_reset or misfit or checkpoint.epoch is None)
     return Start(weights, report, anew)
@@ -166,7 +166,8 @@ def _match(
     path: str, state_dict: Mapping[str, Tensor], network: nn.Module
 ) -> tuple[dict[str, Tensor], LoadReport]:
     try:
-        return initial_weights(state_dict, _plain_state(network), new_parameters(network))
+        classifier = names_in(network, [find_classifier(network)])
+        return initial_weights(state_dict, _plain_state(network), classifier)
     except InputError as error:
         raise InputError(f"{path}: does not fit {type(network).__name__}: {error}") from None
 

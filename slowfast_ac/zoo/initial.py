@@ -82,16 +82,15 @@ def _translate(
     source, target = find_network(state_dict), find_network(target_state)
     if not (source and target):
         return dict(state_dict), LoadReport()
-    (source_naming, _, source_layout), (target_naming, prefix, target_layout) = source, target
+    source_naming, source_prefix, source_layout = source
+    target_naming, prefix, target_layout = target
     if source_layout.blocks != target_layout.blocks:
         raise InputError(
             f"has {list(source_layout.blocks)} blocks in its stages, the network "
             f"{list(target_layout.blocks)}: another depth"
         )
-    return convert(
-        state_dict,
-        source_naming,
-        target_naming,
-        branch_independent=source_layout.fused and not target_layout.fused,
-        prefix=prefix,
-    )
+    cut = source_layout.fused and not target_layout.fused
+    if (source_naming, source_prefix) == (target_naming, prefix) and not cut:
+        # Nothing is to be renamed. Converting would leave SCAM's own layers out.
+        return dict(state_dict), LoadReport()
+    return convert(state_dict, source_naming, target_naming, branch_independent=cut, prefix=prefix)

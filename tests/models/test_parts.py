@@ -7,7 +7,7 @@ import torch
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from slowfast_ac.errors import InputError
-from slowfast_ac.models.parts import find_parts, freeze, new_layers, new_parameters
+from slowfast_ac.models.parts import find_classifier, find_parts, freeze, names_in, new_layers
 
 CROSS_ENTROPY = ("MODEL.LOSS_FUNC", "cross_entropy")
 SLOW = (
@@ -44,9 +44,8 @@ def build(build_model, tiny_cfg):
     return make
 
 
-def names_in(model, modules):
-    ids = {id(p) for module in modules for p in module.parameters()}
-    return {name for name, p in model.named_parameters() if id(p) in ids}
+def new_parameters(model):
+    return names_in(model, new_layers(model))
 
 
 def step(name, model, clips):
@@ -71,6 +70,7 @@ def test_new_parameters_are_those_that_change_with_the_classes(build, name):
     assert len(changed) == 2
     scam = {key for key in shapes if key.startswith("scam.")}
     assert bool(scam) == (name == "SlowFastAC+detail")
+    assert names_in(model, [find_classifier(model)]) == changed
     assert new_parameters(model) == changed | scam
 
 

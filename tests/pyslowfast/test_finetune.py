@@ -15,7 +15,7 @@ import torch.distributed as dist
 from torch.nn.parallel import DistributedDataParallel
 
 from slowfast_ac.errors import InputError
-from slowfast_ac.models.parts import freeze, new_parameters
+from slowfast_ac.models.parts import freeze, names_in, new_layers
 from slowfast_ac.zoo.convert import convert
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -118,7 +118,7 @@ def test_a_step_is_the_schedules_rate_for_new_layers_and_a_factor_of_it_for_old(
         before = state(model)
         rate = take_step(cfg, model, optimizer, clips, epoch)
         for name, parameter in model.named_parameters():
-            scale = rate if name in new_parameters(model) else factor * rate
+            scale = rate if name in names_in(model, new_layers(model)) else factor * rate
             expected = before[name] - scale * parameter.grad
             torch.testing.assert_close(parameter.data, expected, msg=name)
         moved = differing(before, state(model)) & set(dict(model.named_parameters()))
@@ -221,6 +221,23 @@ def test_weights_without_an_epoch_start_anew(training, load, tmp_path):
     assert not differing(state(old), state(model))
 
 
+def test_the_detail_path_is_new_or_loaded_and_resumes(training, load, clips, tmp_path, caplog):
+    upsample = ("SCAM.UPSAMPLE", True)
+    _, plain, _ = training(seed=1)
+    cfg, old, old_optimizer = training(*upsample, seed=1)
+    take_step(cfg, old, old_optimizer, clips)
+    caplog.set_level("INFO")
+    _, model, optimizer = training(*upsample)
+    load(save(tmp_path / "plain.pyth", plain), model, optimizer, epoch_reset=True)
+    assert not differing(state(plain), state(model))  # the classifier fits and is taken
+    assert re.search(r"\nnew +1  scam.detail.weight\nunused +0$", caplog.text, re.MULTILINE)
+    path = save(tmp_path / "last.pyth", old, old_optimizer)
+    for options, epoch in (({}, 4), ({"epoch_reset": True}, -1)):
+        _, model, optimizer = training(*upsample)
+        assert load(path, model, optimizer, **options) == epoch
+        assert not differing(state(old), state(model))
+
+
 def test_names_are_cleared_as_upstream_clears_them(training, load, tmp_path):
     _, old, _ = training(seed=1)
     path = tmp_path / "wrapped.pyth"
@@ -314,7 +331,7 @@ def test_resuming_is_strict(training, load, clips, tmp_path):
     assert load(path, model, optimizer) == 4
     assert not differing(state(old), state(model))
     _, model, optimizer = training("MODEL.NUM_CLASSES", 5)
-    with pytest.raises(InputError, match="last.pyth: cannot be continued: head.projection.weight"):
+    with pytest.raises(InputError, match="last.pyth: cannot be continued: .*head.projection.we"):
         load(path, model, optimizer)
     _, model, optimizer = training(*FUSED)
     with pytest.raises(InputError, match="last.pyth: does not fit SlowFast.*: s2.pathway0_re"):
@@ -418,8 +435,11 @@ def pretrained(training, tmp_path):
         _, model, optimizer = training(*opts, "DATA.NUM_FRAMES", 8, seed=1)
         generator = torch.Generator().manual_seed(0)
         for name, buffer in model.named_buffers():
-            if "running" in name:
-                buffer.copy_(torch.rand(buffer.shape, generator=generator) + 0.5)
+            values = torch.rand(buffer.shape, generator=generator)
+            if "running_mean" in name:
+                buffer.copy_((values - 0.5) / 5)  # larger ones would leave no ReLU alive
+            elif "running_var" in name:
+                buffer.copy_((values + 0.5) / 2)
         return save(tmp_path / "pretrained.pyth", model, optimizer, epoch=epoch)
 
     return make
@@ -496,7 +516,7 @@ def test_frozen_bn_keeps_all_running_statistics_in_a_run(pretrained, video_lists
     statistics = {name for name in before if re.search("running|num_batches", name)}
     moved = differing(backbone, after)
     assert statistics and not moved & statistics
-    assert len(moved) > 0.9 * len(set(backbone) - statistics)
+    assert len(moved) > 0.5 * len(set(backbone) - statistics)
 
 
 @pytest.mark.parametrize(
@@ -556,7 +576,7 @@ def test_a_killed_fine_tuning_resumes_with_its_frozen_parts_bit_equal(
         if f"{name}.weight" in still
     }
     same_shape = {n: t for n, t in before.items() if t.shape == after[n].shape}
-    assert set(before) - set(same_shape) == new_parameters(twin)
+    assert set(before) - set(same_shape) == names_in(twin, new_layers(twin))
     moved = differing(same_shape, after)
     assert held and not moved & (still | held)
     # A channel of so narrow a network may be dead.

@@ -19,6 +19,7 @@ def setup(path: str | os.PathLike | None = None) -> Upstream:
         InputError: when there is no PySlowFast, or a package that it imports is missing.
     """
     from slowfast_ac.pyslowfast.fast import install_fast
+    from slowfast_ac.pyslowfast.finetune import install_finetune
     from slowfast_ac.pyslowfast.register import register_into
     from slowfast_ac.pyslowfast.repairs import apply_repairs
 
@@ -33,6 +34,7 @@ def setup(path: str | os.PathLike | None = None) -> Upstream:
         apply_repairs(upstream)
         register_into(upstream)
         install_fast(upstream)
+        install_finetune(upstream)
     except ModuleNotFoundError as error:
         raise InputError(
             f"PySlowFast needs the package {error.name}, which is missing; slowfast-ac doctor "

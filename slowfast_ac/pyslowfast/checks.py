@@ -14,6 +14,8 @@ from slowfast_ac.errors import InputError
 from slowfast_ac.models.slowfast_ac import check_supported
 from slowfast_ac.pyslowfast.fast import check_fast
 from slowfast_ac.pyslowfast.find import Upstream
+from slowfast_ac.pyslowfast.finetune import check_finetune
+from slowfast_ac.pyslowfast.initial_weights import check_start
 from slowfast_ac.pyslowfast.repairs.checkpoints import require_whole
 
 OUR_MODELS = ("SlowFastAC", "PTVSlowFastAC", "SlowAC")
@@ -30,16 +32,17 @@ def check_config(cfg: CfgNode, upstream: Upstream) -> None:
     check_names(cfg, upstream)
     build_scam_head(cfg, 1, 1)  # its values
     check_fast(cfg)
+    check_finetune(cfg)
     check_sizes(cfg)
     check_depth(cfg)
     check_devices(cfg, upstream)
     check_packages(cfg)
     if cfg.TEST.ENABLE and not cfg.TRAIN.ENABLE:
         _require_test_checkpoint(cfg)
-    for key in ("TRAIN", "TEST"):
-        path = cfg[key].CHECKPOINT_FILE_PATH
-        if cfg[key].ENABLE and path:
-            require_whole(path)
+    if cfg.TEST.ENABLE and cfg.TEST.CHECKPOINT_FILE_PATH:
+        require_whole(cfg.TEST.CHECKPOINT_FILE_PATH)
+    if cfg.TRAIN.ENABLE:
+        check_start(cfg, upstream)
 
 
 def check_names(cfg: CfgNode, upstream: Upstream) -> None:

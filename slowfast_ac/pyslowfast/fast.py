@@ -3,7 +3,6 @@
 Both are off by default, and neither changes a state dict: a checkpoint moves freely between them.
 """
 
-import functools
 import importlib
 import types
 from collections.abc import Callable
@@ -13,6 +12,7 @@ from fvcore.common.config import CfgNode
 from torch import Tensor, nn
 
 from slowfast_ac.errors import InputError
+from slowfast_ac.pyslowfast.built_models import after_build
 from slowfast_ac.pyslowfast.find import Upstream
 
 MEMORY_FORMATS = ("contiguous", "channels_last")
@@ -97,32 +97,7 @@ def install_fast(upstream: Upstream) -> None:
     A second call changes nothing.
     """
     add_fast_config(importlib.import_module("slowfast.config.defaults")._C)
-    if upstream.kind == "checkout":
-        # The registry and not build_model: tools/ import that one by name, and it wraps the model
-        # for several GPUs, whose gradient buckets take the layout that the weights then have.
-        registry = importlib.import_module("slowfast.models.build").MODEL_REGISTRY
-        if not hasattr(registry.get, "__wrapped__"):
-            registry.get = _getting_fast_models(registry.get)
-    else:
-        builder = importlib.import_module("slowfast.models.model_builder")
-        if not hasattr(builder.build_model, "__wrapped__"):
-            builder.build_model = _building_fast_models(builder.build_model)
-
-
-def _getting_fast_models(get: Callable) -> Callable:
-    @functools.wraps(get)
-    def get_fast(name: str) -> Callable:
-        return _building_fast_models(get(name))
-
-    return get_fast
-
-
-def _building_fast_models(build: Callable) -> Callable:
-    @functools.wraps(build, updated=())
-    def build_fast(cfg: CfgNode) -> nn.Module:
-        return apply_fast(build(cfg), cfg)
-
-    return build_fast
+    after_build(upstream, apply_fast)
 
 
 def _use_channels_last(model: nn.Module) -> None:

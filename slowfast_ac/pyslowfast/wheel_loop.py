@@ -139,6 +139,8 @@ def _train_epoch(
     cfg: CfgNode,
 ) -> None:
     model.train()
+    if cfg.MODEL.FROZEN_BN:
+        misc.frozen_bn_stats(model)
     loss_func = losses.get_loss_func(cfg.MODEL.LOSS_FUNC)(reduction="mean")
     meter.iter_tic()
     for iteration, (inputs, labels, _, _) in enumerate(loader):
@@ -194,6 +196,8 @@ def _load_for_training(cfg: CfgNode, model: nn.Module, optimizer: torch.optim.Op
             optimizer,
             inflation=cfg.TRAIN.CHECKPOINT_INFLATE,
             convert_from_caffe2=cfg.TRAIN.CHECKPOINT_TYPE == "caffe2",
+            epoch_reset=cfg.TRAIN.CHECKPOINT_EPOCH_RESET,
+            clear_name_pattern=cfg.TRAIN.CHECKPOINT_CLEAR_NAME_PATTERN,
         )
         return epoch + 1
     return 0

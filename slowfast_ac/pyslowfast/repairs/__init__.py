@@ -37,9 +37,14 @@ _applied: dict[str, Repair] = {}
 
 def all_repairs() -> tuple[Repair, ...]:
     """Returns every repair in the order of their application: those of imports come first."""
-    from slowfast_ac.pyslowfast.repairs import checkpoints, imports, runtime, wheel
+    from slowfast_ac.pyslowfast.repairs import checkpoints, imports, runtime, weights, wheel
 
-    return imports.REPAIRS + runtime.REPAIRS + checkpoints.REPAIRS + wheel.REPAIRS
+    return (
+        *(imports.REPAIRS + runtime.REPAIRS),
+        # Whether a file is whole is asked first, so that repair goes around the other.
+        *(weights.REPAIRS + checkpoints.REPAIRS),
+        *wheel.REPAIRS,
+    )
 
 
 def apply_repairs(upstream: Upstream) -> list[Repair]:

@@ -23,6 +23,10 @@ def _add_checkout_names(_: Upstream) -> None:
     config.SOLVER.WARMUP_EPOCHS = 0.0
     # Whether a given checkpoint brings only its weights, not its epoch and optimizer.
     config.TRAIN.CHECKPOINT_EPOCH_RESET = False
+    # Texts to take out of the names of its weights.
+    config.TRAIN.CHECKPOINT_CLEAR_NAME_PATTERN = ()
+    # Whether BatchNorm keeps its running statistics, and normalises with them, in training.
+    config.MODEL.FROZEN_BN = False
     # File in OUTPUT_DIR for the test's scores and labels; none when empty.
     config.TEST.SAVE_RESULTS_PATH = ""
 
@@ -81,7 +85,32 @@ def _mend_crop(_: Upstream) -> None:
     transform.random_crop = random_crop
 
 
+def _rates_are_lost(_: Upstream) -> bool:
+    optimizers = importlib.import_module("slowfast.models.optimizer")
+    parameter = nn.Parameter(torch.zeros(1))
+    optimizer = torch.optim.SGD([{"params": [parameter], "layer_decay": 0.5}], lr=1.0)
+    optimizers.set_lr(optimizer, 1.0)
+    return optimizer.param_groups[0]["lr"] == 1.0
+
+
+def set_lr(optimizer: torch.optim.Optimizer, new_lr: float) -> None:
+    """Sets every group's rate to ``new_lr`` times its ``layer_decay``, 1 where it has none."""
+    for group in optimizer.param_groups:
+        group["lr"] = new_lr * group.get("layer_decay", 1.0)
+
+
+def _keep_rates(_: Upstream) -> None:
+    importlib.import_module("slowfast.models.optimizer").set_lr = set_lr
+
+
 REPAIRS = (
+    Repair(
+        "rates of parameter groups",
+        "set_lr gives every group the same rate, whatever its layer_decay",
+        ("wheel",),
+        _rates_are_lost,
+        _keep_rates,
+    ),
     Repair(
         "crops of the frame's own size",
         "random_crop returns one value instead of two when nothing is to be cropped",

@@ -1,0 +1,154 @@
+"""Parts of a network by the names that PySlowFast's users know, and freezing them.
+
+Stages ``s1`` (the stem) to ``s5``, pathways ``slow`` and ``fast``, ``lateral`` connections, one
+pathway of a stage (``s2.fast``), ``backbone``. Found in the networks of PySlowFast and of
+PyTorchVideo alike; nothing here imports either.
+"""
+
+import types
+from collections.abc import Iterable, Iterator, Sequence
+
+from torch import nn
+
+from slowfast_ac.errors import InputError
+
+BACKBONE = "backbone"
+
+
+def find_parts(model: nn.Module) -> dict[str, list[nn.Module]]:
+    """Returns the modules of every part but the backbone; none where the network has no stages.
+
+    A stage's part includes its lateral connection, the one behind it.
+    """
+    parts: dict[str, list[nn.Module]] = {}
+    for stage, pathway, module in _stages(model):
+        if _has_parameters(module):
+            for name in (stage, pathway, f"{stage}.{pathway}"):
+                parts.setdefault(name, []).append(module)
+    return parts
+
+
+def find_classifier(model: nn.Module) -> nn.Module:
+    """Returns the layer whose outputs are the classes.
+
+    Raises:
+        InputError: when the network has no head that is known.
+    """
+    inner = getattr(model, "model", model)
+    candidates = [getattr(model, "detection_head", None), getattr(inner, "head", None)]
+    if blocks := _blocks(inner):
+        candidates.append(blocks[-1])
+    head = next((module for module in candidates if module is not None), None)
+    if head is None:
+        raise InputError(f"{type(model).__name__} has no classifier to tell from its backbone")
+    # X3D's head has trained layers before the classifier.
+    names = [name for name in ("projection", "proj") if hasattr(head, name)]
+    return getattr(head, names[0]) if names else head
+
+
+def new_layers(model: nn.Module) -> list[nn.Module]:
+    """Returns what is no backbone: the classifier, and SCAM's own layers.
+
+    Raises:
+        InputError: as :func:`find_classifier`.
+    """
+    scam = getattr(model, "scam", None)
+    return [find_classifier(model), *([] if scam is None else [scam])]
+
+
+def names_in(model: nn.Module, modules: Iterable[nn.Module]) -> set[str]:
+    """Returns the names that the network has for the parameters of its modules."""
+    ids = {id(parameter) for module in modules for parameter in module.parameters()}
+    return {name for name, parameter in model.named_parameters() if id(parameter) in ids}
+
+
+def freeze(model: nn.Module, names: Sequence[str]) -> None:
+    """Freezes parts of a network that is built and not yet wrapped for several GPUs.
+
+    Their parameters get no gradient, and they stay in evaluation mode when the network is set to
+    training mode: BatchNorm normalises with its running statistics and leaves them alone.
+
+    Args:
+        model: changed in place.
+        names: ``backbone``, names of :func:`find_parts`, or modules (``s4.pathway0_nonlocal1``,
+            ``blocks.0``).
+
+    Raises:
+        InputError: for a part that the network does not have, with those that it has, or one that
+            holds the classifier.
+    """
+    if not names:
+        return
+    parts, new = find_parts(model), new_layers(model)
+    modules = {name: module for name, module in model.named_modules() if name}
+    frozen: list[nn.Module] = []
+    for name in names:
+        if name == BACKBONE:
+            found = list(_without(model, new))
+        elif name in parts:
+            found = parts[name]
+        elif name in modules:
+            found = [modules[name]]
+        else:
+            known = [BACKBONE, *(part for part in parts if "." not in part)]
+            raise InputError(
+                f"{name!r} is no part of {type(model).__name__}, whose parts are "
+                f"{', '.join(known)}, or s2.slow and the like, and no module of it"
+            )
+        if any(layer in new for module in found for layer in module.modules()):
+            raise InputError(f"{name!r} holds the classifier, which is there to be trained")
+        frozen += found
+    for module in frozen:
+        module.requires_grad_(False).eval()
+        module.train = types.MethodType(_stay_in_evaluation, module)
+    if BACKBONE in names:
+        # Transformers have parameters outside of any layer.
+        trained = names_in(model, new)
+        for name, parameter in model.named_parameters():
+            if name not in trained:
+                parameter.requires_grad_(False)
+
+
+def _stay_in_evaluation(self: nn.Module, mode: bool = True) -> nn.Module:
+    return self
+
+
+def _stages(model: nn.Module) -> Iterator[tuple[str, str, nn.Module]]:
+    """Yields stage, pathway and module for all parts of a network's stages."""
+    for number in range(1, 6):
+        stage = getattr(model, f"s{number}", None)
+        for name, module in stage.named_children() if stage is not None else ():
+            yield f"s{number}", "fast" if name.startswith("pathway1") else "slow", module
+        lateral = getattr(model, f"s{number}_fuse", None)
+        if lateral is not None:
+            yield f"s{number}", "lateral", lateral
+    for number, block in enumerate(_blocks(getattr(model, "model", model))[:5], start=1):
+        pathways = getattr(block, "multipathway_blocks", [block])
+        for pathway, module in zip(("slow", "fast"), pathways, strict=False):
+            yield f"s{number}", pathway, module
+        lateral = getattr(block, "multipathway_fusion", None)
+        if lateral is not None:
+            yield f"s{number}", "lateral", lateral
+
+
+def _blocks(network: nn.Module) -> list[nn.Module]:
+    """Returns the five stages and the head of a PyTorchVideo network, or nothing.
+
+    Blocks without parameters (pooling) are left out. The head is missing from a detector, and a
+    transformer's blocks are no stages.
+    """
+    blocks = [block for block in getattr(network, "blocks", ()) if _has_parameters(block)]
+    return blocks if len(blocks) in (5, 6) and not hasattr(network, "head") else []
+
+
+def _without(module: nn.Module, excluded: Sequence[nn.Module]) -> Iterator[nn.Module]:
+    """Yields the largest modules inside ``module`` that hold none of the excluded ones."""
+    for child in module.children():
+        if not any(layer in excluded for layer in child.modules()):
+            yield child
+        elif child not in excluded:
+            yield from _without(child, excluded)
+
+
+def _has_parameters(module: nn.Module) -> bool:
+    return any(True for _ in module.parameters())

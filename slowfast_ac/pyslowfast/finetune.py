@@ -1,0 +1,117 @@
+"""Frozen parts and a lower learning rate for old layers, as config keys of any PySlowFast model.
+
+Both are off by default. Neither changes a state dict. What upstream has keys for is left to it:
+TRAIN.CHECKPOINT_FILE_PATH and CHECKPOINT_EPOCH_RESET for the weights, MODEL.FROZEN_BN.
+"""
+
+import functools
+import importlib
+from collections.abc import Callable
+
+from fvcore.common.config import CfgNode
+from torch import nn
+from torch.nn.parallel import DistributedDataParallel
+from torch.optim import Optimizer
+
+from slowfast_ac.errors import InputError
+from slowfast_ac.models.parts import freeze, new_layers
+from slowfast_ac.pyslowfast.built_models import after_build
+from slowfast_ac.pyslowfast.find import Upstream
+
+
+def add_finetune_config(cfg: CfgNode) -> None:
+    """Adds the node FINETUNE with its defaults, which leave every training as upstream has it.
+
+    A config that has the node already is left as it is.
+    """
+    if "FINETUNE" in cfg:
+        return
+    # ---------------------------------------------------------------------------------------- #
+    # How a model of any name is trained from the weights of TRAIN.CHECKPOINT_FILE_PATH.
+    # ---------------------------------------------------------------------------------------- #
+    cfg.FINETUNE = CfgNode()
+    # Parts whose weights and BatchNorm statistics stay as they were loaded: backbone (all but the
+    # classifier), stages s1 to s5, slow, fast, lateral, one pathway of a stage (s2.fast), or names
+    # of modules. For example ["s1", "s2"].
+    cfg.FINETUNE.FREEZE = []
+    # Learning rate of the backbone as a factor of the schedule's, which the classifier gets.
+    # Above 0, at most 1.
+    cfg.FINETUNE.BACKBONE_LR_FACTOR = 1.0
+
+
+def check_finetune(cfg: CfgNode) -> None:
+    """Refuses values that cannot be, whatever the model.
+
+    Raises:
+        InputError: naming the key, its value and what to do.
+    """
+    names = cfg.FINETUNE.FREEZE
+    if not all(isinstance(name, str) for name in names):
+        raise InputError(f"FINETUNE.FREEZE: {names} is no list of names, for example ['s1', 's2']")
+    if not 0 < cfg.FINETUNE.BACKBONE_LR_FACTOR <= 1:
+        raise InputError(
+            f"FINETUNE.BACKBONE_LR_FACTOR: {cfg.FINETUNE.BACKBONE_LR_FACTOR} is not above 0 and at "
+            "most 1; to keep the backbone as it is, set FINETUNE.FREEZE to ['backbone']"
+        )
+
+
+def apply_freeze(model: nn.Module, cfg: CfgNode) -> nn.Module:
+    """Freezes the parts of FINETUNE.FREEZE, see :func:`slowfast_ac.models.parts.freeze`.
+
+    Raises:
+        InputError: as :func:`check_finetune`, or for a part that the model does not have.
+    """
+    check_finetune(cfg)
+    try:
+        freeze(model, cfg.FINETUNE.FREEZE)
+    except InputError as error:
+        raise InputError(f"FINETUNE.FREEZE: {error}") from None
+    return model
+
+
+def install_finetune(upstream: Upstream) -> None:
+    """Adds the node to PySlowFast's defaults and obeys it in every model and optimizer it builds.
+
+    A second call changes nothing.
+    """
+    add_finetune_config(importlib.import_module("slowfast.config.defaults")._C)
+    after_build(upstream, apply_freeze)
+    optimizers = importlib.import_module("slowfast.models.optimizer")
+    if not hasattr(optimizers.construct_optimizer, "__wrapped__"):
+        optimizers.construct_optimizer = _with_rates(optimizers.construct_optimizer)
+
+
+def _with_rates(original: Callable) -> Callable:
+    @functools.wraps(original)
+    def construct_optimizer(model: nn.Module, cfg: CfgNode) -> Optimizer:
+        optimizer = original(model, cfg)
+        if isinstance(model, DistributedDataParallel):
+            model = model.module
+        try:
+            _divide_groups(optimizer, model, cfg.FINETUNE.BACKBONE_LR_FACTOR)
+        except InputError as error:
+            raise InputError(f"FINETUNE.BACKBONE_LR_FACTOR: {error}") from None
+        return optimizer
+
+    return construct_optimizer
+
+
+def _divide_groups(optimizer: Optimizer, model: nn.Module, factor: float) -> None:
+    """Gives backbone and new layers groups of their own, and frozen parameters none.
+
+    ``layer_decay`` is the factor that upstream's set_lr gives a group's rate in every step.
+    """
+    if factor == 1 and all(parameter.requires_grad for parameter in model.parameters()):
+        return
+    rates = dict.fromkeys(model.parameters(), factor)
+    if factor != 1:
+        for layer in new_layers(model):
+            rates.update(dict.fromkeys(layer.parameters(), 1.0))
+    groups = []
+    for group in optimizer.param_groups:
+        for rate in dict.fromkeys((factor, 1.0)):
+            params = [p for p in group["params"] if p.requires_grad and rates[p] == rate]
+            if params:
+                decay = group.get("layer_decay", 1.0) * rate
+                groups.append({**group, "params": params, "layer_decay": decay})
+    optimizer.param_groups[:] = groups

@@ -1,0 +1,190 @@
+"""What a run takes from a checkpoint: to start from its weights, to continue it, or to test it."""
+
+import importlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from fvcore.common.config import CfgNode
+from torch import Tensor, nn
+
+from slowfast_ac.errors import InputError
+from slowfast_ac.models.parts import find_classifier, names_in
+from slowfast_ac.pyslowfast.find import Upstream
+from slowfast_ac.pyslowfast.repairs.checkpoints import require_whole
+from slowfast_ac.pyslowfast.statistics import build_model
+from slowfast_ac.zoo.initial import find_network, initial_weights
+from slowfast_ac.zoo.names import is_counter, is_no_weight, strip_prefix
+from slowfast_ac.zoo.open import Checkpoint, open_checkpoint
+from slowfast_ac.zoo.report import LoadReport
+
+AFRESH = (
+    "to start from its weights alone, give it as TRAIN.CHECKPOINT_FILE_PATH with "
+    "TRAIN.CHECKPOINT_EPOCH_RESET True, in another OUTPUT_DIR"
+)
+
+
+@dataclass(frozen=True)
+class Start:
+    """What of a checkpoint a training takes.
+
+    Args:
+        weights: those that fit, by the network's names.
+        report: what became of every weight.
+        anew: whether they are all that is taken; otherwise its epoch and optimizer go on.
+    """
+
+    weights: Mapping[str, Tensor]
+    report: LoadReport
+    anew: bool
+
+
+def plan_start(
+    checkpoint: Checkpoint,
+    network: nn.Module,
+    *,
+    epoch_reset: bool | None,
+    clear_name_pattern: Sequence[str] = (),
+) -> Start:
+    """Plans how a training starts from a checkpoint.
+
+    Args:
+        checkpoint: the opened file.
+        network: the model, not wrapped for several GPUs.
+        epoch_reset: TRAIN.CHECKPOINT_EPOCH_RESET of a file that the user gives, which is also
+            started anew when it does not fit as a whole; None for the run's own last checkpoint,
+            which has to fit.
+        clear_name_pattern: TRAIN.CHECKPOINT_CLEAR_NAME_PATTERN.
+
+    Raises:
+        InputError: naming the file and what does not fit.
+    """
+    given = clear_names(checkpoint.state_dict, clear_name_pattern)
+    weights, report = _match(checkpoint.path, given, network)
+    # The optimizer numbers its parameters, so renamed weights have lost it too.
+    renamed = [name for name in weights if name not in checkpoint.state_dict]
+    names = (*report.cut, *report.new, *report.unused, *renamed)
+    misfit = next((name for name in names if not is_counter(name)), None)
+    if misfit and epoch_reset is None:
+        raise InputError(
+            f"{checkpoint.path}: cannot be continued: it and {type(network).__name__} do not agree "
+            f"on {misfit}; {AFRESH}"
+        )
+    anew = bool(epoch_reset or misfit or checkpoint.epoch is None)
+    return Start(weights, report, anew)
+
+
+def test_weights(checkpoint: Checkpoint, network: nn.Module) -> Mapping[str, Tensor]:
+    """Returns the weights for a test, renamed where it is necessary.
+
+    Raises:
+        InputError: naming the file and a weight that would stay random or is cut.
+    """
+    weights, report = _match(checkpoint.path, checkpoint.state_dict, network)
+    for name in (*report.new, *report.cut):
+        if not is_counter(name) and not is_no_weight(strip_prefix(name), "pyslowfast"):
+            raise InputError(
+                f"{checkpoint.path}: holds {checkpoint.model} of {checkpoint.num_classes} "
+                f"classes, which does not bring {name} of {type(network).__name__}; random weights "
+                "are not tested"
+            )
+    return weights
+
+
+def load_weights(network: nn.Module, weights: Mapping[str, Tensor]) -> None:
+    """Loads weights, sub-batchnorm's too; what they lack stays as it is."""
+    state = {**_plain_state(network), **weights}
+    # The checkout alone has layers with split statistics.
+    split = getattr(_checkpoints(), "normal_to_sub_bn", lambda state, _: state)
+    network.load_state_dict(split(state, network.state_dict()))
+
+
+def is_remote(path: str) -> bool:
+    """Says whether a path is one of upstream's stores, which only upstream can open."""
+    return "://" in str(path) and not str(path).startswith(("http://", "https://"))
+
+
+def is_known(network: nn.Module) -> bool:
+    """Says whether the network is a SlowFast or Slow, whose weights we can name."""
+    return find_network(_plain_state(network)) is not None
+
+
+def clear_names(state_dict: Mapping[str, Tensor], patterns: Sequence[str]) -> dict[str, Tensor]:
+    """Returns the weights with the first occurrence of every pattern taken out of their names."""
+    cleared = {}
+    for name, weight in state_dict.items():
+        for pattern in patterns:
+            name = name.replace(pattern, "", 1)
+        cleared[name] = weight
+    return cleared
+
+
+def check_start(cfg: CfgNode, upstream: Upstream) -> None:
+    """Refuses, before a training, a model or checkpoint that it could not start from.
+
+    Raises:
+        InputError: naming the file or key and what to do.
+    """
+    path, frozen = cfg.TRAIN.CHECKPOINT_FILE_PATH, cfg.FINETUNE.FREEZE
+    if cfg.TRAIN.AUTO_RESUME and _checkpoints().has_checkpoint(cfg.OUTPUT_DIR):
+        path = ""  # not read then
+    elif not path and frozen:
+        raise InputError(
+            f"FINETUNE.FREEZE: {frozen} would stay random, since TRAIN.CHECKPOINT_FILE_PATH is "
+            "empty; give a checkpoint"
+        )
+    if not path and not frozen:
+        return
+    network = _build_here(cfg)
+    inflates = cfg.TRAIN.CHECKPOINT_INFLATE or cfg.TRAIN.get("CHECKPOINT_IN_INIT", False)
+    if not path or inflates or is_remote(path):
+        return
+    require_whole(path)
+    if upstream.kind == "checkout" and not is_known(network):
+        return
+    checkpoint = open_checkpoint(path)
+    start = plan_start(
+        checkpoint,
+        network,
+        epoch_reset=cfg.TRAIN.CHECKPOINT_EPOCH_RESET,
+        clear_name_pattern=cfg.TRAIN.CHECKPOINT_CLEAR_NAME_PATTERN,
+    )
+    if not start.anew and checkpoint.epoch + 1 >= cfg.SOLVER.MAX_EPOCH:
+        raise InputError(
+            f"TRAIN.CHECKPOINT_EPOCH_RESET: False goes on behind epoch {checkpoint.epoch + 1} of "
+            f"{path}, and SOLVER.MAX_EPOCH is {cfg.SOLVER.MAX_EPOCH}: nothing would be trained; "
+            "set it to True to start from its weights"
+        )
+    for name, parameter in network.named_parameters():
+        if not parameter.requires_grad and name in start.report.new:
+            raise InputError(
+                f"FINETUNE.FREEZE: {frozen} holds {name}, which {path} does not have: it would "
+                "stay random"
+            )
+
+
+def _match(
+    path: str, state_dict: Mapping[str, Tensor], network: nn.Module
+) -> tuple[dict[str, Tensor], LoadReport]:
+    try:
+        classifier = names_in(network, [find_classifier(network)])
+        return initial_weights(state_dict, _plain_state(network), classifier)
+    except InputError as error:
+        raise InputError(f"{path}: does not fit {type(network).__name__}: {error}") from None
+
+
+def _plain_state(network: nn.Module) -> Mapping[str, Tensor]:
+    """Returns the state as checkpoints have it, without sub-batchnorm's split statistics."""
+    return getattr(_checkpoints(), "sub_to_normal_bn", dict)(network.state_dict())
+
+
+def _build_here(cfg: CfgNode) -> nn.Module:
+    """Builds the model on the CPU, without what needs a process group."""
+    cfg = cfg.clone()
+    cfg.NUM_GPUS = 0
+    if "NORM_TYPE" in cfg.BN:
+        cfg.BN.NORM_TYPE = "batchnorm"
+    return build_model(cfg)
+
+
+def _checkpoints():
+    return importlib.import_module("slowfast.utils.checkpoint")

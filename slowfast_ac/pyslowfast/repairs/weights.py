@@ -1,0 +1,105 @@
+"""Loading checkpoints of another class count, code base or fusion, and refusing what cannot be."""
+
+import functools
+import importlib
+import inspect
+import logging
+from collections.abc import Callable
+
+from torch.optim import Optimizer
+
+from slowfast_ac.errors import InputError
+from slowfast_ac.pyslowfast import initial_weights as initial
+from slowfast_ac.pyslowfast.find import Upstream
+from slowfast_ac.pyslowfast.repairs import Repair
+from slowfast_ac.pyslowfast.repairs.imports import BOTH
+from slowfast_ac.zoo.open import open_checkpoint
+
+logger = logging.getLogger(__name__)
+
+
+def _load_what_fits(original: Callable, upstream: Upstream) -> Callable:
+    @functools.wraps(original)
+    def load_checkpoint(
+        path_to_checkpoint, model, data_parallel=True, optimizer=None, *args, **options
+    ):
+        path, network = path_to_checkpoint, model.module if data_parallel else model
+        load = functools.partial(original, path, model, data_parallel, optimizer, *args, **options)
+        if options.get("inflation") or options.get("image_init") or initial.is_remote(path):
+            return load()
+        # Upstream's function reshapes what transformers have. The wheel has none, and its function
+        # takes whole checkpoints only.
+        if upstream.kind == "checkout" and not initial.is_known(network):
+            return load()
+        checkpoint = open_checkpoint(path)
+        if optimizer is None:
+            initial.load_weights(network, initial.test_weights(checkpoint, network))
+            return -1
+        start = initial.plan_start(
+            checkpoint,
+            network,
+            # train_net gives it with TRAIN.CHECKPOINT_FILE_PATH only, not when it resumes.
+            epoch_reset=options.get("epoch_reset"),
+            clear_name_pattern=options.get("clear_name_pattern", ()),
+        )
+        if not start.anew:
+            return _go_on(path, load, optimizer)
+        initial.load_weights(network, start.weights)
+        logger.info(
+            "%s: %s of %s classes, the start of %s; its epoch and optimizer are not taken\n%s",
+            *(path, checkpoint.model, checkpoint.num_classes, type(network).__name__),
+            start.report,
+        )
+        return -1
+
+    return load_checkpoint
+
+
+def _go_on(path: str, load: Callable[[], int], optimizer: Optimizer) -> int:
+    """Loads weights, epoch and optimizer; the config's factors of the rates stay."""
+    decays = [group.get("layer_decay") for group in optimizer.param_groups]
+    try:
+        epoch = load()
+    except KeyError as error:
+        raise InputError(
+            f"{path}: cannot be continued: it has no {error}; {initial.AFRESH}"
+        ) from None
+    except ValueError:
+        raise InputError(
+            f"{path}: cannot be continued: its optimizer has other groups of parameters, as after "
+            f"a change of FINETUNE or SOLVER keys; {initial.AFRESH}"
+        ) from None
+    for group, decay in zip(optimizer.param_groups, decays, strict=True):
+        if decay is not None:
+            group["layer_decay"] = decay
+    return epoch
+
+
+def _with_todays_arguments(original: Callable) -> Callable:
+    @functools.wraps(original)
+    def load_checkpoint(*args, epoch_reset=False, clear_name_pattern=(), **options):
+        epoch = original(*args, **options)
+        return -1 if epoch_reset else epoch
+
+    return load_checkpoint
+
+
+def _mend(upstream: Upstream) -> None:
+    module = importlib.import_module("slowfast.utils.checkpoint")
+    original = module.load_checkpoint
+    if "epoch_reset" not in inspect.signature(original).parameters:
+        original = _with_todays_arguments(original)
+    module.load_checkpoint = _load_what_fits(original, upstream)
+
+
+REPAIRS = (
+    Repair(
+        "checkpoints that do not fit",
+        "what does not fit is left random, in tests too, or stops the wheel; a classifier's bias "
+        "is repeated where the class count divides; the names of caffe2 and PyTorchVideo, and a "
+        "fused SlowFast for one without lateral connections, do not load (#18, #85, #333, #552)",
+        BOTH,
+        lambda _: True,
+        _mend,
+    ),
+)

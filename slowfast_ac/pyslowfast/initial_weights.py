@@ -73,7 +73,7 @@ def plan_start(
     return Start(weights, report, anew)
 
 
-def test_weights(checkpoint: Checkpoint, network: nn.Module) -> Mapping[str, Tensor]:
+def weights_to_test(checkpoint: Checkpoint, network: nn.Module) -> Mapping[str, Tensor]:
     """Returns the weights for a test, renamed where it is necessary.
 
     Raises:
@@ -90,12 +90,30 @@ def test_weights(checkpoint: Checkpoint, network: nn.Module) -> Mapping[str, Ten
     return weights
 
 
+def require_related(path: str, network: nn.Module, clear_name_pattern: Sequence[str] = ()) -> None:
+    """Refuses a checkpoint that has no weight of a network whose loading is left to upstream.
+
+    Raises:
+        InputError: naming the file.
+    """
+    given, own = (
+        clear_names(open_checkpoint(path).state_dict, clear_name_pattern),
+        network.state_dict(),
+    )
+    if not given.keys() & own.keys():
+        raise InputError(
+            f"{path}: does not fit {type(network).__name__}: none of its weights is one of the "
+            f"network's: {next(iter(given))}, ... there, {next(iter(own))}, ... here"
+        )
+
+
 def load_weights(network: nn.Module, weights: Mapping[str, Tensor]) -> None:
     """Loads weights, sub-batchnorm's too; what they lack stays as it is."""
+    own = network.state_dict()
     state = {**_plain_state(network), **weights}
-    # The checkout alone has layers with split statistics.
-    split = getattr(_checkpoints(), "normal_to_sub_bn", lambda state, _: state)
-    network.load_state_dict(split(state, network.state_dict()))
+    if state.keys() != own.keys():
+        state = _checkpoints().normal_to_sub_bn(state, own)
+    network.load_state_dict(state)
 
 
 def is_remote(path: str) -> bool:
@@ -139,15 +157,14 @@ def check_start(cfg: CfgNode, upstream: Upstream) -> None:
     if not path or inflates or is_remote(path):
         return
     require_whole(path)
+    patterns = cfg.TRAIN.CHECKPOINT_CLEAR_NAME_PATTERN
     if upstream.kind == "checkout" and not is_known(network):
+        if cfg.TRAIN.CHECKPOINT_TYPE != "caffe2":
+            require_related(path, network, patterns)
         return
     checkpoint = open_checkpoint(path)
-    start = plan_start(
-        checkpoint,
-        network,
-        epoch_reset=cfg.TRAIN.CHECKPOINT_EPOCH_RESET,
-        clear_name_pattern=cfg.TRAIN.CHECKPOINT_CLEAR_NAME_PATTERN,
-    )
+    reset = cfg.TRAIN.CHECKPOINT_EPOCH_RESET
+    start = plan_start(checkpoint, network, epoch_reset=reset, clear_name_pattern=patterns)
     if not start.anew and checkpoint.epoch + 1 >= cfg.SOLVER.MAX_EPOCH:
         raise InputError(
             f"TRAIN.CHECKPOINT_EPOCH_RESET: False goes on behind epoch {checkpoint.epoch + 1} of "
@@ -174,7 +191,10 @@ def _match(
 
 def _plain_state(network: nn.Module) -> Mapping[str, Tensor]:
     """Returns the state as checkpoints have it, without sub-batchnorm's split statistics."""
-    return getattr(_checkpoints(), "sub_to_normal_bn", dict)(network.state_dict())
+    state = network.state_dict()
+    if any(".split_bn." in name for name in state):  # upstream's function copies every tensor
+        return _checkpoints().sub_to_normal_bn(state)
+    return state
 
 
 def _build_here(cfg: CfgNode) -> nn.Module:

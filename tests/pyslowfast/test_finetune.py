@@ -404,6 +404,27 @@ def test_another_network_is_refused(training, load, tmp_path, old, opts, message
     assert not differing(before, state(model))
 
 
+@pytest.mark.checkout
+def test_a_transformer_is_loaded_by_upstream_but_not_from_nothing(upstream, load, tmp_path):
+    from slowfast_ac.pyslowfast.config_file import load_config
+    from slowfast_ac.pyslowfast.statistics import build_model
+
+    path = Path(upstream.root) / "configs/Kinetics/MVIT_B_16x4_CONV.yaml"
+    narrow = ["NUM_GPUS", 0, "MVIT.DEPTH", 1, "MVIT.EMBED_DIM", 8, "MVIT.DIM_MUL", []]
+    narrow += ["MVIT.HEAD_MUL", [], "MVIT.POOL_Q_STRIDE", []]
+    model, other = (
+        build_model(load_config(path, [*narrow, "MODEL.NUM_CLASSES", classes]))
+        for classes in (5, 7)
+    )
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    saved = save(tmp_path / "mvit.pyth", other)
+    assert load(saved, model, optimizer, epoch_reset=True) == -1
+    assert differing(other.state_dict(), state(model)) == CLASSIFIER
+    torch.save({"model_state": {"encoder.weight": torch.zeros(1)}}, tmp_path / "alien.pyth")
+    with pytest.raises(InputError, match="alien.pyth: does not fit MViT: none of its weights"):
+        load(tmp_path / "alien.pyth", model, optimizer, epoch_reset=True)
+
+
 # Before and during runs -------------------------------------------------------------------------
 
 
@@ -433,13 +454,13 @@ def pretrained(training, tmp_path):
 
     def make(*opts, epoch=9):
         _, model, optimizer = training(*opts, "DATA.NUM_FRAMES", 8, seed=1)
-        generator = torch.Generator().manual_seed(0)
-        for name, buffer in model.named_buffers():
-            values = torch.rand(buffer.shape, generator=generator)
-            if "running_mean" in name:
-                buffer.copy_((values - 0.5) / 5)  # larger ones would leave no ReLU alive
-            elif "running_var" in name:
-                buffer.copy_((values + 0.5) / 2)
+        # Statistics of real features: with others, a network that keeps them explodes.
+        for layer in model.modules():
+            if isinstance(layer, torch.nn.BatchNorm3d):
+                layer.momentum = 1.0
+        fast = torch.randn(4, 3, 8, 64, 64)
+        with torch.no_grad():
+            model([fast] if "MODEL.ARCH" in opts else [fast[:, :, ::4], fast])
         return save(tmp_path / "pretrained.pyth", model, optimizer, epoch=epoch)
 
     return make
@@ -508,7 +529,8 @@ def test_frozen_bn_keeps_all_running_statistics_in_a_run(pretrained, video_lists
     path = pretrained()
     run(
         *(video_lists, tmp_path / "run", "TRAIN.CHECKPOINT_FILE_PATH", path),
-        *("MODEL.FROZEN_BN", True, "SOLVER.MAX_EPOCH", 1, "TEST.ENABLE", False),
+        *("MODEL.FROZEN_BN", True, "SOLVER.BASE_LR", 0.001, "AC.NORMALIZE", "l2"),
+        *("SOLVER.MAX_EPOCH", 1, "TEST.ENABLE", False),
     )
     before = torch.load(path, weights_only=True)["model_state"]
     after = torch.load(tmp_path / "run/checkpoints/checkpoint_epoch_00001.pyth")["model_state"]

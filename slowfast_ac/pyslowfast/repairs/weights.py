@@ -27,20 +27,23 @@ def _load_what_fits(original: Callable, upstream: Upstream) -> Callable:
         load = functools.partial(original, path, model, data_parallel, optimizer, *args, **options)
         if options.get("inflation") or options.get("image_init") or initial.is_remote(path):
             return load()
+        patterns = options.get("clear_name_pattern", ())
         # Upstream's function reshapes what transformers have. The wheel has none, and its function
         # takes whole checkpoints only.
         if upstream.kind == "checkout" and not initial.is_known(network):
+            if not options.get("convert_from_caffe2"):
+                initial.require_related(path, network, patterns)
             return load()
         checkpoint = open_checkpoint(path)
         if optimizer is None:
-            initial.load_weights(network, initial.test_weights(checkpoint, network))
+            initial.load_weights(network, initial.weights_to_test(checkpoint, network))
             return -1
         start = initial.plan_start(
             checkpoint,
             network,
             # train_net gives it with TRAIN.CHECKPOINT_FILE_PATH only, not when it resumes.
             epoch_reset=options.get("epoch_reset"),
-            clear_name_pattern=options.get("clear_name_pattern", ()),
+            clear_name_pattern=patterns,
         )
         if not start.anew:
             return _go_on(path, load, optimizer)

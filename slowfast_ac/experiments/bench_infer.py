@@ -45,7 +45,8 @@ def bench_infer(
 ) -> list[dict[str, object]]:
     """Measures one view's inference; arguments and result as those of ``bench_train``.
 
-    ``score_difference`` is the largest one of a score to the same network as upstream runs it.
+    ``score_difference`` is the largest one of a score to the same network as upstream runs it; the
+    random classifier is scaled so that its logits spread by 1, else scores would be all alike.
     Compiled rows are left out, with a line on stderr, where nothing can be compiled or timed.
     """
     cfg = cfg.clone()
@@ -67,6 +68,7 @@ def bench_infer(
         if network not in plain:
             config = networks.network_config(cfg, network, device)
             plain[network] = networks.build_network(config, device).eval()
+            _spread_logits(plain[network], scores_of(plain[network]))
             reference[network] = scores_of(plain[network])()
         model = plain[network]
         if how is not None:
@@ -96,6 +98,17 @@ def bench_infer(
                 )
     add_ratios(rows)
     return list(rows.values())
+
+
+def _spread_logits(model: nn.Module, run: Callable[[], object]) -> None:
+    """Divides the classifier by the standard deviation of the logits that ``run`` makes."""
+    (linear,) = (module for module in model.modules() if isinstance(module, nn.Linear))
+    logits: list[Tensor] = []
+    handle = linear.register_forward_hook(lambda *call: logits.append(call[2]))
+    run()
+    handle.remove()
+    for parameter in linear.parameters():
+        parameter /= logits[0].std()
 
 
 def _that_run(names: Sequence[str], device: torch.device, iterations: int) -> list[str]:

@@ -36,7 +36,7 @@ _PAIRS = (
 
 
 def build_fast_network(
-    network: nn.Module, precision: str = "float32", *, channels_last: bool = False
+    network: nn.Module, precision: str = "float32", *, channels_last: bool = True
 ) -> nn.Module:
     """Returns a copy for inference that is called as the network is and has its submodules.
 
@@ -60,12 +60,14 @@ def build_fast_network(
     for module in fast.modules():
         if isinstance(module, nn.Conv3d):
             module.to(dtype, memory_format=layout)
+            # PyTorchVideo's are numpy's integers, which torch.compile takes for tensors.
+            module.stride = tuple(map(int, module.stride))
         elif isinstance(module, nn.AvgPool3d | nn.AdaptiveAvgPool3d):
             # The CPU has no average pooling in bfloat16.
             module.register_forward_pre_hook(_to_float32)
 
     def convert(_: nn.Module, args: tuple) -> tuple:
-        pathways = [clip.to(dtype).contiguous(memory_format=layout) for clip in args[0]]
+        pathways = [clip.to(dtype, memory_format=layout) for clip in args[0]]
         return (pathways, *args[1:])
 
     fast.register_forward_pre_hook(convert)

@@ -4,7 +4,6 @@ import torch
 from torch import Tensor, nn
 
 from slowfast_ac.data.clips import Preprocessing
-from slowfast_ac.zoo.fast_network import build_fast_network
 
 
 class InferenceModel(nn.Module):
@@ -27,19 +26,3 @@ class InferenceModel(nn.Module):
         if self.slow_frames is None:
             return self.network([clip])
         return self.network([clip.index_select(2, self.slow_frames), clip])
-
-
-def build_inference_model(
-    network: nn.Module, preprocessing: Preprocessing, precision: str = "float32"
-) -> InferenceModel:
-    """Returns a network for deployment on the fast path.
-
-    Args:
-        network: a network of PySlowFast or of this package; it is not changed.
-        preprocessing: what it takes.
-        precision: see :func:`~slowfast_ac.zoo.fast_network.build_fast_network`.
-
-    Raises:
-        InputError: see there.
-    """
-    return InferenceModel(build_fast_network(network, precision), preprocessing).eval()

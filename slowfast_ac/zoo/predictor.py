@@ -22,8 +22,9 @@ from slowfast_ac.zoo.open import Checkpoint, open_checkpoint
 from slowfast_ac.zoo.read import read_weights
 
 METADATA = ("model", "preprocessing", "classes")
-# Views that a GPU is shown at once. A CPU gains nothing beyond the crops of one clip.
-GPU_VIEWS = 15
+# Views that are shown at once. A CPU gains nothing beyond a few; alone, a view is slower there,
+# since torch leaves oneDNN for small convolutions of one clip.
+VIEWS = {"cpu": 3, "cuda": 15}
 
 
 @dataclass(frozen=True)
@@ -113,12 +114,7 @@ def _load_weights(
     _check_num_classes(checkpoint, settings, source)
     cfg = inference_config(settings, source)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    on_gpu = device.type == "cuda"
-    network = build_fast_network(
-        build_classifier(checkpoint, cfg),
-        precision=precision,
-        channels_last=on_gpu or precision == "bfloat16",
-    ).to(device)
+    network = build_fast_network(build_classifier(checkpoint, cfg), precision).to(device)
     run = compile_network(network, device) if compile else network
 
     @torch.inference_mode()
@@ -138,7 +134,7 @@ def _load_weights(
         checkpoint.num_classes,
         classes,
         network,
-        GPU_VIEWS if on_gpu else 1,
+        VIEWS[device.type],
     )
 
 
@@ -180,7 +176,7 @@ def _load_program(path: str, trust: bool, compile: bool) -> Predictor:
     num_classes = scores([torch.zeros(1, 3, preprocessing.num_frames, size, size)]).shape[1]
     if classes is not None and len(classes) != num_classes:
         raise InputError(f"{path}: names {len(classes)} classes, but it has {num_classes} scores")
-    return Predictor(path, scores, preprocessing, num_classes, classes, None)
+    return Predictor(path, scores, preprocessing, num_classes, classes, None, VIEWS["cpu"])
 
 
 def _open_onnx(path: str) -> tuple[Callable[[Tensor], Tensor], Mapping[str, str]]:

@@ -15,7 +15,8 @@ from torch import Tensor, nn
 from slowfast_ac.data.clips import Preprocessing
 from slowfast_ac.errors import InputError
 from slowfast_ac.files import atomic_path
-from slowfast_ac.zoo.inference_model import InferenceModel, build_inference_model
+from slowfast_ac.zoo.fast_network import build_fast_network
+from slowfast_ac.zoo.inference_model import InferenceModel
 
 FORMATS = ("onnx", "pt2")
 # Largest difference of a score, which lies in [0, 1], between eager PyTorch in float32 and the
@@ -62,7 +63,9 @@ def write_program(
         InputError: if a score differs by more than TOLERANCE.
     """
     write, load = {"onnx": (_write_onnx, _load_onnx), "pt2": (_write_pt2, _load_pt2)}[format]
-    model = build_inference_model(network, preprocessing, precision)
+    # ONNX Runtime lays its tensors out itself.
+    fast = build_fast_network(network, precision, channels_last=format != "onnx")
+    model = InferenceModel(fast, preprocessing).eval()
     eager = InferenceModel(network, preprocessing).eval()
     with atomic_path(path) as temporary:
         # Tracing logs much that is no news to whoever exports.

@@ -188,8 +188,6 @@ def test_the_fast_path_does_the_same_work_and_says_how_far_its_scores_are(tiny_c
         network = name.split("_")[0] if name not in bench_infer_module.PLAIN else name
         assert row["gflops"] == by_name[network]["gflops"]
         assert row["params"] == by_name[network]["params"]
-        if name.endswith("bfloat16"):
-            assert row["peak_mebibytes"] < by_name[network]["peak_mebibytes"]
     assert by_name["unfused"]["score_difference"] == 0.0
     exact = by_name["unfused_channels_last"]["score_difference"]
     assert 0 < exact < 1e-5 < by_name["unfused_bfloat16"]["score_difference"] < 0.1

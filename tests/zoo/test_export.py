@@ -17,8 +17,8 @@ from slowfast_ac.errors import InputError
 from slowfast_ac.zoo import fast_network
 from slowfast_ac.zoo.convert import convert
 from slowfast_ac.zoo.export import export, load_network
-from slowfast_ac.zoo.fast_network import fold_batchnorm
-from slowfast_ac.zoo.inference_model import InferenceModel, build_inference_model
+from slowfast_ac.zoo.fast_network import build_fast_network, fold_batchnorm
+from slowfast_ac.zoo.inference_model import InferenceModel
 from slowfast_ac.zoo.open import open_checkpoint
 
 FUSED = ("MODEL.MODEL_NAME", "SlowFast", "MODEL.LOSS_FUNC", "cross_entropy", "DATA.NUM_FRAMES", 8)
@@ -124,7 +124,7 @@ NETWORKS = {
 def test_folded_network_gives_the_scores_without_batchnorm(trained, opts):
     cfg, model, _ = trained(*opts)
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
-    folded = build_inference_model(model, Preprocessing.from_config(cfg))
+    folded = InferenceModel(build_fast_network(model), Preprocessing.from_config(cfg))
     assert not any(isinstance(module, nn.BatchNorm3d) for module in folded.modules())
     clips = noise(cfg, 3)
     torch.testing.assert_close(folded(clips), scores(model, cfg, clips), rtol=1e-4, atol=1e-6)
@@ -320,7 +320,7 @@ def test_batchnorm_of_several_devices_is_exported_as_upstream_saves_it(trained, 
     cfg, model, path = trained(*AC)
     cfg.merge_from_list(["BN.NORM_TYPE", kind, "BN.NUM_SPLITS", 2])
     network = load_network(cfg, path)
-    folded = build_inference_model(network.model, network.preprocessing)
+    folded = InferenceModel(build_fast_network(network.model), network.preprocessing)
     clips = noise(cfg, 2)
     torch.testing.assert_close(folded(clips), scores(model, cfg, clips), rtol=1e-4, atol=1e-6)
 

@@ -134,8 +134,13 @@ def _load_weights(
         checkpoint.num_classes,
         classes,
         network,
-        VIEWS[device.type],
+        _views(device, compile),
     )
+
+
+def _views(device: torch.device, compile: bool) -> int:
+    # Every other size of a batch is compiled anew, which a CPU would not earn back.
+    return 1 if compile and device.type == "cpu" else VIEWS[device.type]
 
 
 def _check_num_classes(checkpoint: Checkpoint, settings: Mapping, source: str) -> None:
@@ -151,12 +156,11 @@ def _check_num_classes(checkpoint: Checkpoint, settings: Mapping, source: str) -
 def _load_program(path: str, trust: bool, compile: bool) -> Predictor:
     if not os.path.isfile(path):
         raise InputError(f"{path}: no such file")
+    cpu = torch.device("cpu")
     if Path(path).suffix == ".onnx":
         run, metadata = _open_onnx(path)
     else:
         run, metadata = _open_pt2(path, trust)
-        if compile:
-            run = compile_network(run, torch.device("cpu"))
     if not metadata.get("preprocessing"):
         raise InputError(
             f"{path}: does not say what frames it takes; write it with slowfast-ac export"
@@ -176,7 +180,10 @@ def _load_program(path: str, trust: bool, compile: bool) -> Predictor:
     num_classes = scores([torch.zeros(1, 3, preprocessing.num_frames, size, size)]).shape[1]
     if classes is not None and len(classes) != num_classes:
         raise InputError(f"{path}: names {len(classes)} classes, but it has {num_classes} scores")
-    return Predictor(path, scores, preprocessing, num_classes, classes, None, VIEWS["cpu"])
+    if compile:
+        # Not before the clip above, whose batch of one would be compiled too.
+        run = compile_network(run, cpu)
+    return Predictor(path, scores, preprocessing, num_classes, classes, None, _views(cpu, compile))
 
 
 def _open_onnx(path: str) -> tuple[Callable[[Tensor], Tensor], Mapping[str, str]]:

@@ -99,7 +99,9 @@ def load_suite(path: str | Path, base: str | Path | None = None) -> Suite:
         raise InputError(
             f"{path}: unknown entry {sorted(unknown)[0]}; known: {', '.join(sorted(KEYS))}"
         )
-    common = data.get("common", {})
+    common = data.get("common") or {}
+    if not isinstance(common, dict):
+        raise InputError(f"{path}: common: {common!r} is no mapping of config keys to values")
     variants = {name: {**common, **(opts or {})} for name, opts in data["variants"].items()}
     for entry in (data["baseline"], *data.get("paper", {})):
         if entry not in variants:

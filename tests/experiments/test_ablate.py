@@ -82,6 +82,7 @@ def test_common_keys_come_before_the_variants_own(tmp_path):
         ({"baseline": "fused"}, "fused is not one of the variants unfused, ac"),
         ({"base": "nowhere.yaml"}, "nowhere.yaml does not exist"),
         ({"runs": {}}, "unknown entry runs"),
+        ({"common": ["AC.LAMBDA"]}, "common: .* is no mapping of config keys"),
     ],
 )
 def test_a_wrong_suite_is_refused(tmp_path, changes, message):

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -21,6 +22,17 @@ def test_wrong_arguments_and_help_import_nothing_slow():
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
     assert done.stdout.splitlines()[-1] == "[]", done.stderr
+
+
+def test_a_reader_that_has_seen_enough_ends_the_command_in_silence(tmp_path):
+    suite = Path(__file__).parents[1] / "configs/suites/table3.yaml"
+    command = [sys.executable, "-m", "slowfast_ac", "ablate", str(suite), "--dry-run"]
+    with subprocess.Popen(
+        [*command, "--output", str(tmp_path)], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as process:
+        process.stdout.close()
+        assert process.stderr.read() == b""
+    assert process.returncode == 141
 
 
 def test_names_of_the_package_are_there_all_the_same():

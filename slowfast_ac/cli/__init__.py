@@ -6,6 +6,7 @@ A subcommand ``some-name`` is the module ``slowfast_ac.cli.some_name`` with two 
 
 import argparse
 import importlib
+import os
 import sys
 import warnings
 from collections.abc import Sequence
@@ -47,7 +48,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Runs one subcommand.
 
     Returns:
-        The exit status: 0, 2 for bad input, 130 when interrupted, or what the subcommand returns.
+        The exit status: 0, 2 for bad input, 130 when interrupted, 141 when the reader of its output
+        went away, or what the subcommand returns.
     """
     argv = list(sys.argv[1:] if argv is None else argv)
     command = argv[0] if argv and argv[0] in COMMANDS else None
@@ -57,13 +59,30 @@ def main(argv: Sequence[str] | None = None) -> int:
     warnings.filterwarnings("ignore", message=r".*torch\.cuda\.amp.*deprecated")
     warnings.filterwarnings("ignore", message=r".*_(functional|transforms)_video' module")
     try:
-        return _module(args.command).main(args) or 0
+        status = _module(args.command).main(args) or 0
+        sys.stdout.flush()
+        return status
     except InputError as error:
         print(f"slowfast-ac: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("slowfast-ac: interrupted", file=sys.stderr)
         return 130
+    except BrokenPipeError:
+        if not _reader_is_gone():
+            raise
+        return 141
+
+
+def _reader_is_gone() -> bool:
+    """Whether whoever read the output, such as ``head``, has seen enough."""
+    try:
+        print(flush=True)
+    except BrokenPipeError:
+        # Python flushes once more at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return True
+    return False
 
 
 def _module(command: str):

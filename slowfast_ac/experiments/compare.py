@@ -16,7 +16,7 @@ from slowfast_ac.data.lists import read_class_map
 from slowfast_ac.errors import InputError
 from slowfast_ac.experiments import compare_pictures
 from slowfast_ac.experiments.results import Results, read_results
-from slowfast_ac.experiments.significance import bootstrap_difference, holm, mcnemar, wilson
+from slowfast_ac.experiments.significance import difference_interval, holm, mcnemar, wilson
 from slowfast_ac.files import write_csv, write_json, write_text
 
 # The paper's Tables 1 and 2 in Kinetics-400's spelling, where "playing baseball" is two classes.
@@ -117,7 +117,7 @@ def overall(baseline: Results, ours: Results, chosen: np.ndarray | None = None) 
             "interval": [low, high],
             "top5": _top5(results, chosen),
         }
-    low, high = bootstrap_difference(first, second)
+    low, high = difference_interval(first, second)
     summary |= {
         "difference": float(second.mean() - first.mean()),
         "interval": [low, high],

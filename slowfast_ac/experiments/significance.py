@@ -48,26 +48,22 @@ def wilson(right: int, total: int) -> tuple[float, float]:
     return float(interval.low), float(interval.high)
 
 
-def bootstrap_difference(
-    baseline: np.ndarray, ours: np.ndarray, resamples: int = 10_000, seed: int = 0
-) -> tuple[float, float]:
-    """Paired bootstrap 95 % interval of the difference of two accuracies.
+def difference_interval(baseline: np.ndarray, ours: np.ndarray) -> tuple[float, float]:
+    """95 % interval of the difference of two accuracies on the same videos.
 
-    A resampled difference depends on the numbers of gained and lost videos alone, which are
-    multinomial, so those are drawn.
+    Half a video is added to each of right and wrong by right and wrong, so that results which never
+    differ get an interval, too. Agresti and Min, Statistics in Medicine 24, 2005.
 
     Args:
-        baseline: (V,) bool.
+        baseline: (V,) bool, whether each video is right; V at least 1.
         ours: (V,) bool.
-        resamples: number of resampled data sets.
-        seed: of the resampling.
 
     Returns:
         Low and high end of ours - baseline, between -1 and 1.
     """
-    total = len(baseline)
-    gained, lost = (ours & ~baseline).sum(), (baseline & ~ours).sum()
-    shares = np.array([gained, lost, total - gained - lost]) / total
-    draws = np.random.default_rng(seed).multinomial(total, shares, size=resamples)
-    low, high = np.quantile((draws[:, 0] - draws[:, 1]) / total, [0.025, 0.975])
-    return float(low), float(high)
+    total = len(baseline) + 2
+    gained, lost = (ours & ~baseline).sum() + 0.5, (baseline & ~ours).sum() + 0.5
+    middle = (gained - lost) / total
+    error = np.sqrt(gained + lost - (gained - lost) ** 2 / total) / total
+    low, high = middle + scipy.stats.norm.ppf([0.025, 0.975]) * error
+    return max(-1.0, float(low)), min(1.0, float(high))

@@ -12,7 +12,7 @@ from sklearn.metrics import f1_score, precision_score
 from slowfast_ac.errors import InputError
 from slowfast_ac.experiments.compare import compare, overall, per_class, read_groups
 from slowfast_ac.experiments.results import Results
-from slowfast_ac.experiments.significance import bootstrap_difference, holm, mcnemar, wilson
+from slowfast_ac.experiments.significance import difference_interval, holm, mcnemar, wilson
 
 
 def results(predictions, labels, classes):
@@ -63,13 +63,36 @@ def test_wilson_by_its_formula():
     np.testing.assert_allclose(wilson(40, 50), (middle - half, middle + half))
 
 
-def test_bootstrap_agrees_with_resampling_the_videos():
-    rng = np.random.default_rng(1)
-    baseline, ours = rng.random(200) < 0.6, rng.random(200) < 0.7
-    picks = rng.integers(200, size=(4000, 200))
-    differences = ours[picks].mean(axis=1) - baseline[picks].mean(axis=1)
-    expected = np.quantile(differences, [0.025, 0.975])
-    np.testing.assert_allclose(bootstrap_difference(baseline, ours), expected, atol=0.015)
+def two_results(gained, lost, total):
+    order = np.arange(total)
+    return order >= gained, (order < gained) | (order >= gained + lost)
+
+
+def test_the_difference_lies_in_its_interval_as_often_as_it_claims():
+    total, shares = 40, np.array([0.12, 0.05, 0.83])
+    covered = 0.0
+    for gained in range(total + 1):
+        for lost in range(total + 1 - gained):
+            low, high = difference_interval(*two_results(gained, lost, total))
+            if low <= shares[0] - shares[1] <= high:
+                counts = [gained, lost, total - gained - lost]
+                covered += scipy.stats.multinomial.pmf(counts, total, shares)
+    assert 0.94 < covered < 0.98
+
+
+def test_the_interval_of_many_videos_is_that_of_a_paired_mean():
+    baseline, ours = two_results(1300, 900, 10_000)
+    changes = ours.astype(float) - baseline
+    error = scipy.stats.sem(changes)
+    expected = scipy.stats.norm.interval(0.95, loc=changes.mean(), scale=error)
+    np.testing.assert_allclose(difference_interval(baseline, ours), expected, atol=2e-4)
+
+
+@pytest.mark.parametrize("total", [1, 10, 400])
+def test_results_that_never_differ_still_have_an_interval(total):
+    low, high = difference_interval(np.ones(total, bool), np.ones(total, bool))
+    assert low == pytest.approx(-high)
+    assert 1.9 / (total + 2) < high <= 1
 
 
 def test_overall_counts_by_hand():

@@ -13,6 +13,7 @@ from fvcore.common.config import CfgNode
 from tqdm import tqdm
 
 from slowfast_ac.data.lists import read_list
+from slowfast_ac.errors import InputError
 from slowfast_ac.experiments.ablate import RECORD, is_finished
 from slowfast_ac.experiments.results import read_log, read_results
 from slowfast_ac.experiments.suite import Run, Suite
@@ -123,21 +124,30 @@ def measure(run: Run) -> dict[str, float]:
 def measure_attention(runs: Sequence[Run]) -> None:
     """Measures finished runs' attention where the target's boxes are known, once a run.
 
-    Each run directory gets ``attention.json``; runs whose test clips have no boxes get none.
+    Each run directory gets ``attention.json``; runs whose test clips have no boxes get none, nor
+    does a run whose clips cannot be read any more, which is named on stderr.
     """
-    from slowfast_ac.experiments.attention_quality import attention_quality
-
     for run in tqdm(runs, desc="attention", unit="run", file=sys.stderr, disable=not runs):
         if (run.folder / ATTENTION).is_file():
             continue
-        cfg = load_run_config(run)
-        test_list = Path(cfg.DATA.PATH_TO_DATA_DIR) / "test.csv"
-        first = read_list(test_list, prefix=cfg.DATA.PATH_PREFIX)[0]
-        if Path(first.path).with_suffix(".json").is_file():
-            write_json(
-                run.folder / ATTENTION,
-                attention_quality(cfg, checkpoint_of(run), test_list, progress=False),
-            )
+        try:
+            measured = _attention(run)
+        except InputError as error:
+            tqdm.write(f"{run.name}: attention not measured: {error}", file=sys.stderr)
+            continue
+        if measured:
+            write_json(run.folder / ATTENTION, measured)
+
+
+def _attention(run: Run) -> dict[str, float]:
+    from slowfast_ac.experiments.attention_quality import attention_quality
+
+    cfg = load_run_config(run)
+    test_list = Path(cfg.DATA.PATH_TO_DATA_DIR) / "test.csv"
+    first = read_list(test_list, prefix=cfg.DATA.PATH_PREFIX)[0]
+    if not Path(first.path).with_suffix(".json").is_file():
+        return {}
+    return attention_quality(cfg, checkpoint_of(run), test_list, progress=False)
 
 
 def summarise(rows: Sequence[dict[str, float]]) -> dict[str, object]:

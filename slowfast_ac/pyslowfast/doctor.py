@@ -11,8 +11,9 @@ from slowfast_ac.pyslowfast import setup
 from slowfast_ac.pyslowfast.find import Upstream
 from slowfast_ac.pyslowfast.repairs import all_repairs, apply_repairs
 
-# Module -> the package that brings it: what PySlowFast imports when it starts.
-REQUIRED = {
+# Module -> the package that brings it: what we import, and what PySlowFast needs beyond that when
+# it starts.
+OURS = {
     "torch": "torch",
     "torchvision": "torchvision",
     "pytorchvideo": "pytorchvideo",
@@ -23,13 +24,16 @@ REQUIRED = {
     "av": "av",
     "cv2": "opencv-python",
     "numpy": "numpy",
+    "matplotlib": "matplotlib",
+}
+PYSLOWFASTS = {
     "scipy": "scipy",
     "pandas": "pandas",
     "psutil": "psutil",
     "sklearn": "scikit-learn",
-    "matplotlib": "matplotlib",
     "tensorboard": "tensorboard",
 }
+REQUIRED = OURS | PYSLOWFASTS
 
 
 @dataclass
@@ -59,6 +63,8 @@ class Diagnosis:
             yield f"{'repaired  ' if applied else 'not needed'}  {name}: {mends}"
         for problem in self.problems:
             yield f"PROBLEM: {problem}"
+        if not self.upstream and all(self.versions.get(package) for package in OURS.values()):
+            yield "without PySlowFast these work: inspect, convert, export, predict, features"
         if not self.problems:
             yield "ready: slowfast-ac run --cfg CONFIG"
 

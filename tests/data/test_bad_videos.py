@@ -129,3 +129,25 @@ def test_attention_is_measured_on_odd_videos_and_bad_ones_are_named(tmp_path, vi
     for kind, line in zip(REASONS, lines_of(videos), strict=True):
         with pytest.raises(InputError, match=f"^{re.escape(line)}$"):
             measured("good", kind)
+
+
+def test_a_report_goes_on_past_a_run_whose_videos_went_bad(tmp_path, videos, network, capsys):
+    from slowfast_ac.experiments.report import ATTENTION, measure_attention
+    from slowfast_ac.experiments.suite import Run
+
+    cfg, _, checkpoint = network
+    boxes = {"fps": 30.0, "boxes": [[4, 4, 20, 20]] * 20}
+    runs = []
+    for kind in ("corrupt", "good"):
+        videos[kind].with_suffix(".json").write_text(json.dumps(boxes))
+        folder = tmp_path / f"{kind} run"
+        (folder / "checkpoints").mkdir(parents=True)
+        (folder / "checkpoints/checkpoint_epoch_00001.pyth").write_bytes(checkpoint.read_bytes())
+        (folder / "test.csv").write_text(f"{videos[kind]} 0\n")
+        cfg.DATA.PATH_TO_DATA_DIR = str(folder)
+        (folder / "config.yaml").write_text(cfg.dump())
+        runs.append(Run(kind, 0, folder / "config.yaml", (), folder))
+    measure_attention(runs)
+    assert [(run.folder / ATTENTION).exists() for run in runs] == [False, True]
+    line = f"corrupt:0: attention not measured: {lines_of(videos)[0]}"
+    assert line in capsys.readouterr().err

@@ -28,11 +28,23 @@ def test_a_missing_package_is_named_with_its_command(upstream, capsys, monkeypat
     output = capsys.readouterr().out
     assert "scikit-learn MISSING" in output
     assert "run: pip install scikit-learn" in output
+    assert "without PySlowFast these work" in output
 
 
 def test_a_wrong_path_is_a_problem(upstream, capsys, tmp_path):
     assert main(["doctor", "--pyslowfast", str(tmp_path)]) == 1
-    assert f"{tmp_path} is no checkout of PySlowFast" in capsys.readouterr().out
+    output = capsys.readouterr().out
+    assert f"{tmp_path} is no checkout of PySlowFast" in output
+    assert "without PySlowFast these work: inspect, convert, export, predict, features" in output
+
+
+def test_without_one_of_our_own_packages_nothing_is_said_to_work(upstream, capsys, monkeypatch):
+    real = importlib.util.find_spec
+    monkeypatch.setattr(
+        importlib.util, "find_spec", lambda name: None if name == "av" else real(name)
+    )
+    assert main(["doctor"]) == 1
+    assert "these work" not in capsys.readouterr().out
 
 
 def test_every_required_module_is_one_that_this_python_has():

@@ -2,11 +2,12 @@
 
 import subprocess
 import sys
+from importlib import metadata
 from pathlib import Path
 
 import pytest
 
-from slowfast_ac.cli import COMMANDS
+from slowfast_ac.cli import COMMANDS, main
 
 SLOW_TO_IMPORT = ("torch", "numpy", "fvcore", "slowfast")
 
@@ -22,6 +23,29 @@ def test_wrong_arguments_and_help_import_nothing_slow():
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
     assert done.stdout.splitlines()[-1] == "[]", done.stderr
+
+
+def test_a_wrong_argument_shows_the_commands_own_usage(capsys):
+    with pytest.raises(SystemExit):
+        main(["inspect", "weights.pyth", "--topk", "2"])
+    error = capsys.readouterr().err
+    assert error.startswith("usage: slowfast-ac inspect ")
+    assert error.endswith("slowfast-ac inspect: error: unrecognized arguments: --topk 2\n")
+
+
+@pytest.mark.parametrize("words", [[], ["traim"], ["--versoin"]])
+def test_a_wrong_command_is_refused_with_the_right_ones(words, capsys):
+    with pytest.raises(SystemExit) as end:
+        main(words)
+    assert end.value.code == 2
+    assert "slowfast-ac: error: " in capsys.readouterr().err
+
+
+def test_the_version_is_that_of_the_installed_package(capsys):
+    with pytest.raises(SystemExit) as end:
+        main(["--version"])
+    assert end.value.code == 0
+    assert capsys.readouterr().out == f"slowfast_ac {metadata.version('slowfast_ac')}\n"
 
 
 def test_a_reader_that_has_seen_enough_ends_the_command_in_silence(tmp_path):

@@ -11,6 +11,7 @@ import sys
 import warnings
 from collections.abc import Sequence
 
+from slowfast_ac import __version__
 from slowfast_ac.errors import InputError
 
 COMMANDS = {
@@ -32,15 +33,19 @@ COMMANDS = {
 
 
 def build_parser(command: str | None = None) -> argparse.ArgumentParser:
-    """Returns the parser; only ``command`` gets its own arguments, so that no other is imported."""
+    """Returns the parser of one command, or for None that of their names, which imports nothing."""
+    if command:
+        summary = COMMANDS[command]
+        parser = argparse.ArgumentParser(prog=f"slowfast-ac {command}", description=summary)
+        _module(command).add_arguments(parser)
+        return parser
     parser = argparse.ArgumentParser(
         prog="slowfast-ac", description="Attention-consistency SlowFast for PySlowFast."
     )
-    subparsers = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    parser.add_argument("--version", action="version", version=f"slowfast_ac {__version__}")
+    subparsers = parser.add_subparsers(metavar="COMMAND", required=True)
     for name, summary in COMMANDS.items():
-        subparser = subparsers.add_parser(name, help=summary, description=summary)
-        if name == command:
-            _module(name).add_arguments(subparser)
+        subparsers.add_parser(name, help=summary)
     return parser
 
 
@@ -52,14 +57,16 @@ def main(argv: Sequence[str] | None = None) -> int:
         went away, or what the subcommand returns.
     """
     argv = list(sys.argv[1:] if argv is None else argv)
-    command = argv[0] if argv and argv[0] in COMMANDS else None
-    args = build_parser(command).parse_args(argv)
+    if not argv or argv[0] not in COMMANDS:
+        build_parser().parse_args(argv)  # prints the help, or says what is wrong, and exits
+    command = argv[0]
+    args = build_parser(command).parse_args(argv[1:])
     # PyTorchVideo and PySlowFast draw these at import, whatever the user does.
     warnings.filterwarnings("ignore", message=r".*torch\.jit.*deprecated")
     warnings.filterwarnings("ignore", message=r".*torch\.cuda\.amp.*deprecated")
     warnings.filterwarnings("ignore", message=r".*_(functional|transforms)_video' module")
     try:
-        status = _module(args.command).main(args) or 0
+        status = _module(command).main(args) or 0
         sys.stdout.flush()
         return status
     except InputError as error:

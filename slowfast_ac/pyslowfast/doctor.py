@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from importlib import metadata
 
+from slowfast_ac import __version__
 from slowfast_ac.errors import InputError
 from slowfast_ac.pyslowfast import setup
 from slowfast_ac.pyslowfast.find import Upstream
@@ -54,6 +55,7 @@ class Diagnosis:
 
     def lines(self) -> Iterator[str]:
         """Yields the report."""
+        yield f"slowfast_ac {__version__}"
         yield f"python {platform.python_version()} on {platform.system()} {platform.machine()}"
         for package, version in self.versions.items():
             yield f"{package} {version or 'MISSING'}"

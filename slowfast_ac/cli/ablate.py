@@ -44,8 +44,9 @@ def main(args: argparse.Namespace) -> int:
                 print(shlex.join(_job(args, run.name)))
         return 0
     failed = [] if args.report else run_all(runs)
-    finished = [run for run in everything if is_finished(run)]
-    measure_attention(finished)
+    # Of jobs that share the folder each measures its own runs; --report, whatever they left.
+    own = everything if args.report else runs
+    measure_attention([run for run in own if is_finished(run)])
     # Named after the suite, so that suites with runs in common can share a folder.
     path = write_report(suite, everything, Path(args.output), Path(args.suite).stem)
     print(path.read_text())

@@ -106,6 +106,31 @@ def test_dry_run_and_jobs_print_commands(tmp_path, capsys):
 
 
 @pytest.mark.parametrize(
+    ("words", "measured"),
+    [
+        (["--only", "ac:1"], ["ac:1"]),
+        ([], ["unfused:0", "ac:0", "unfused:1", "ac:1"]),
+        (["--only", "ac:1", "--report"], ["unfused:0", "ac:0", "unfused:1", "ac:1"]),
+    ],
+)
+def test_of_jobs_that_share_a_folder_each_measures_its_own_runs(
+    tmp_path, monkeypatch, words, measured
+):
+    from slowfast_ac.experiments import ablate, report
+
+    names, page = [], tmp_path / "suite.md"
+    page.write_text("")
+    monkeypatch.setattr(ablate, "is_finished", lambda run: True)
+    monkeypatch.setattr(ablate, "run_all", lambda runs: [])
+    monkeypatch.setattr(
+        report, "measure_attention", lambda runs: names.extend(r.name for r in runs)
+    )
+    monkeypatch.setattr(report, "write_report", lambda *_: page)
+    assert main(["ablate", str(write_suite(tmp_path)), "--output", str(tmp_path), *words]) == 0
+    assert names == measured
+
+
+@pytest.mark.parametrize(
     ("line", "expected"),
     [
         (

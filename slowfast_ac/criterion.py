@@ -4,7 +4,6 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from slowfast_ac.attention import NORMALIZATIONS, attention_consistency, normalize_map
@@ -135,17 +134,28 @@ def consistency_term(maps: AttentionMaps, labels: Tensor, settings: ConsistencyS
         labels: (N,) or (N, L), read only where ``settings.classes`` is ``label``.
         settings: classes, normalisation and detaching; the other fields are not read.
     """
-    spatial = maps.spatial.detach() if settings.detach_spatial else maps.spatial
+    temporal, spatial = maps.temporal, maps.spatial
+    if settings.detach_spatial:
+        spatial = spatial.detach()
     num_classes = spatial.shape[1]
     weight = None
     if settings.classes == "label":
-        weight = F.one_hot(labels, num_classes) if labels.ndim == 1 else labels
+        if labels.ndim == 1:
+            # One map a clip: of thousands of classes none of the others is normalised and kept.
+            temporal, spatial = _of_label(temporal, labels), _of_label(spatial, labels)
+        else:
+            weight = labels
     consistency = attention_consistency(
-        normalize_map(maps.temporal, settings.normalize),
+        normalize_map(temporal, settings.normalize),
         normalize_map(spatial, settings.normalize),
         weight,
     )
     return consistency / num_classes if settings.classes == "mean" else consistency
+
+
+def _of_label(cam: Tensor, labels: Tensor) -> Tensor:
+    index = labels.view(-1, 1, 1, 1).expand(-1, 1, *cam.shape[2:])
+    return cam.gather(1, index)
 
 
 def find_base_loss(name: str) -> Callable:

@@ -27,7 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(args: argparse.Namespace) -> int:
     """Runs the suite; the exit status is 1 when a run failed."""
-    from slowfast_ac.experiments.ablate import is_finished, run_all
+    from slowfast_ac.experiments.ablate import is_finished, require_same_settings, run_all
     from slowfast_ac.experiments.report import measure_attention, write_report
     from slowfast_ac.experiments.suite import load_suite, plan
 
@@ -43,6 +43,7 @@ def main(args: argparse.Namespace) -> int:
             if not is_finished(run):
                 print(shlex.join(_job(args, run.name)))
         return 0
+    require_same_settings(everything)
     failed = [] if args.report else run_all(runs)
     # Of jobs that share the folder each measures its own runs; --report, whatever they left.
     own = everything if args.report else runs

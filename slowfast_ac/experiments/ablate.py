@@ -40,6 +40,33 @@ def is_finished(run: Run) -> bool:
     return True
 
 
+def require_same_settings(runs: Sequence[Run]) -> None:
+    """Refuses finished runs that would be trained otherwise today.
+
+    Their arguments are the same, but since then a config file was edited, a default changed or
+    PySlowFast was exchanged: beside them, new runs are no comparison.
+
+    Raises:
+        InputError: naming the run's folder and the first key that differs.
+    """
+    # Here, since listing runs needs no PySlowFast.
+    from slowfast_ac.pyslowfast import setup
+    from slowfast_ac.pyslowfast.config_file import first_difference, load_config
+
+    finished = [run for run in runs if is_finished(run)]
+    if finished:
+        setup()
+    for run in finished:
+        then = load_config(run.folder / "config.yaml")
+        now = load_config(run.cfg, run.arguments[run.arguments.index("--opts") + 1 :])
+        difference = first_difference(then, now)
+        if difference:
+            raise InputError(
+                f"{run.folder}: holds a finished run with {difference} now; choose another "
+                "--output or delete it"
+            )
+
+
 def run_all(runs: Sequence[Run]) -> list[str]:
     """Runs one after another, each in a process of its own, with progress on stderr.
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from slowfast_ac.data.lists import read_list
 from slowfast_ac.data.synthetic import write_dataset
 from slowfast_ac.errors import InputError
-from slowfast_ac.experiments.ablate import run_all
+from slowfast_ac.experiments.ablate import require_same_settings, run_all
 from slowfast_ac.experiments.report import (
     checkpoint_of,
     load_run_config,
@@ -64,6 +64,7 @@ def run_demo(
     own += [*(QUICK_OPTS if quick else ()), *opts]
     suite = load_suite(CONFIGS / "suite.yaml")
     runs = plan(suite, output, own)
+    require_same_settings(runs)
     failed = run_all(runs)
     if failed:
         raise InputError(f"demo: {', '.join(failed)} failed; see {runs[0].folder}/output.txt")

@@ -1,6 +1,7 @@
 """Loading PySlowFast's configs, with errors that name the key."""
 
 import difflib
+import json
 import os
 import re
 from collections.abc import Sequence
@@ -70,6 +71,23 @@ def merge_opts(cfg: CfgNode, opts: Sequence[str]) -> None:
         raise InputError(f"--opts: {_explain(error, cfg)}") from None
 
 
+def first_difference(then: CfgNode, now: CfgNode) -> str:
+    """Returns the first key whose value differs, as ``KEY old, but new``, or nothing."""
+    for key in _flat_keys(now):
+        old, new = _value(then, key), _value(now, key)
+        # yaml has lists where the defaults have tuples.
+        if not isinstance(new, CfgNode) and json.dumps(old) != json.dumps(new):
+            return f"{key} {old}, but {new}"
+    return ""
+
+
+def _value(cfg: CfgNode, key: str) -> object:
+    *nodes, name = key.split(".")
+    for node in nodes:
+        cfg = cfg[node]
+    return cfg[name]
+
+
 def _explain(error: Exception, cfg: CfgNode) -> str:
     # str() of a KeyError is the repr of its message.
     message = " ".join(str(error.args[0] if isinstance(error, KeyError) else error).split())
@@ -86,10 +104,7 @@ def _unknown(key: str, cfg: CfgNode) -> str:
 
 
 def _is_float(cfg: CfgNode, key: str) -> bool:
-    *nodes, name = key.split(".")
-    for node in nodes:
-        cfg = cfg[node]
-    return isinstance(cfg[name], float)
+    return isinstance(_value(cfg, key), float)
 
 
 def _as_float(value: object) -> object:

@@ -12,7 +12,7 @@ import yaml
 
 from slowfast_ac.cli import main
 from slowfast_ac.errors import InputError
-from slowfast_ac.experiments.ablate import describe
+from slowfast_ac.experiments.ablate import describe, require_same_settings
 from slowfast_ac.experiments.results import parse_stats
 from slowfast_ac.experiments.suite import load_suite, plan
 
@@ -105,6 +105,41 @@ def test_dry_run_and_jobs_print_commands(tmp_path, capsys):
     assert capsys.readouterr().out.splitlines()[1].endswith("--only ac:0")
 
 
+def finished(run):
+    """Makes a run's folder look as if it had run."""
+    from slowfast_ac.pyslowfast.config_file import load_config
+
+    run.folder.mkdir(parents=True)
+    record = {"status": "finished", "arguments": run.arguments}
+    (run.folder / "run.json").write_text(json.dumps(record))
+    opts = run.arguments[run.arguments.index("--opts") + 1 :]
+    (run.folder / "config.yaml").write_text(load_config(run.cfg, opts).dump())
+
+
+def test_finished_runs_of_other_settings_are_no_comparison(upstream, tmp_path):
+    base = tmp_path / "base.yaml"
+    base.write_text(f"_BASE_: {CONFIG}\nSOLVER:\n  MAX_EPOCH: 3\n")
+    runs = plan(load_suite(write_suite(tmp_path, seeds=[0]), base), tmp_path / "output")
+    finished(runs[0])
+    require_same_settings(runs)
+
+    base.write_text(f"_BASE_: {CONFIG}\nSOLVER:\n  MAX_EPOCH: 4\n")
+    with pytest.raises(InputError, match="seed0: .* with SOLVER.MAX_EPOCH 3, but 4 now; choose"):
+        require_same_settings(runs)
+
+
+def test_a_default_that_changed_since_a_run_is_named(upstream, tmp_path, capsys):
+    suite, output = str(write_suite(tmp_path, seeds=[0])), tmp_path / "output"
+    run = plan(load_suite(suite), output)[0]
+    finished(run)
+    path = run.folder / "config.yaml"
+    text = path.read_text()
+    assert "FRAME_STRIDE: 2" in text
+    path.write_text(text.replace("FRAME_STRIDE: 2", "FRAME_STRIDE: 3"))
+    assert main(["ablate", suite, "--output", str(output)]) == 2
+    assert "a finished run with SCAM.FRAME_STRIDE 3, but 2 now" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("words", "measured"),
     [
@@ -122,6 +157,7 @@ def test_of_jobs_that_share_a_folder_each_measures_its_own_runs(
     page.write_text("")
     monkeypatch.setattr(ablate, "is_finished", lambda run: True)
     monkeypatch.setattr(ablate, "run_all", lambda runs: [])
+    monkeypatch.setattr(ablate, "require_same_settings", lambda runs: None)
     monkeypatch.setattr(
         report, "measure_attention", lambda runs: names.extend(r.name for r in runs)
     )

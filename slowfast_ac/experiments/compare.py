@@ -6,16 +6,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from sklearn.metrics import (
-    average_precision_score,
-    confusion_matrix,
-    precision_recall_fscore_support,
-)
+from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
 
 from slowfast_ac.data.lists import read_class_map
 from slowfast_ac.errors import InputError
 from slowfast_ac.experiments import compare_pictures
-from slowfast_ac.experiments.results import Results, read_results
+from slowfast_ac.experiments.results import Results, average_precision, read_results
 from slowfast_ac.experiments.significance import difference_interval, holm, mcnemar, wilson
 from slowfast_ac.files import write_csv, write_json, write_text
 
@@ -213,13 +209,12 @@ def _compare_single_label(
 
 
 def _compare_multi_label(first: Results, second: Results, names: list[str], output: Path) -> str:
+    baseline, ours = average_precision(first), average_precision(second)
     rows = []
     for label, name in enumerate(names):
-        positive = first.labels[:, label]
-        row = {"class": name, "videos": int(positive.sum())}
+        row = {"class": name, "videos": int(first.labels[:, label].sum())}
         if row["videos"]:
-            row["baseline"] = float(average_precision_score(positive, first.scores[:, label]))
-            row["ours"] = float(average_precision_score(positive, second.scores[:, label]))
+            row["baseline"], row["ours"] = float(baseline[label]), float(ours[label])
             row["difference"] = row["ours"] - row["baseline"]
         rows.append(row)
     present = [row for row in rows if row["videos"]]

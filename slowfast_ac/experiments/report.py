@@ -15,7 +15,7 @@ from tqdm import tqdm
 from slowfast_ac.data.lists import read_list
 from slowfast_ac.errors import InputError
 from slowfast_ac.experiments.ablate import RECORD, is_finished
-from slowfast_ac.experiments.results import read_log, read_results
+from slowfast_ac.experiments.results import Results, average_precision, read_log, read_results
 from slowfast_ac.experiments.suite import Run, Suite
 from slowfast_ac.files import atomic_path, write_csv, write_json, write_text
 
@@ -45,6 +45,9 @@ COLUMNS = (
     Column("top1", "top-1 (video) %", 1, "top1"),
     Column("top5", "top-5 (video) %", 1, "top5"),
     Column("clip_top1", "top-1 (clip) %", 1),
+    Column("clip_top5", "top-5 (clip) %", 1),
+    Column("map", "mAP (video) %", 1),
+    Column("clip_map", "mAP (clip) %", 1),
     Column("views", "views", 0, compared=False),
     Column("params", "params M", 2),
     Column("gflops", "GFLOPs a view", 3, "gflops"),
@@ -103,12 +106,8 @@ def measure(run: Run) -> dict[str, float]:
         Values under the keys of :data:`COLUMNS`, as far as the run has them.
     """
     cfg = load_run_config(run)
-    results = read_results(run.folder)
-    ranks = np.argsort(-results.scores, axis=1)
-    hits = ranks == results.labels[:, None]
     values = {
-        "top1": 100 * hits[:, :1].sum(axis=1).mean(),
-        "top5": 100 * hits[:, :5].any(axis=1).mean(),
+        **_accuracy(read_results(run.folder)),
         "views": cfg.TEST.NUM_ENSEMBLE_VIEWS * cfg.TEST.NUM_SPATIAL_CROPS,
         **_size(cfg),
         **_from_log(read_log(run.folder)),
@@ -248,6 +247,16 @@ def load_run_config(run: Run) -> CfgNode:
     return load_config(run.folder / "config.yaml")
 
 
+def _accuracy(results: Results) -> dict[str, float]:
+    if results.multi_label:
+        return {"map": 100 * float(np.nanmean(average_precision(results)))}
+    hits = np.argsort(-results.scores, axis=1) == results.labels[:, None]
+    return {
+        "top1": 100 * hits[:, :1].sum(axis=1).mean(),
+        "top5": 100 * hits[:, :5].any(axis=1).mean(),
+    }
+
+
 def _size(cfg) -> dict[str, float]:
     sizes = importlib.import_module("slowfast_ac.pyslowfast.statistics")
     cfg = cfg.clone()
@@ -271,7 +280,10 @@ def _from_log(log: Sequence[dict]) -> dict[str, float]:
         values["step_seconds"] = statistics.median(steps)
     validations = [line for line in log if line.get("_type") == "val_epoch"]
     if validations and "top1_err" in validations[-1]:
-        values["clip_top1"] = 100 - float(validations[-1]["top1_err"])
+        for rank in ("top1", "top5"):
+            values[f"clip_{rank}"] = 100 - float(validations[-1][f"{rank}_err"])
+    if validations and "map" in validations[-1]:
+        values["clip_map"] = 100 * float(validations[-1]["map"])
     memory = [_mebibytes(line) for line in log if "gpu_mem" in line or "mem" in line]
     if memory and max(memory) > 0:
         values["memory_mebibytes"] = max(memory)

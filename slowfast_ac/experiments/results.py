@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import simplejson
 import torch
+from sklearn.metrics import average_precision_score
 
 from slowfast_ac.errors import InputError
 from slowfast_ac.unpickle import safe_load
@@ -78,6 +79,20 @@ def read_results(path: str | os.PathLike) -> Results:
             raise InputError(f"{path}: video {int(np.argmin(total))} has no scores")
         scores = scores / total
     return Results(scores, labels.astype(np.int64))
+
+
+def average_precision(results: Results) -> np.ndarray:
+    """Returns each class's average precision in a multi-label test, (L,).
+
+    It is nan for a class without videos; the test's mean average precision leaves that out.
+    """
+    pairs = zip(results.labels.T, results.scores.T, strict=True)
+    return np.array(
+        [
+            average_precision_score(positive, scores) if positive.any() else np.nan
+            for positive, scores in pairs
+        ]
+    )
 
 
 def parse_stats(text: str) -> dict | None:

@@ -2,17 +2,20 @@
 
 import json
 import os
+import pickle
 import subprocess
 import sys
 import time
 from pathlib import Path
 
 import pytest
+import torch
 import yaml
 
 from slowfast_ac.cli import main
 from slowfast_ac.errors import InputError
 from slowfast_ac.experiments.ablate import describe, require_same_settings
+from slowfast_ac.experiments.report import write_report
 from slowfast_ac.experiments.results import parse_stats
 from slowfast_ac.experiments.suite import load_suite, plan
 
@@ -110,7 +113,7 @@ def finished(run):
     from slowfast_ac.pyslowfast.config_file import load_config
 
     run.folder.mkdir(parents=True)
-    record = {"status": "finished", "arguments": run.arguments}
+    record = {"status": "finished", "arguments": run.arguments, "peak_resident_mebibytes": 7}
     (run.folder / "run.json").write_text(json.dumps(record))
     opts = run.arguments[run.arguments.index("--opts") + 1 :]
     (run.folder / "config.yaml").write_text(load_config(run.cfg, opts).dump())
@@ -138,6 +141,24 @@ def test_a_default_that_changed_since_a_run_is_named(upstream, tmp_path, capsys)
     path.write_text(text.replace("FRAME_STRIDE: 2", "FRAME_STRIDE: 3"))
     assert main(["ablate", suite, "--output", str(output)]) == 2
     assert "a finished run with SCAM.FRAME_STRIDE 3, but 2 now" in capsys.readouterr().err
+
+
+def test_a_multi_label_run_is_reported_by_its_mean_average_precision(upstream, tmp_path):
+    suite = load_suite(write_suite(tmp_path, seeds=[0]))
+    runs = plan(suite, tmp_path / "output")
+    scores = torch.tensor([[0.9, 0.8], [0.1, 0.7], [0.5, 0.2], [0.4, 0.1]])
+    labels = torch.tensor([[1, 0], [0, 1], [0, 1], [1, 0]])
+    for run in runs:
+        finished(run)
+        (run.folder / "test_results.pkl").write_bytes(pickle.dumps([scores, labels]))
+        (run.folder / "stdout.log").write_text('json_stats: {"_type": "val_epoch", "map": 0.25}\n')
+    text = write_report(suite, runs, tmp_path).read_text()
+    cells = json.loads((tmp_path / "report.json").read_text())["variants"]["ac"]
+    # Right first and third of four for class 0, second and third for class 1.
+    assert cells["map"][0] == pytest.approx(100 * ((1 + 2 / 3) / 2 + (1 / 2 + 2 / 3) / 2) / 2)
+    assert cells["clip_map"][0] == 25
+    assert "mAP (video) %" in text
+    assert "top-1" not in text
 
 
 @pytest.mark.parametrize(
@@ -217,7 +238,8 @@ def test_a_killed_suite_goes_on_where_it_stopped(upstream, video_lists, tmp_path
         cells = report["variants"][variant]
         assert cells["seeds"] == 1
         assert 0 <= cells["top1"][0] <= 100
-        assert cells["top5"][0] == 100  # three classes
+        assert 0 <= cells["clip_top1"][0] <= 100
+        assert cells["top5"][0] == cells["clip_top5"][0] == 100  # three classes
     text = (output / "suite.md").read_text()
     assert "*paper: 73.5*" in text
     for name in ("suite.csv", "suite.png"):

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from slowfast_ac.errors import InputError
-from slowfast_ac.experiments.results import read_log, read_results
+from slowfast_ac.experiments.results import Results, average_precision, read_log, read_results
 
 
 def write(folder, scores, labels):
@@ -84,3 +84,15 @@ def test_a_line_that_goes_on_after_a_cut_one_is_read(tmp_path):
     whole = '[INFO] json_stats: {"_type": "val_epoch", "epoch": "1/2", "top1_err": 20.0}'
     (tmp_path / "stdout.log").write_text(f"{cut}{whole}\n")
     assert [line["_type"] for line in read_log(tmp_path)] == ["val_epoch"]
+
+
+@pytest.mark.checkout  # the wheel has no multi-label tests
+def test_mean_average_precision_is_upstreams(upstream):
+    from slowfast.utils.meters import get_map
+
+    rng = np.random.default_rng(0)
+    scores, labels = rng.random((30, 5)), (rng.random((30, 5)) < 0.3).astype(np.int64)
+    labels[:, 2] = 0
+    found = average_precision(Results(scores, labels))
+    assert np.isnan(found).tolist() == [False, False, True, False, False]
+    assert np.nanmean(found) == pytest.approx(get_map(scores, labels))

@@ -24,7 +24,8 @@ def add_custom_config(cfg: CfgNode) -> None:
     # Attention consistency: read when MODEL.LOSS_FUNC is attention_consistency.
     # ---------------------------------------------------------------------------------------- #
     cfg.AC = CfgNode()
-    # Factor of the consistency term, lambda of Eq. 4. At least 0; 0 measures it only.
+    # Factor of the consistency term, lambda of Eq. 4. At least 0; 0 measures it only. Eq. 3 divides
+    # by the map's positions, 49 at a crop of 224: on maps of other sizes, scale it with them.
     cfg.AC.LAMBDA = 1.5
     # The other term: the name of any loss of PySlowFast (slowfast/models/losses.py). Where
     # DATA.MULTI_LABEL is set, cross_entropy stands for bce_logit.

@@ -47,7 +47,10 @@ def options(lists):
     return [str(opt) for opt in [*opts, "TEST.NUM_ENSEMBLE_VIEWS", 1]]
 
 
-@pytest.mark.parametrize("path", sorted((ROOT / "configs/suites").glob("*.yaml")), ids=str)
+SUITES = [*(ROOT / "configs/suites").glob("*.yaml"), *(ROOT / "projects").rglob("*_clips.yaml")]
+
+
+@pytest.mark.parametrize("path", sorted(SUITES), ids=lambda path: path.stem)
 def test_every_shipped_suite_names_keys_that_exist(upstream, path):
     from slowfast_ac.pyslowfast.config_file import load_config
 

@@ -59,6 +59,17 @@ def test_a_reader_that_has_seen_enough_ends_the_command_in_silence(tmp_path):
     assert process.returncode == 141
 
 
+def test_a_pipe_that_broke_elsewhere_is_not_taken_for_it(monkeypatch):
+    from slowfast_ac.cli import inspect
+
+    def lose_a_worker(args):
+        raise BrokenPipeError
+
+    monkeypatch.setattr(inspect, "main", lose_a_worker)
+    with pytest.raises(BrokenPipeError):
+        main(["inspect", "weights.pyth"])
+
+
 def test_names_of_the_package_are_there_all_the_same():
     import slowfast_ac
     from slowfast_ac import criterion

@@ -139,12 +139,11 @@ def consistency_term(maps: AttentionMaps, labels: Tensor, settings: ConsistencyS
         spatial = spatial.detach()
     num_classes = spatial.shape[1]
     weight = None
-    if settings.classes == "label":
-        if labels.ndim == 1:
-            # One map a clip: of thousands of classes none of the others is normalised and kept.
-            temporal, spatial = _of_label(temporal, labels), _of_label(spatial, labels)
-        else:
-            weight = labels
+    if settings.classes == "label" and labels.ndim == 1:
+        # One map a clip: of thousands of classes none of the others is normalised and kept.
+        temporal, spatial = _of_label(temporal, labels), _of_label(spatial, labels)
+    elif settings.classes == "label":
+        weight = labels
     consistency = attention_consistency(
         normalize_map(temporal, settings.normalize),
         normalize_map(spatial, settings.normalize),

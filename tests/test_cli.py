@@ -33,7 +33,7 @@ def test_a_wrong_argument_shows_the_commands_own_usage(capsys):
     assert error.endswith("slowfast-ac inspect: error: unrecognized arguments: --topk 2\n")
 
 
-@pytest.mark.parametrize("words", [[], ["traim"], ["--versoin"]])
+@pytest.mark.parametrize("words", [[], ["traim"], ["--versoin"], ["--", "inspect"]])
 def test_a_wrong_command_is_refused_with_the_right_ones(words, capsys):
     with pytest.raises(SystemExit) as end:
         main(words)

@@ -58,7 +58,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     argv = list(sys.argv[1:] if argv is None else argv)
     if not argv or argv[0] not in COMMANDS:
-        build_parser().parse_args(argv)  # prints the help, or says what is wrong, and exits
+        # Prints the help or the version, or says what is wrong, and exits.
+        build_parser().parse_args(argv[:1])
     command = argv[0]
     args = build_parser(command).parse_args(argv[1:])
     # PyTorchVideo and PySlowFast draw these at import, whatever the user does.

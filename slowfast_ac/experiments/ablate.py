@@ -10,6 +10,7 @@ import time
 from collections import deque
 from collections.abc import Sequence
 
+from fvcore.common.config import CfgNode
 from tqdm import tqdm
 
 from slowfast_ac.errors import InputError
@@ -50,21 +51,25 @@ def require_same_settings(runs: Sequence[Run]) -> None:
         InputError: naming the run's folder and the first key that differs.
     """
     # Here, since listing runs needs no PySlowFast.
-    from slowfast_ac.pyslowfast import setup
     from slowfast_ac.pyslowfast.config_file import first_difference, load_config
 
-    finished = [run for run in runs if is_finished(run)]
-    if finished:
-        setup()
-    for run in finished:
-        then = load_config(run.folder / "config.yaml")
-        now = load_config(run.cfg, run.arguments[run.arguments.index("--opts") + 1 :])
-        difference = first_difference(then, now)
+    for run in filter(is_finished, runs):
+        then = load_run_config(run)
+        difference = first_difference(then, load_config(run.cfg, run.all_opts))
         if difference:
             raise InputError(
                 f"{run.folder}: holds a finished run with {difference} now; choose another "
                 "--output or delete it"
             )
+
+
+def load_run_config(run: Run) -> CfgNode:
+    """Returns the config that a run was started with, and sets PySlowFast up."""
+    from slowfast_ac.pyslowfast import setup
+    from slowfast_ac.pyslowfast.config_file import load_config
+
+    setup()
+    return load_config(run.folder / "config.yaml")
 
 
 def run_all(runs: Sequence[Run]) -> list[str]:

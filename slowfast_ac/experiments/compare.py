@@ -63,7 +63,7 @@ def per_class(baseline: Results, ours: Results, names: Sequence[str]) -> list[di
     ``p_holm`` is McNemar's p-value corrected for the number of classes; ``baseline_low`` to
     ``baseline_high``, and likewise ``ours``, is Wilson's interval of the accuracy.
     """
-    right = [results.scores.argmax(axis=1) == results.labels for results in (baseline, ours)]
+    right = [results.right() for results in (baseline, ours)]
     scores = [_precision_recall(results) for results in (baseline, ours)]
     rows = []
     for label, name in enumerate(names):
@@ -102,16 +102,14 @@ def overall(baseline: Results, ours: Results, chosen: np.ndarray | None = None) 
         chosen: (V,) bool, the videos to look at; None for all.
     """
     chosen = np.ones(len(baseline.labels), dtype=bool) if chosen is None else chosen
-    first, second = (
-        (results.scores.argmax(axis=1) == results.labels)[chosen] for results in (baseline, ours)
-    )
+    first, second = (results.right()[chosen] for results in (baseline, ours))
     summary = {"videos": int(chosen.sum())}
     for name, results, right in (("baseline", baseline, first), ("ours", ours, second)):
         low, high = wilson(int(right.sum()), len(right))
         summary[name] = {
             "top1": float(right.mean()),
             "interval": [low, high],
-            "top5": _top5(results, chosen),
+            "top5": float(results.right(5)[chosen].mean()),
         }
     low, high = difference_interval(first, second)
     summary |= {
@@ -295,11 +293,6 @@ def _averages(results: Results) -> dict[str, dict[str, float]]:
         )
         averages[kind] = {"precision": float(precision), "recall": float(recall), "f1": float(f1)}
     return averages
-
-
-def _top5(results: Results, chosen: np.ndarray) -> float:
-    best = np.argsort(-results.scores[chosen], axis=1)[:, :5]
-    return float((best == results.labels[chosen, None]).any(axis=1).mean())
 
 
 def _class_names(path: str | os.PathLike | None, count: int) -> list[str]:

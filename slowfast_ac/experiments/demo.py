@@ -7,10 +7,9 @@ from pathlib import Path
 from slowfast_ac.data.lists import read_list
 from slowfast_ac.data.synthetic import write_dataset
 from slowfast_ac.errors import InputError
-from slowfast_ac.experiments.ablate import require_same_settings, run_all
+from slowfast_ac.experiments.ablate import load_run_config, require_same_settings, run_all
 from slowfast_ac.experiments.report import (
     checkpoint_of,
-    load_run_config,
     measure_attention,
     write_report,
 )

@@ -9,12 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from fvcore.common.config import CfgNode
 from tqdm import tqdm
 
 from slowfast_ac.data.lists import read_list
 from slowfast_ac.errors import InputError
-from slowfast_ac.experiments.ablate import RECORD, is_finished
+from slowfast_ac.experiments.ablate import RECORD, is_finished, load_run_config
 from slowfast_ac.experiments.results import Results, average_precision, read_log, read_results
 from slowfast_ac.experiments.suite import Run, Suite
 from slowfast_ac.files import atomic_path, write_csv, write_json, write_text
@@ -238,23 +237,10 @@ def checkpoint_of(run: Run) -> Path:
     return sorted((run.folder / "checkpoints").glob("checkpoint*"))[-1]
 
 
-def load_run_config(run: Run) -> CfgNode:
-    """Returns the config that a run was started with, and sets PySlowFast up."""
-    from slowfast_ac.pyslowfast import setup
-    from slowfast_ac.pyslowfast.config_file import load_config
-
-    setup()
-    return load_config(run.folder / "config.yaml")
-
-
 def _accuracy(results: Results) -> dict[str, float]:
     if results.multi_label:
         return {"map": 100 * float(np.nanmean(average_precision(results)))}
-    hits = np.argsort(-results.scores, axis=1) == results.labels[:, None]
-    return {
-        "top1": 100 * hits[:, :1].sum(axis=1).mean(),
-        "top5": 100 * hits[:, :5].any(axis=1).mean(),
-    }
+    return {f"top{best}": 100 * results.right(best).mean() for best in (1, 5)}
 
 
 def _size(cfg) -> dict[str, float]:
@@ -278,12 +264,12 @@ def _from_log(log: Sequence[dict]) -> dict[str, float]:
     ]
     if steps:
         values["step_seconds"] = statistics.median(steps)
-    validations = [line for line in log if line.get("_type") == "val_epoch"]
-    if validations and "top1_err" in validations[-1]:
+    last = next((line for line in reversed(log) if line.get("_type") == "val_epoch"), {})
+    if "top1_err" in last:
         for rank in ("top1", "top5"):
-            values[f"clip_{rank}"] = 100 - float(validations[-1][f"{rank}_err"])
-    if validations and "map" in validations[-1]:
-        values["clip_map"] = 100 * float(validations[-1]["map"])
+            values[f"clip_{rank}"] = 100 - float(last[f"{rank}_err"])
+    if "map" in last:
+        values["clip_map"] = 100 * float(last["map"])
     memory = [_mebibytes(line) for line in log if "gpu_mem" in line or "mem" in line]
     if memory and max(memory) > 0:
         values["memory_mebibytes"] = max(memory)

@@ -36,6 +36,11 @@ class Results:
         """Whether a video can have several labels."""
         return self.labels.ndim == 2
 
+    def right(self, best: int = 1) -> np.ndarray:
+        """Whether each video's label is among the ``best`` highest scores, (V,) bool; one label."""
+        order = np.argsort(-self.scores, axis=1, kind="stable")[:, :best]
+        return (order == self.labels[:, None]).any(axis=1)
+
 
 def read_results(path: str | os.PathLike) -> Results:
     """Reads the file of TEST.SAVE_RESULTS_PATH, or that of a run directory.

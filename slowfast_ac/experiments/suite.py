@@ -59,12 +59,17 @@ class Run:
         return f"{self.variant}:{self.seed}"
 
     @property
-    def arguments(self) -> list[str]:
-        """The arguments of ``slowfast-ac``."""
+    def all_opts(self) -> list[str]:
+        """``opts``, then the run's own keys and values."""
         own = ["RNG_SEED", str(self.seed), "OUTPUT_DIR", str(self.folder)]
         # The report reads the scores from this file.
         own += ["TEST.SAVE_RESULTS_PATH", "test_results.pkl"]
-        return ["run", "--cfg", str(self.cfg), "--opts", *self.opts, *own]
+        return [*self.opts, *own]
+
+    @property
+    def arguments(self) -> list[str]:
+        """The arguments of ``slowfast-ac``."""
+        return ["run", "--cfg", str(self.cfg), "--opts", *self.all_opts]
 
     @property
     def command(self) -> list[str]:

@@ -118,8 +118,7 @@ def finished(run):
     run.folder.mkdir(parents=True)
     record = {"status": "finished", "arguments": run.arguments, "peak_resident_mebibytes": 7}
     (run.folder / "run.json").write_text(json.dumps(record))
-    opts = run.arguments[run.arguments.index("--opts") + 1 :]
-    (run.folder / "config.yaml").write_text(load_config(run.cfg, opts).dump())
+    (run.folder / "config.yaml").write_text(load_config(run.cfg, run.all_opts).dump())
 
 
 def test_finished_runs_of_other_settings_are_no_comparison(upstream, tmp_path):

@@ -101,21 +101,21 @@ def slow_r50(pretrained: str | None = None, num_classes: int = 400):
 
 
 def _open(pretrained):
-    from slowfast_ac.zoo.open import open_checkpoint
+    from slowfast_ac.checkpoint.open import open_checkpoint
 
     return None if pretrained is None else open_checkpoint(pretrained)
 
 
 def _config(checkpoint, key, default):
     """Returns what the checkpoint's config has under a key, or the default."""
-    from slowfast_ac.zoo.open import config_value
+    from slowfast_ac.checkpoint.open import config_value
 
     value = config_value(checkpoint.config, key) if checkpoint else None
     return default if value is None else value
 
 
 def _load(network, checkpoint, num_classes, alpha):
-    from slowfast_ac.zoo.load import load_weights
+    from slowfast_ac.checkpoint.load import load_weights
 
     if checkpoint is not None:
         load_weights(network, checkpoint, num_classes=num_classes, alpha=alpha)

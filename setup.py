@@ -22,7 +22,7 @@ setup(
     license="Apache-2.0",
     python_requires=">=3.10",
     packages=find_packages(include=["slowfast_ac", "slowfast_ac.*"]),
-    package_data={"slowfast_ac.experiments": ["*.json", "demo_configs/*.yaml"]},
+    package_data={"slowfast_ac": ["configs/**/*.yaml"], "slowfast_ac.evaluation": ["*.json"]},
     install_requires=[
         "torch>=2.4",
         "torchvision",

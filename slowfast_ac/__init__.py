@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from fvcore.common.config import CfgNode
 
-    from slowfast_ac.criterion import AttentionConsistencyLoss, AttentionMaps, ConsistencySettings
+    from slowfast_ac.losses import AttentionConsistencyLoss, AttentionMaps, ConsistencySettings
 
 __all__ = [
     "AttentionConsistencyLoss",
@@ -32,9 +32,9 @@ def __getattr__(name: str) -> object:
     """
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from slowfast_ac import criterion
+    from slowfast_ac import losses
 
-    return getattr(criterion, name)
+    return getattr(losses, name)
 
 
 def register(path: str | os.PathLike | None = None) -> None:

@@ -6,9 +6,9 @@ projects/attention_consistency/README.md.
 
 from fvcore.common.config import CfgNode
 
-from slowfast_ac.criterion import ConsistencySettings
 from slowfast_ac.errors import InputError
-from slowfast_ac.head import SCAMHead, check_scales
+from slowfast_ac.losses import ConsistencySettings
+from slowfast_ac.scam_head import SCAMHead, check_scales
 
 LOSS_NAME = "attention_consistency"
 

@@ -7,9 +7,9 @@ from fvcore.common.config import CfgNode
 
 from slowfast_ac import config
 from slowfast_ac.config import add_custom_config, build_scam_head, consistency_settings
-from slowfast_ac.criterion import ConsistencySettings
 from slowfast_ac.errors import InputError
-from slowfast_ac.head import SCAMHead
+from slowfast_ac.losses import ConsistencySettings
+from slowfast_ac.scam_head import SCAMHead
 
 # The table "Where the paper leaves room" of projects/attention_consistency/README.md.
 DEFAULTS = {

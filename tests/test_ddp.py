@@ -17,8 +17,8 @@ from torch.nn.parallel import DistributedDataParallel
 import slowfast_ac
 from slowfast_ac.batchnorm import frozen_running_stats
 from slowfast_ac.errors import InputError
+from slowfast_ac.pyslowfast.build import build_model
 from slowfast_ac.pyslowfast.config_file import load_config
-from slowfast_ac.pyslowfast.statistics import build_model
 
 PROCESSES = 2
 LABELS = torch.tensor([1, 4, 0, 4])

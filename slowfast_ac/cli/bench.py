@@ -2,7 +2,7 @@
 
 import argparse
 
-# What compares networks -> the function of slowfast_ac.experiments that does it.
+# What compares networks -> the function of slowfast_ac.benchmark that does it.
 _NETWORKS = {"train": "bench_train", "infer": "bench_infer", "scaling": "bench_scaling"}
 
 
@@ -49,8 +49,8 @@ def main(args: argparse.Namespace) -> None:
 
     import torch
 
+    from slowfast_ac.benchmark.results import write_bench
     from slowfast_ac.errors import InputError
-    from slowfast_ac.experiments.bench import write_bench
 
     for name, least in (("batch", 1), ("iterations", 0), ("warmup", 0), ("threads", 1)):
         value = getattr(args, name)
@@ -65,7 +65,7 @@ def main(args: argparse.Namespace) -> None:
     settings, rows = measure(args, output)
     draw = None
     if args.what == "scaling":
-        from slowfast_ac.experiments.bench_scaling import draw_scaling as draw
+        from slowfast_ac.benchmark.scaling import draw_scaling as draw
     path = write_bench(output, f"slowfast-ac bench {args.what}", settings, rows, draw)
     print(path.read_text(encoding="utf-8"))
     print(f"written to {path}")
@@ -74,8 +74,8 @@ def main(args: argparse.Namespace) -> None:
 def _bench_decode(args: argparse.Namespace, output) -> tuple[dict, list[dict]]:
     import torch
 
-    from slowfast_ac.experiments.bench import describe_machine
-    from slowfast_ac.experiments.bench_decode import bench_decode
+    from slowfast_ac.benchmark.decode import bench_decode
+    from slowfast_ac.benchmark.results import describe_machine
 
     rows = bench_decode(
         output,
@@ -88,10 +88,10 @@ def _bench_decode(args: argparse.Namespace, output) -> tuple[dict, list[dict]]:
 
 
 def _bench_views(args: argparse.Namespace, output) -> tuple[dict, list[dict]]:
+    from slowfast_ac.benchmark.networks import find_device
+    from slowfast_ac.benchmark.results import describe_machine
+    from slowfast_ac.benchmark.views import VIEWS, bench_views
     from slowfast_ac.errors import InputError
-    from slowfast_ac.experiments.bench import describe_machine
-    from slowfast_ac.experiments.bench_networks import find_device
-    from slowfast_ac.experiments.bench_views import VIEWS, bench_views
 
     lengths = _lengths(args, [10])
     if len(lengths) > 1:
@@ -114,9 +114,9 @@ def _bench_views(args: argparse.Namespace, output) -> tuple[dict, list[dict]]:
 def _bench_networks(args: argparse.Namespace, output) -> tuple[dict, list[dict]]:
     import importlib
 
+    from slowfast_ac.benchmark.networks import find_device
+    from slowfast_ac.benchmark.results import describe_machine
     from slowfast_ac.errors import InputError
-    from slowfast_ac.experiments.bench import describe_machine
-    from slowfast_ac.experiments.bench_networks import find_device
 
     cfg, settings = _load(args)
     device = find_device(args.device)
@@ -130,7 +130,7 @@ def _bench_networks(args: argparse.Namespace, output) -> tuple[dict, list[dict]]
             "whose pooling the head has"
         )
     name = _NETWORKS[args.what]
-    rows = getattr(importlib.import_module(f"slowfast_ac.experiments.{name}"), name)(
+    rows = getattr(importlib.import_module(f"slowfast_ac.benchmark.{args.what}"), name)(
         cfg,
         device=device,
         batch=args.batch,
@@ -151,8 +151,8 @@ def _bench_networks(args: argparse.Namespace, output) -> tuple[dict, list[dict]]
 def _load(args: argparse.Namespace):
     from slowfast_ac.errors import InputError
     from slowfast_ac.pyslowfast import setup
+    from slowfast_ac.pyslowfast.compute import check_compute
     from slowfast_ac.pyslowfast.config_file import load_config
-    from slowfast_ac.pyslowfast.fast import check_fast
 
     if not args.cfg:
         raise InputError(
@@ -161,7 +161,7 @@ def _load(args: argparse.Namespace):
         )
     upstream = setup(args.pyslowfast)
     cfg = load_config(args.cfg, args.opts)
-    check_fast(cfg)
+    check_compute(cfg)
     settings = {
         "PySlowFast": f"{upstream.kind} {upstream.version}",
         "config": args.cfg,

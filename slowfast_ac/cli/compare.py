@@ -16,7 +16,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(args: argparse.Namespace) -> None:
     """Writes the comparison and prints its summary."""
-    from slowfast_ac.experiments.compare import compare
+    from slowfast_ac.evaluation.compare import compare
 
     print(compare(args.baseline, args.ours, args.output, args.classes, args.groups))
     print(f"written to {args.output}")

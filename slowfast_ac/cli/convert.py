@@ -17,9 +17,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(args: argparse.Namespace) -> None:
     """Converts, writes, prints what became of every weight."""
-    from slowfast_ac.zoo.convert import convert_checkpoint
-    from slowfast_ac.zoo.open import open_checkpoint
-    from slowfast_ac.zoo.save import check_suffix, save_checkpoint
+    from slowfast_ac.checkpoint.convert import convert_checkpoint
+    from slowfast_ac.checkpoint.open import open_checkpoint
+    from slowfast_ac.checkpoint.save import check_suffix, save_checkpoint
 
     check_suffix(args.output)
     checkpoint = open_checkpoint(args.input)

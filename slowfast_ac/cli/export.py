@@ -50,9 +50,14 @@ def main(args: argparse.Namespace) -> None:
 
     from slowfast_ac.data.lists import read_class_map
     from slowfast_ac.errors import InputError
-    from slowfast_ac.zoo.entry import check_weights, parse_accuracy, read_accuracy, write_entry
-    from slowfast_ac.zoo.export import check_precision, check_suffix, export
-    from slowfast_ac.zoo.program import BATCH_SIZES, TIMED_PAIRS, TOLERANCE
+    from slowfast_ac.inference.entry import (
+        check_weights,
+        parse_accuracy,
+        read_accuracy,
+        write_entry,
+    )
+    from slowfast_ac.inference.export import check_precision, check_suffix, export
+    from slowfast_ac.inference.program import BATCH_SIZES, TIMED_PAIRS, TOLERANCE
 
     # What is cheap to refuse comes before the network is built.
     check_precision(args.format, args.precision)
@@ -88,11 +93,11 @@ def main(args: argparse.Namespace) -> None:
 
 
 def _load(args: argparse.Namespace, classes):
+    from slowfast_ac.inference.config import load_config_alone
+    from slowfast_ac.inference.network import load_network, load_network_alone
     from slowfast_ac.pyslowfast import setup
     from slowfast_ac.pyslowfast.config_file import load_config
     from slowfast_ac.pyslowfast.find import is_present
-    from slowfast_ac.zoo.inference_config import load_config_alone
-    from slowfast_ac.zoo.network import load_network, load_network_alone
 
     if not is_present(args.pyslowfast):
         cfg = load_config_alone(args.cfg, args.opts)

@@ -26,9 +26,9 @@ def main(args: argparse.Namespace) -> int:
 
     from slowfast_ac.data.find_videos import distinct_stems, find_videos
     from slowfast_ac.errors import InputError
-    from slowfast_ac.zoo.features import check_stream, extract_features, write_features
-    from slowfast_ac.zoo.predictor import load_predictor
-    from slowfast_ac.zoo.spans import check_windows
+    from slowfast_ac.inference.features import check_stream, extract_features, write_features
+    from slowfast_ac.inference.predictor import load_predictor
+    from slowfast_ac.inference.windows import check_windows
 
     videos = find_videos(args.videos)
     predictor = load_predictor(args.checkpoint, config=args.cfg, trust=args.trust)

@@ -46,19 +46,19 @@ def main(args: argparse.Namespace) -> int:
     from slowfast_ac.data.find_videos import distinct_stems
     from slowfast_ac.data.lists import read_class_map, read_list
     from slowfast_ac.errors import InputError
-    from slowfast_ac.experiments.annotation import read_annotation
-    from slowfast_ac.experiments.heatmap import heatmap
-    from slowfast_ac.experiments.heatmap_classes import (
+    from slowfast_ac.inference.trained_model import distinct_names, load_trained
+    from slowfast_ac.pyslowfast import setup
+    from slowfast_ac.pyslowfast.config_file import load_config
+    from slowfast_ac.scam_head import check_scales
+    from slowfast_ac.visualization.annotation import read_annotation
+    from slowfast_ac.visualization.classes import (
         check_class,
         choose_class,
         parse_class,
         true_class,
     )
-    from slowfast_ac.experiments.heatmap_files import describe, write_heatmaps
-    from slowfast_ac.experiments.trained_model import distinct_names, load_trained
-    from slowfast_ac.head import check_scales
-    from slowfast_ac.pyslowfast import setup
-    from slowfast_ac.pyslowfast.config_file import load_config
+    from slowfast_ac.visualization.files import describe, write_heatmaps
+    from slowfast_ac.visualization.heatmap import heatmap
 
     setup(args.pyslowfast)
     paths = [args.cfg, args.against_cfg or args.cfg][: 2 if args.against else 1]

@@ -13,7 +13,7 @@ def main(args: argparse.Namespace) -> None:
     """Prints what is in the file."""
     import json
 
-    from slowfast_ac.zoo.open import open_checkpoint
+    from slowfast_ac.checkpoint.open import open_checkpoint
 
     checkpoint = open_checkpoint(args.file)
     if args.json:

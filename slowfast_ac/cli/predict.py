@@ -62,18 +62,18 @@ def main(args: argparse.Namespace) -> int:
 
     from slowfast_ac.data.find_videos import distinct_stems, find_videos
     from slowfast_ac.errors import InputError
-    from slowfast_ac.experiments.prediction_heatmaps import (
-        check_has_maps,
-        write_prediction_heatmaps,
-    )
-    from slowfast_ac.zoo.predict import CENTER_VIEW, predict
-    from slowfast_ac.zoo.prediction_files import (
+    from slowfast_ac.inference.predict import CENTER_VIEW, predict
+    from slowfast_ac.inference.prediction_files import (
         check_output,
         format_predictions,
         write_predictions,
     )
-    from slowfast_ac.zoo.predictor import load_predictor
-    from slowfast_ac.zoo.spans import check_windows
+    from slowfast_ac.inference.predictor import load_predictor
+    from slowfast_ac.inference.windows import check_windows
+    from slowfast_ac.visualization.predictions import (
+        check_has_maps,
+        write_prediction_heatmaps,
+    )
 
     views = CENTER_VIEW if args.fast else _parse_views(args.views)
     if args.top < 1:
@@ -118,7 +118,7 @@ def _parse_views(text: str):
     import re
 
     from slowfast_ac.errors import InputError
-    from slowfast_ac.zoo.predict import Views
+    from slowfast_ac.inference.predict import Views
 
     numbers = re.fullmatch(r"(\d+)x(\d+)", text)
     if not numbers:

@@ -34,8 +34,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(args: argparse.Namespace) -> None:
     """Prepares the data set and prints the report."""
-    from slowfast_ac.data import splits
-    from slowfast_ac.data.prepare import prepare
+    from slowfast_ac.data.datasets import splits
+    from slowfast_ac.data.datasets.prepare import prepare
 
     if args.dataset == "kinetics":
         dataset = splits.kinetics(args.videos, args.annotations, args.classes)

@@ -5,7 +5,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from slowfast_ac.data.video_folder import VideoFolder
+from slowfast_ac.data.datasets.folder import VideoFolder
 from slowfast_ac.errors import InputError
 
 

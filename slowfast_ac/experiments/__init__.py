@@ -1,1 +1,1 @@
-"""The paper's experiments: ablations, comparisons, attention pictures and measures, benchmarks."""
+"""Suites of runs, their report, and the demo."""

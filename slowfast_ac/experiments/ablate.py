@@ -14,7 +14,7 @@ from fvcore.common.config import CfgNode
 from tqdm import tqdm
 
 from slowfast_ac.errors import InputError
-from slowfast_ac.experiments.results import parse_stats
+from slowfast_ac.evaluation.results import parse_stats
 from slowfast_ac.experiments.suite import Run
 from slowfast_ac.files import write_json
 

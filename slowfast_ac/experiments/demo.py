@@ -5,19 +5,19 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from slowfast_ac.data.lists import read_list
-from slowfast_ac.data.synthetic import write_dataset
+from slowfast_ac.data.synthetic.dataset import write_dataset
 from slowfast_ac.errors import InputError
+from slowfast_ac.evaluation.results import read_log
 from slowfast_ac.experiments.ablate import load_run_config, require_same_settings, run_all
 from slowfast_ac.experiments.report import (
     checkpoint_of,
     measure_attention,
     write_report,
 )
-from slowfast_ac.experiments.results import read_log
 from slowfast_ac.experiments.suite import Run, load_suite, plan
 from slowfast_ac.files import atomic_path
 
-CONFIGS = Path(__file__).parent / "demo_configs"
+CONFIGS = Path(__file__).parent.parent / "configs/demo"
 CLIPS = {"train": 40, "val": 10, "test": 20}
 # A smoke run: everything happens, nothing is learnt.
 QUICK_CLIPS = {"train": 4, "val": 2, "test": 2}
@@ -108,10 +108,10 @@ def draw_losses(runs: Sequence[Run], path: Path) -> None:
 def draw_maps(runs: Sequence[Run], test_list: Path, path: Path) -> None:
     """Draws each run's maps of both streams over the first test clip, for its true class."""
     from slowfast_ac.data.clips import Preprocessing
-    from slowfast_ac.experiments.annotation import read_annotation
-    from slowfast_ac.experiments.heatmap import heatmap
-    from slowfast_ac.experiments.heatmap_picture import draw_strip
-    from slowfast_ac.experiments.trained_model import load_trained
+    from slowfast_ac.inference.trained_model import load_trained
+    from slowfast_ac.visualization.annotation import read_annotation
+    from slowfast_ac.visualization.heatmap import heatmap
+    from slowfast_ac.visualization.picture import draw_strip
 
     cfg = load_run_config(runs[0])
     entry = read_list(test_list, prefix=cfg.DATA.PATH_PREFIX)[0]

@@ -13,8 +13,8 @@ from tqdm import tqdm
 
 from slowfast_ac.data.lists import read_list
 from slowfast_ac.errors import InputError
+from slowfast_ac.evaluation.results import Results, average_precision, read_log, read_results
 from slowfast_ac.experiments.ablate import RECORD, is_finished, load_run_config
-from slowfast_ac.experiments.results import Results, average_precision, read_log, read_results
 from slowfast_ac.experiments.suite import Run, Suite
 from slowfast_ac.files import atomic_path, write_csv, write_json, write_text
 
@@ -138,7 +138,7 @@ def measure_attention(runs: Sequence[Run]) -> None:
 
 
 def _attention(run: Run) -> dict[str, float]:
-    from slowfast_ac.experiments.attention_quality import attention_quality
+    from slowfast_ac.evaluation.attention_quality import attention_quality
 
     cfg = load_run_config(run)
     test_list = Path(cfg.DATA.PATH_TO_DATA_DIR) / "test.csv"
@@ -244,7 +244,7 @@ def _accuracy(results: Results) -> dict[str, float]:
 
 
 def _size(cfg) -> dict[str, float]:
-    sizes = importlib.import_module("slowfast_ac.pyslowfast.statistics")
+    sizes = importlib.import_module("slowfast_ac.pyslowfast.build")
     cfg = cfg.clone()
     cfg.NUM_GPUS = 0
     model = sizes.build_model(cfg)

@@ -5,10 +5,10 @@ from collections.abc import Callable, Sequence
 from pytorchvideo.models import create_slowfast
 from torch import Tensor, nn
 
-from slowfast_ac.data.pack_pathway import PackPathway
 from slowfast_ac.errors import InputError
-from slowfast_ac.head import SCAMHead
+from slowfast_ac.models.pack_pathway import PackPathway
 from slowfast_ac.models.ptv_slowfast_ac import PTVSlowFastAC
+from slowfast_ac.scam_head import SCAMHead
 
 # The backbone's total stride: pixels that one point of the last feature map covers.
 STRIDE = 32

@@ -4,9 +4,9 @@ from fvcore.common.config import CfgNode
 from torch import Tensor, nn
 
 from slowfast_ac.config import build_scam_head
-from slowfast_ac.head import StreamFeatures
 from slowfast_ac.models.slowfast_ac import AttentionConsistency
 from slowfast_ac.models.surgery import without_fused_channels
+from slowfast_ac.scam_head import StreamFeatures
 
 
 class PTVSlowFastAC(AttentionConsistency):

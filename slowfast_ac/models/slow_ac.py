@@ -4,11 +4,11 @@ import torch
 from fvcore.common.config import CfgNode
 from torch import Tensor, nn
 
-from slowfast_ac.attention import average_scales
+from slowfast_ac.cam import average_scales
 from slowfast_ac.config import scam_scales, uses_consistency
 from slowfast_ac.errors import InputError
-from slowfast_ac.head import StreamFeatures, multi_scale_features
 from slowfast_ac.models.slowfast_ac import check_supported, slow_pathway
+from slowfast_ac.scam_head import StreamFeatures, multi_scale_features
 
 
 class SlowAC(nn.Module):

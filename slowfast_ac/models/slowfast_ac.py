@@ -5,10 +5,10 @@ from fvcore.common.config import CfgNode
 from torch import Tensor, nn
 
 from slowfast_ac.config import build_scam_head, consistency_settings
-from slowfast_ac.criterion import find_base_loss
 from slowfast_ac.errors import InputError
-from slowfast_ac.head import StreamFeatures
+from slowfast_ac.losses import find_base_loss
 from slowfast_ac.models.surgery import captured_inputs, single_pathway, without_fused_channels
+from slowfast_ac.scam_head import StreamFeatures
 
 
 class AttentionConsistency(nn.Module):
@@ -23,7 +23,7 @@ class AttentionConsistency(nn.Module):
         clip ──► fast pathway ──► res5 ─────────────────┴──► GAP ──┘
 
     Predictions are the base network's own. With gradients, in training, and when the criterion is
-    attention_consistency they carry ``attention``, the AttentionMaps of slowfast_ac.criterion.
+    attention_consistency they carry ``attention``, the AttentionMaps of slowfast_ac.losses.
 
     The base network gives ``scam`` (a SCAMHead or None) and the three methods below.
     """

@@ -18,7 +18,7 @@ def setup(path: str | os.PathLike | None = None) -> Upstream:
     Raises:
         InputError: when there is no PySlowFast, or a package that it imports is missing.
     """
-    from slowfast_ac.pyslowfast.fast import install_fast
+    from slowfast_ac.pyslowfast.compute import install_compute
     from slowfast_ac.pyslowfast.finetune import install_finetune
     from slowfast_ac.pyslowfast.register import register_into
     from slowfast_ac.pyslowfast.repairs import apply_repairs
@@ -33,7 +33,7 @@ def setup(path: str | os.PathLike | None = None) -> Upstream:
     try:
         apply_repairs(upstream)
         register_into(upstream)
-        install_fast(upstream)
+        install_compute(upstream)
         install_finetune(upstream)
     except ModuleNotFoundError as error:
         raise InputError(

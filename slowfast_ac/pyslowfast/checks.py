@@ -12,7 +12,7 @@ from slowfast_ac.config import LOSS_NAME, build_scam_head
 from slowfast_ac.data.lists import check_list, read_list
 from slowfast_ac.errors import InputError
 from slowfast_ac.models.slowfast_ac import check_supported
-from slowfast_ac.pyslowfast.fast import check_fast
+from slowfast_ac.pyslowfast.compute import check_compute
 from slowfast_ac.pyslowfast.find import Upstream
 from slowfast_ac.pyslowfast.finetune import check_finetune
 from slowfast_ac.pyslowfast.initial_weights import check_start
@@ -31,7 +31,7 @@ def check_config(cfg: CfgNode, upstream: Upstream) -> None:
     """
     check_names(cfg, upstream)
     build_scam_head(cfg, 1, 1)  # its values
-    check_fast(cfg)
+    check_compute(cfg)
     check_finetune(cfg)
     check_sizes(cfg)
     check_depth(cfg)

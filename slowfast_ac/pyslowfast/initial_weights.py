@@ -7,15 +7,15 @@ from dataclasses import dataclass
 from fvcore.common.config import CfgNode
 from torch import Tensor, nn
 
+from slowfast_ac.checkpoint.initial import find_network, initial_weights
+from slowfast_ac.checkpoint.names import is_counter, is_no_weight, strip_prefix
+from slowfast_ac.checkpoint.open import Checkpoint, open_checkpoint
+from slowfast_ac.checkpoint.report import LoadReport
 from slowfast_ac.errors import InputError
 from slowfast_ac.models.parts import find_classifier, names_in
+from slowfast_ac.pyslowfast.build import build_model
 from slowfast_ac.pyslowfast.find import Upstream
 from slowfast_ac.pyslowfast.repairs.checkpoints import require_whole
-from slowfast_ac.pyslowfast.statistics import build_model
-from slowfast_ac.zoo.initial import find_network, initial_weights
-from slowfast_ac.zoo.names import is_counter, is_no_weight, strip_prefix
-from slowfast_ac.zoo.open import Checkpoint, open_checkpoint
-from slowfast_ac.zoo.report import LoadReport
 
 AFRESH = (
     "to start from its weights alone, give it as TRAIN.CHECKPOINT_FILE_PATH with "

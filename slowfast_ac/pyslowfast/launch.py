@@ -40,7 +40,7 @@ class Job:
 def load_tool(upstream: Upstream, name: str) -> ModuleType:
     """Imports ``tools/NAME.py`` of the checkout, or the loop that stands in for it in the wheel."""
     if upstream.kind == "wheel":
-        return importlib.import_module("slowfast_ac.pyslowfast.wheel_loop")
+        return importlib.import_module("slowfast_ac.pyslowfast.wheel.loop")
     # tools/ is no package, and its name is too common to be looked up on sys.path.
     path = upstream.root / "tools" / f"{name}.py"
     spec = importlib.util.spec_from_file_location(f"pyslowfast_tools_{name}", path)

@@ -4,16 +4,18 @@ import functools
 import importlib
 
 from slowfast_ac.config import LOSS_NAME, add_custom_config
-from slowfast_ac.criterion import BASE_LOSSES, AttentionConsistencyLoss
 from slowfast_ac.errors import InputError
+from slowfast_ac.losses import BASE_LOSSES, AttentionConsistencyLoss
 from slowfast_ac.pyslowfast.find import Upstream
+
+_MODELS = {"checkout": "checkout_models", "wheel": "wheel.models"}
 
 
 def register_into(upstream: Upstream) -> None:
     """Puts everything into ``upstream``, which is importable by now. May be called twice."""
     add_custom_config(importlib.import_module("slowfast.config.defaults")._C)
     # Importing them needs PySlowFast's classes, so this cannot stand at the top.
-    models = importlib.import_module(f"slowfast_ac.pyslowfast.{upstream.kind}_models")
+    models = importlib.import_module(f"slowfast_ac.pyslowfast.{_MODELS[upstream.kind]}")
     losses = importlib.import_module("slowfast.models.losses")
     losses._LOSSES[LOSS_NAME] = functools.partial(
         AttentionConsistencyLoss, base_losses=find_base_loss, return_terms=True

@@ -12,8 +12,8 @@ import torch.distributed as dist
 from torch.nn.parallel import DistributedDataParallel
 
 from slowfast_ac.pyslowfast import setup
+from slowfast_ac.pyslowfast.build import build_model
 from slowfast_ac.pyslowfast.find import Upstream
-from slowfast_ac.pyslowfast.statistics import build_model
 
 
 def check_workers(upstream: Upstream, count: int) -> float:

@@ -114,7 +114,7 @@ def test_a_run_stops_at_a_bad_video_before_it_starts(tmp_path, videos, network):
 
 
 def test_attention_is_measured_on_odd_videos_and_bad_ones_are_named(tmp_path, videos, network):
-    from slowfast_ac.experiments.attention_quality import attention_quality
+    from slowfast_ac.evaluation.attention_quality import attention_quality
 
     cfg, _, checkpoint = network
     for path in videos.values():

@@ -11,10 +11,9 @@ from pytorchvideo.models import create_slowfast
 from torch import nn
 
 from slowfast_ac import AttentionConsistencyLoss, ConsistencySettings
-from slowfast_ac.data import PackPathway
 from slowfast_ac.errors import InputError
-from slowfast_ac.head import SCAMHead
-from slowfast_ac.models import create_slowfast_ac
+from slowfast_ac.models import PackPathway, create_slowfast_ac
+from slowfast_ac.scam_head import SCAMHead
 
 TINY = {"model_num_class": 7, "model_depth": 18, "stem_dim_out": 8, "crop_size": 64}
 DOC = Path(__file__).resolve().parents[2] / "docs/PYTORCHVIDEO.md"

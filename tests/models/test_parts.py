@@ -163,8 +163,8 @@ def test_modules_are_frozen_by_their_own_names(build):
 def test_a_transformers_loose_parameters_belong_to_its_backbone(upstream):
     from pathlib import Path
 
+    from slowfast_ac.pyslowfast.build import build_model
     from slowfast_ac.pyslowfast.config_file import load_config
-    from slowfast_ac.pyslowfast.statistics import build_model
 
     path = Path(upstream.root) / "configs/Kinetics/MVIT_B_16x4_CONV.yaml"
     model = build_model(load_config(path, ["NUM_GPUS", 0]))

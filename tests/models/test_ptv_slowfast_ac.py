@@ -11,9 +11,9 @@ from pytorchvideo.models.slowfast import create_slowfast
 from torch import nn
 
 from slowfast_ac.errors import InputError
-from slowfast_ac.head import StreamFeatures
 from slowfast_ac.models.ptv_slowfast_ac import remove_lateral_connections, slow_pathway
 from slowfast_ac.models.surgery import captured_inputs
+from slowfast_ac.scam_head import StreamFeatures
 
 LABELS = torch.tensor([1, 4])
 

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from fvcore.nn.precise_bn import update_bn_stats
 
 from slowfast_ac.errors import InputError
-from slowfast_ac.head import StreamFeatures
+from slowfast_ac.scam_head import StreamFeatures
 
 LABELS = torch.tensor([1, 4])
 ONE = [[1], [2], [2], [2]]

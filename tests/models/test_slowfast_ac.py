@@ -9,11 +9,11 @@ import torch.nn.functional as F
 from fvcore.nn.flop_count import flop_count
 from fvcore.nn.precise_bn import update_bn_stats
 
-from slowfast_ac.attention import attention_consistency
-from slowfast_ac.criterion import consistency_term
+from slowfast_ac.cam import attention_consistency
 from slowfast_ac.errors import InputError
-from slowfast_ac.head import StreamFeatures
+from slowfast_ac.losses import consistency_term
 from slowfast_ac.models.surgery import captured_inputs
+from slowfast_ac.scam_head import StreamFeatures
 
 LABELS = torch.tensor([1, 4])
 

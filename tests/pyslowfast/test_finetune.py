@@ -14,9 +14,9 @@ import torch
 import torch.distributed as dist
 from torch.nn.parallel import DistributedDataParallel
 
+from slowfast_ac.checkpoint.convert import convert
 from slowfast_ac.errors import InputError
 from slowfast_ac.models.parts import freeze, names_in, new_layers
-from slowfast_ac.zoo.convert import convert
 
 ROOT = Path(__file__).resolve().parents[2]
 CONFIG = ROOT / "configs/quick_schedules/SLOWFASTAC_4x4_R50_instant_test.yaml"
@@ -406,8 +406,8 @@ def test_another_network_is_refused(training, load, tmp_path, old, opts, message
 
 @pytest.mark.checkout
 def test_a_transformer_is_loaded_by_upstream_but_not_from_nothing(upstream, load, tmp_path):
+    from slowfast_ac.pyslowfast.build import build_model
     from slowfast_ac.pyslowfast.config_file import load_config
-    from slowfast_ac.pyslowfast.statistics import build_model
 
     path = Path(upstream.root) / "configs/Kinetics/MVIT_B_16x4_CONV.yaml"
     narrow = ["NUM_GPUS", 0, "MVIT.DEPTH", 1, "MVIT.EMBED_DIM", 8, "MVIT.DIM_MUL", []]

@@ -80,7 +80,7 @@ def test_top5_of_three_classes_is_everything(finished):
 
 
 def test_scores_are_sums_of_softmax_over_views(finished):
-    from slowfast_ac.unpickle import safe_load
+    from slowfast_ac.checkpoint.unpickle import safe_load
 
     scores, labels = safe_load(finished / "test_results.pkl")
     views = 2 * 3

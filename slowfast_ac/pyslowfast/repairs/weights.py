@@ -8,12 +8,12 @@ from collections.abc import Callable
 
 from torch.optim import Optimizer
 
+from slowfast_ac.checkpoint.open import open_checkpoint
 from slowfast_ac.errors import InputError
 from slowfast_ac.pyslowfast import initial_weights as initial
 from slowfast_ac.pyslowfast.find import Upstream
 from slowfast_ac.pyslowfast.repairs import Repair
 from slowfast_ac.pyslowfast.repairs.imports import BOTH
-from slowfast_ac.zoo.open import open_checkpoint
 
 logger = logging.getLogger(__name__)
 

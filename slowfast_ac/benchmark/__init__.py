@@ -1,0 +1,1 @@
+"""What training, inference and decoding cost."""

@@ -1,0 +1,123 @@
+"""One view through each network in evaluation mode: operations, memory, time, and how exact.
+
+Each network runs as upstream runs it and on the fast path of ``slowfast-ac predict``.
+"""
+
+import sys
+from collections.abc import Callable, Sequence
+
+import torch
+from fvcore.common.config import CfgNode
+from torch import Tensor, nn
+
+from slowfast_ac.benchmark import networks
+from slowfast_ac.benchmark.counting import count_forward
+from slowfast_ac.benchmark.timing import interleave, synchronizer
+from slowfast_ac.benchmark.train import MEBIBYTE, add_ratios, add_times, cuda_peak
+from slowfast_ac.errors import InputError
+from slowfast_ac.inference.optimize import check_compiler, compile_network, optimize_network
+from slowfast_ac.pyslowfast.build import count_parameters
+
+# What differs in training alone is the same network here.
+PLAIN = ("fused", "unfused", "ac_scam")
+# Arguments of optimize_network.
+FAST: dict[str, dict[str, object]] = {
+    "folded": {"channels_last": False},
+    "channels_last": {"channels_last": True},
+    "bfloat16": {"channels_last": True, "precision": "bfloat16"},
+}
+COMPILED = {"compiled": FAST["channels_last"], "bfloat16_compiled": FAST["bfloat16"]}
+NAMES = PLAIN + tuple(
+    f"{network}_{how}" for network in ("fused", "unfused") for how in (*FAST, *COMPILED)
+)
+
+
+@torch.no_grad()
+def bench_infer(
+    cfg: CfgNode,
+    *,
+    device: torch.device,
+    batch: int,
+    crop: int,
+    iterations: int,
+    warmup: int,
+    only: Sequence[str] | None = None,
+) -> list[dict[str, object]]:
+    """Measures one view's inference; arguments and result as those of ``bench_train``.
+
+    ``score_difference`` is the largest one of a score to the same network as upstream runs it; the
+    random classifier is scaled so that its logits spread by 1, else scores would be all alike.
+    Compiled rows are left out, with a line on stderr, where nothing can be compiled or timed.
+    """
+    cfg = cfg.clone()
+    cfg.DATA.TEST_CROP_SIZE = crop
+    names = _that_run(networks.choose(NAMES, only), device, iterations)
+    data = networks.random_batch(cfg, batch, crop, device)
+    plain: dict[str, nn.Module] = {}
+    reference: dict[str, Tensor] = {}
+    rows: dict[str, dict[str, object]] = {}
+    passes: dict[str, Callable[[], Tensor]] = {}
+    models = {}
+
+    def scores_of(model: Callable[..., Tensor]) -> Callable[[], Tensor]:
+        # Upstream's SlowFast writes into the list that it is given.
+        return lambda: model(list(data.clips))
+
+    for name in names:
+        network, how = (name, None) if name in PLAIN else name.split("_", 1)
+        if network not in plain:
+            config = networks.network_config(cfg, network, device)
+            plain[network] = networks.build_network(config, device).eval()
+            _spread_logits(plain[network], scores_of(plain[network]))
+            reference[network] = scores_of(plain[network])()
+        model = plain[network]
+        if how is not None:
+            model = optimize_network(model, **(FAST | COMPILED)[how])
+        multiply_adds, peak = count_forward(scores_of(model))
+        rows[name] = {
+            "name": name,
+            "params": count_parameters(plain[network]),
+            "gflops": multiply_adds / batch / 1e9,
+        }
+        if how in COMPILED:
+            passes[name] = scores_of(compile_network(model, device))
+        else:
+            passes[name] = scores_of(model)
+            models[name] = model
+            rows[name]["peak_mebibytes"] = peak / MEBIBYTE
+        difference = (passes[name]() - reference[network]).abs().max()
+        rows[name]["score_difference"] = difference.item()
+    if iterations:
+        seconds = interleave(passes, iterations, warmup, synchronize=synchronizer(device))
+        add_times(rows, seconds, batch)
+        if device.type == "cuda":
+            for name, model in models.items():
+                own = [*model.parameters(), *model.buffers(), *data.clips]
+                rows[name]["cuda_peak_mebibytes"] = (
+                    cuda_peak(passes[name], device) + networks.resident_bytes(own) / MEBIBYTE
+                )
+    add_ratios(rows)
+    return list(rows.values())
+
+
+def _spread_logits(model: nn.Module, run: Callable[[], object]) -> None:
+    """Divides the classifier by the standard deviation of the logits that ``run`` makes."""
+    (linear,) = (module for module in model.modules() if isinstance(module, nn.Linear))
+    logits: list[Tensor] = []
+    handle = linear.register_forward_hook(lambda *call: logits.append(call[2]))
+    run()
+    handle.remove()
+    for parameter in linear.parameters():
+        parameter /= logits[0].std()
+
+
+def _that_run(names: Sequence[str], device: torch.device, iterations: int) -> list[str]:
+    eager = [name for name in names if not name.endswith("compiled")]
+    if not iterations or len(eager) == len(names):
+        return eager
+    try:
+        check_compiler(device)
+    except InputError as error:
+        print(f"slowfast-ac: no compiled rows: {error}", file=sys.stderr)
+        return eager
+    return list(names)

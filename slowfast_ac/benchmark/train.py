@@ -1,0 +1,152 @@
+"""One training step of each network: operations, memory and time."""
+
+import importlib
+from collections.abc import Callable, Sequence
+
+import torch
+from fvcore.common.config import CfgNode
+from torch import Tensor
+
+from slowfast_ac.benchmark import networks
+from slowfast_ac.benchmark.counting import count_step
+from slowfast_ac.benchmark.timing import interleave, paired_ratios, spread, synchronizer
+from slowfast_ac.pyslowfast.build import count_parameters
+
+MEBIBYTE = 2**20
+
+
+class Trainer:
+    """One network with upstream's loss and optimizer, and a step as upstream's loop takes it.
+
+    Args:
+        cfg: config of one network.
+        batch: the clips and labels of every step.
+        device: where it runs.
+    """
+
+    def __init__(self, cfg: CfgNode, batch: networks.Batch, device: torch.device):
+        self.model = networks.build_network(cfg, device).train()
+        self.loss_func = networks.find_loss(cfg)
+        optimizers = importlib.import_module("slowfast.models.optimizer")
+        self.optimizer = optimizers.construct_optimizer(self.model, cfg)
+        self.batch = batch
+        self.device = device
+
+    def loss(self) -> Tensor:
+        """Computes the batch's loss."""
+        # Upstream's SlowFast writes into the list that it is given.
+        loss = self.loss_func(self.model(list(self.batch.clips)), self.batch.labels)
+        return loss[0] if isinstance(loss, tuple) else loss
+
+    def step(self) -> None:
+        """Takes one step."""
+        loss = self.loss()
+        self.optimizer.zero_grad()
+        loss.backward()
+        self.optimizer.step()
+
+    def count(self) -> dict[str, float]:
+        """Counts one step without the optimizer's part."""
+        present = [*self.model.parameters(), *self.model.buffers(), *self.batch.clips]
+        count = count_step(self.loss, present)
+        self.optimizer.zero_grad()
+        clips = len(self.batch.labels)
+        return {
+            "params": count_parameters(self.model),
+            "forward_gflops": count.forward / clips / 1e9,
+            "backward_gflops": count.backward / clips / 1e9,
+            "gflops": (count.forward + count.backward) / clips / 1e9,
+            "saved_mebibytes": count.saved_bytes / MEBIBYTE,
+            "peak_mebibytes": count.peak_bytes / MEBIBYTE,
+        }
+
+    def cuda_peak(self) -> float:
+        """Takes a step and returns the GPU memory it needs, as if nothing else were there, in MiB.
+
+        The optimizer's state must exist, so not the first step.
+        """
+        self.optimizer.zero_grad()
+        own = [*self.model.parameters(), *self.model.buffers(), *self.batch.clips]
+        for state in self.optimizer.state.values():
+            own += [value for value in state.values() if isinstance(value, Tensor)]
+        return cuda_peak(self.step, self.device) + networks.resident_bytes(own) / MEBIBYTE
+
+
+def cuda_peak(step: Callable[[], object], device: torch.device) -> float:
+    """Returns the most GPU memory that a call had beyond what was there before it, in MiB."""
+    torch.cuda.synchronize(device)
+    before = torch.cuda.memory_allocated(device)
+    torch.cuda.reset_peak_memory_stats(device)
+    step()
+    torch.cuda.synchronize(device)
+    return (torch.cuda.max_memory_allocated(device) - before) / MEBIBYTE
+
+
+def bench_train(
+    cfg: CfgNode,
+    *,
+    device: torch.device,
+    batch: int,
+    crop: int,
+    iterations: int,
+    warmup: int,
+    only: Sequence[str] | None = None,
+) -> list[dict[str, object]]:
+    """Measures one training step of each network.
+
+    Args:
+        cfg: a config with two pathways.
+        device: where to run.
+        batch: clips a step.
+        crop: height and width of a clip.
+        iterations: timed steps a network; with 0 nothing is timed, only counted.
+        warmup: steps before that.
+        only: names of :data:`bench_networks.NETWORKS`; the baseline runs in any case.
+
+    Returns:
+        One row a network; see :mod:`slowfast_ac.benchmark.results`.
+    """
+    cfg = cfg.clone()
+    cfg.DATA.TRAIN_CROP_SIZE = crop
+    names = networks.choose(list(networks.NETWORKS), only)
+    data = networks.random_batch(cfg, batch, crop, device)
+    trainers = {
+        name: Trainer(networks.network_config(cfg, name, device), data, device) for name in names
+    }
+    rows = {name: {"name": name} | trainer.count() for name, trainer in trainers.items()}
+    if iterations:
+        steps = {name: trainer.step for name, trainer in trainers.items()}
+        seconds = interleave(steps, iterations, warmup, synchronize=synchronizer(device))
+        add_times(rows, seconds, batch)
+        if device.type == "cuda":
+            for name, trainer in trainers.items():
+                rows[name]["cuda_peak_mebibytes"] = trainer.cuda_peak()
+    add_ratios(rows)
+    return list(rows.values())
+
+
+def add_times(
+    rows: dict[str, dict[str, object]], seconds: dict[str, list[float]], batch: int
+) -> None:
+    """Adds seconds, clips a second and the paired ratios to the first row, with quartiles."""
+    baseline = next(iter(seconds.values()))
+    for name, values in seconds.items():
+        time, ratio = spread(values), spread(paired_ratios(values, baseline))
+        rows[name] |= {
+            "seconds": time.median,
+            "seconds_low": time.low,
+            "seconds_high": time.high,
+            "clips_per_second": batch / time.median,
+            "seconds_ratio": ratio.median,
+            "seconds_ratio_low": ratio.low,
+            "seconds_ratio_high": ratio.high,
+        }
+
+
+def add_ratios(rows: dict[str, dict[str, object]]) -> None:
+    """Adds the ratios of operations and memory to the first row."""
+    baseline = next(iter(rows.values()))
+    for row in rows.values():
+        for key in ("gflops", "saved_mebibytes", "peak_mebibytes", "cuda_peak_mebibytes"):
+            if baseline.get(key) and key in row:
+                row[f"{key}_ratio"] = row[key] / baseline[key]

@@ -1,0 +1,84 @@
+"""``slowfast-ac predict`` with 30 views of one video, against 30 predictions of one view."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import torch
+from fvcore.common.config import CfgNode
+
+from slowfast_ac.benchmark import networks
+from slowfast_ac.benchmark.decode import FPS, moving_texture
+from slowfast_ac.benchmark.timing import interleave
+from slowfast_ac.benchmark.train import add_times
+from slowfast_ac.data.video import write_video
+from slowfast_ac.files import atomic_path
+from slowfast_ac.inference.predict import CENTER_VIEW, Views, predict
+from slowfast_ac.inference.predictor import Predictor, load_predictor
+
+VIEWS = Views(10, 3)
+# Arguments of load_predictor; the first is also asked for single views.
+PREDICTORS: dict[str, dict[str, object]] = {
+    "views": {},
+    "views_compiled": {"compile": True},
+    "views_bfloat16": {"precision": "bfloat16"},
+    "views_bfloat16_compiled": {"precision": "bfloat16", "compile": True},
+}
+BASELINE = "single_views"
+NAMES = (BASELINE, *PREDICTORS)
+
+
+def bench_views(
+    cfg: CfgNode,
+    folder: Path,
+    *,
+    seconds: float,
+    iterations: int,
+    warmup: int,
+    only: Sequence[str] | None = None,
+) -> list[dict[str, object]]:
+    """Measures predictions of a video from file to scores, decoding and all.
+
+    Args:
+        cfg: config of the network, whose weights are random.
+        folder: for the generated video and weights, which are removed.
+        seconds: of the video, 340 x 256.
+        iterations: predictions a row that are timed, at least 1.
+        warmup: predictions before that.
+        only: names of :data:`NAMES`; the baseline runs in any case.
+
+    Returns:
+        One row a way to predict; ``seconds`` are those of 30 views.
+    """
+    names = networks.choose(NAMES, only)
+    video, weights = folder / "bench_views.mp4", folder / "bench_views.pyth"
+    try:
+        write_video(video, moving_texture(seconds), FPS, crf=23)
+        _write_weights(cfg, weights)
+        single = load_predictor(weights)
+        steps: dict[str, Callable[[], object]] = {}
+        for name in names:
+            if name == BASELINE:
+                steps[name] = lambda: _single_views(single, video)
+            else:
+                predictor = load_predictor(weights, **PREDICTORS[name])
+                steps[name] = lambda predictor=predictor: predict(predictor, video, VIEWS)
+        times = interleave(steps, iterations, warmup)
+    finally:
+        video.unlink(missing_ok=True)
+        weights.unlink(missing_ok=True)
+    rows = {name: {"name": name, "video_seconds": seconds} for name in names}
+    add_times(rows, times, VIEWS.clips * VIEWS.crops)
+    return list(rows.values())
+
+
+def _single_views(predictor: Predictor, video: Path) -> None:
+    for _ in range(VIEWS.clips * VIEWS.crops):
+        predict(predictor, video, CENTER_VIEW)
+
+
+def _write_weights(cfg: CfgNode, path: Path) -> None:
+    cfg = cfg.clone()
+    cfg.NUM_GPUS = 0
+    network = networks.build_network(cfg, torch.device("cpu"))
+    with atomic_path(path) as temporary:
+        torch.save({"model_state": network.state_dict(), "cfg": cfg.dump()}, temporary)

@@ -1,0 +1,1 @@
+"""Checkpoint files: what they are, opening them safely, converting, saving."""

@@ -1,0 +1,212 @@
+"""Weights from one code base to another, and from a fused SlowFast to the branch-independent one.
+
+Converting renames: every number stays as it is, so there and back gives the same bits. It is
+strict: a name that is not understood, or that is missing, is an error.
+"""
+
+import dataclasses
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from slowfast_ac.checkpoint.names import (
+    DEPTHS,
+    Layout,
+    find_layout,
+    find_naming,
+    is_no_weight,
+    name_table,
+    parameter_names,
+    strip_prefix,
+)
+from slowfast_ac.checkpoint.open import Checkpoint, config_value
+from slowfast_ac.checkpoint.report import LoadReport
+from slowfast_ac.errors import InputError
+
+TARGETS = ("pyslowfast", "pytorchvideo")
+# Temporal kernels of Slow: the stem and the first layer of the stages s2 to s5.
+SLOW_KERNELS = [1, 1, 1, 3, 3]
+
+
+def convert_checkpoint(
+    checkpoint: Checkpoint, target: str, *, branch_independent: bool = False
+) -> tuple[dict[str, Tensor], LoadReport]:
+    """Converts an opened checkpoint, see :func:`convert`.
+
+    Raises:
+        InputError: naming the file and the key.
+    """
+    if checkpoint.naming is None:
+        raise InputError(f"{checkpoint.path}: cannot be converted: {checkpoint.problem}")
+    if checkpoint.problem:
+        raise InputError(f"{checkpoint.path}: {checkpoint.problem}")
+    if target == "pytorchvideo" and checkpoint.naming == "pyslowfast":
+        if config_value(checkpoint.config, "DETECTION.ENABLE"):
+            raise InputError(
+                f"{checkpoint.path}: DETECTION.ENABLE: only classifiers are converted to "
+                "PyTorchVideo, and this is a detector"
+            )
+        if checkpoint.pathways == 1 and config_value(checkpoint.config, "RESNET.STRIDE_1X1"):
+            raise InputError(
+                f"{checkpoint.path}: RESNET.STRIDE_1X1: PyTorchVideo strides in conv_b, this "
+                "network in branch2.a; the same weights would compute something else"
+            )
+    try:
+        return convert(
+            checkpoint.state_dict, checkpoint.naming, target, branch_independent=branch_independent
+        )
+    except InputError as error:
+        raise InputError(f"{checkpoint.path}: {error}") from None
+
+
+def convert(
+    state_dict: Mapping[str, Tensor],
+    source: str,
+    target: str,
+    *,
+    branch_independent: bool = False,
+    prefix: str = "",
+    target_state: Mapping[str, Tensor] | None = None,
+) -> tuple[dict[str, Tensor], LoadReport]:
+    """Renames the weights of SlowFast, SlowFastAC or Slow.
+
+    Tensors are not copied, but for those that are cut. BatchNorm counters that the source lacks
+    (caffe2 has none) become zeros.
+
+    Args:
+        state_dict: weights named after ``source``; prefixes are dropped.
+        source: ``pyslowfast``, ``pytorchvideo`` or ``caffe2``.
+        target: ``pyslowfast`` or ``pytorchvideo``.
+        branch_independent: whether to cut a fused SlowFast's lateral connections away, see
+            :func:`fused_to_branch_independent`.
+        prefix: put before every new name: ``model.`` for PySlowFast's PTV models.
+        target_state: the target model's ``state_dict()``; if given, names and shapes must agree.
+
+    Raises:
+        InputError: naming the key, for a name or shape that does not fit; or saying why the
+            target's code base has no such network.
+    """
+    if target not in TARGETS:
+        raise InputError(f"{target}: not a naming to convert to; use one of {', '.join(TARGETS)}")
+    weights = {strip_prefix(name): tensor for name, tensor in state_dict.items()}
+    layout = find_layout(weights, source)
+    if source != target:
+        _check_same_network(weights, layout, source, target)
+    lateral, slow_channels = set(), {}
+    if branch_independent:
+        slow_channels = _slow_channels(weights, layout, source)
+        lateral = set(parameter_names(layout.lateral_modules(), source))
+
+    converted, loaded, cut, new, unused = {}, [], [], [], []
+    table = name_table(layout, source, target)
+    for full_name, tensor in state_dict.items():
+        name = strip_prefix(full_name)
+        if name in lateral or is_no_weight(name, source):
+            unused.append(full_name)
+            continue
+        new_name = prefix + table[name]
+        if name in slow_channels:
+            # The slow features come first in the concatenation of both code bases.
+            tensor = tensor[:, : slow_channels[name]].clone()
+            cut.append(new_name)
+        else:
+            loaded.append(new_name)
+        converted[new_name] = tensor
+    if branch_independent:
+        layout = dataclasses.replace(layout, fused=False)
+    for name in parameter_names(layout.modules(), target):
+        if prefix + name not in converted:
+            converted[prefix + name] = torch.zeros((), dtype=torch.long)
+            new.append(prefix + name)
+    if target_state is not None:
+        new += _check_target(converted, target_state, target)
+    return converted, LoadReport(tuple(loaded), tuple(cut), tuple(new), tuple(unused))
+
+
+def fused_to_branch_independent(
+    state_dict: Mapping[str, Tensor],
+) -> tuple[dict[str, Tensor], LoadReport]:
+    """Cuts a fused SlowFast's lateral connections away: initial weights for SlowFastAC.
+
+    The lateral layers go, and the first block of every slow stage (``s{2..5}.pathway0_res0``,
+    ``branch1`` and ``branch2.a``) keeps the input channels that belong to the slow pathway. Where
+    the lateral channels' weights are zero, the network computes the same as before.
+
+    Args:
+        state_dict: PySlowFast's or PyTorchVideo's names; they stay as they are, prefix and all.
+
+    Raises:
+        InputError: naming the key that does not fit, or there are no lateral connections.
+    """
+    naming, prefix = find_naming(state_dict) or (None, "")
+    if naming not in TARGETS:
+        raise InputError(
+            "lateral connections are cut from PySlowFast's or PyTorchVideo's names only"
+        )
+    return convert(state_dict, naming, naming, branch_independent=True, prefix=prefix)
+
+
+def _slow_channels(weights: Mapping[str, Tensor], layout: Layout, naming: str) -> dict[str, int]:
+    """Returns, for every convolution that reads lateral channels, how many slow ones come first."""
+    if not layout.fused:
+        raise InputError("no lateral connections to cut away: already branch-independent, or Slow")
+    names = name_table(layout, "pyslowfast", naming)
+    channels = {}
+    slow = "s1.pathway0_stem.conv.weight"
+    for stage, blocks in enumerate(layout.blocks, start=2):
+        slow_width = weights[names[slow]].shape[0]
+        lateral_width = weights[names[f"s{stage - 1}_fuse.conv_f2s.weight"]].shape[0]
+        for layer in ("branch1", "branch2.a"):
+            name = names[f"s{stage}.pathway0_res0.{layer}.weight"]
+            if weights[name].shape[1] != slow_width + lateral_width:
+                raise InputError(
+                    f"{name}: takes {weights[name].shape[1]} channels, not the {slow_width} slow "
+                    f"and {lateral_width} lateral ones"
+                )
+            channels[name] = slow_width
+        slow = f"s{stage}.pathway0_res{blocks - 1}.branch2.c.weight"
+    return channels
+
+
+def _check_same_network(
+    weights: Mapping[str, Tensor], layout: Layout, source: str, target: str
+) -> None:
+    """Refuses a network that the target's code base does not have or builds differently."""
+    if layout.blocks not in DEPTHS[target]:
+        raise InputError(f"{target} has no depth with {list(layout.blocks)} blocks in s2 to s5")
+    if target == "pyslowfast" and source == "caffe2":
+        return
+    if layout.nonlocal_blocks:
+        stage, pathway, block = layout.nonlocal_blocks[0]
+        raise InputError(
+            f"s{stage}.pathway{pathway}_nonlocal{block}: PyTorchVideo has no nonlocal blocks"
+        )
+    if layout.pathways == 1:
+        names = name_table(layout, "pyslowfast", source)
+        first = ["s1.pathway0_stem.conv", *(f"s{s}.pathway0_res0.branch2.a" for s in (2, 3, 4, 5))]
+        kernels = [weights[names[f"{layer}.weight"]].shape[2] for layer in first]
+        if kernels != SLOW_KERNELS:
+            raise InputError(
+                f"temporal kernels {kernels} are not those of Slow, {SLOW_KERNELS}; C2D and I3D "
+                "are not converted, since they pool in a place that no weight shows"
+            )
+
+
+def _check_target(
+    converted: Mapping[str, Tensor], target_state: Mapping[str, Tensor], target: str
+) -> list[str]:
+    """Compares names and shapes; returns the target's weights that keep their initialisation."""
+    for name, tensor in converted.items():
+        if name not in target_state:
+            raise InputError(f"{name}: the target model has no such weight")
+        if tensor.shape != target_state[name].shape:
+            raise InputError(
+                f"{name}: shape {list(tensor.shape)}, but {list(target_state[name].shape)} in the "
+                "target model"
+            )
+    new = [name for name in target_state if name not in converted]
+    for name in new:
+        if not is_no_weight(strip_prefix(name), target):
+            raise InputError(f"{name}: the target model has it, the checkpoint does not")
+    return new

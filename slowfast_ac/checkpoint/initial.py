@@ -1,0 +1,96 @@
+"""What a network can start from in a checkpoint that was trained on something else."""
+
+from collections.abc import Collection, Mapping
+
+from torch import Tensor
+
+from slowfast_ac.checkpoint.convert import convert
+from slowfast_ac.checkpoint.names import Layout, find_layout, find_naming, is_counter, strip_prefix
+from slowfast_ac.checkpoint.report import LoadReport
+from slowfast_ac.errors import InputError
+
+
+def find_network(state_dict: Mapping[str, Tensor]) -> tuple[str, str, Layout] | None:
+    """Returns naming, prefix and layout of a SlowFast or Slow network, None for any other."""
+    naming, prefix = find_naming(state_dict) or (None, "")
+    try:
+        return naming and (naming, prefix, find_layout(map(strip_prefix, state_dict), naming))
+    except InputError:
+        return None
+
+
+def initial_weights(
+    state_dict: Mapping[str, Tensor],
+    target_state: Mapping[str, Tensor],
+    classifier: Collection[str],
+) -> tuple[dict[str, Tensor], LoadReport]:
+    """Picks the weights that fit a network: all of the backbone, and the classifier if it fits.
+
+    Weights of SlowFast and Slow are renamed where the code bases differ, and lateral connections
+    that the network lacks are cut away. A pathway that the checkpoint lacks is left out. Of any
+    other network, weights of equal names are taken.
+
+    Args:
+        state_dict: the checkpoint's weights.
+        target_state: the network's ``state_dict()``.
+        classifier: names of the network's parameters that depend on the classes. They are taken
+            together or not at all.
+
+    Returns:
+        The weights by the network's names, and what became of each.
+
+    Raises:
+        InputError: naming a weight of the backbone that has another shape or meaning, or saying
+            that none of the backbone is there.
+    """
+    weights, report = _translate(state_dict, target_state)
+    classifier = [name for name in target_state if name in classifier]
+    fits = all(
+        name in weights and weights[name].shape == target_state[name].shape for name in classifier
+    )
+    taken = {
+        name: weight
+        for name, weight in weights.items()
+        if name in target_state and (fits or name not in classifier)
+    }
+    for name, weight in taken.items():
+        if weight.shape != target_state[name].shape:
+            raise InputError(
+                f"{name}: shape {list(weight.shape)}, but {list(target_state[name].shape)} in the "
+                "network; only the classifier may differ"
+            )
+    if not any(name not in classifier and not is_counter(name) for name in taken):
+        raise InputError(
+            f"none of its weights is one of the network's: {next(iter(state_dict))}, ... there, "
+            f"{next(iter(target_state))}, ... here"
+        )
+    # Converting copies no tensor but those that are cut, so each still tells its first name.
+    first_names = {id(weight): name for name, weight in state_dict.items()}
+    left = [first_names.get(id(weights[name])) for name in weights if name not in taken]
+    return taken, LoadReport(
+        loaded=tuple(name for name in taken if name not in {*report.cut, *report.new}),
+        cut=report.cut,
+        new=tuple(name for name in target_state if name in report.new or name not in taken),
+        unused=(*report.unused, *filter(None, left)),
+    )
+
+
+def _translate(
+    state_dict: Mapping[str, Tensor], target_state: Mapping[str, Tensor]
+) -> tuple[dict[str, Tensor], LoadReport]:
+    """Renames a SlowFast's or Slow's weights to the network's names and cuts what it lacks."""
+    source, target = find_network(state_dict), find_network(target_state)
+    if not (source and target):
+        return dict(state_dict), LoadReport()
+    source_naming, source_prefix, source_layout = source
+    target_naming, prefix, target_layout = target
+    if source_layout.blocks != target_layout.blocks:
+        raise InputError(
+            f"has {list(source_layout.blocks)} blocks in its stages, the network "
+            f"{list(target_layout.blocks)}: another depth"
+        )
+    cut = source_layout.fused and not target_layout.fused
+    if (source_naming, source_prefix) == (target_naming, prefix) and not cut:
+        # Nothing is to be renamed. Converting would leave SCAM's own layers out.
+        return dict(state_dict), LoadReport()
+    return convert(state_dict, source_naming, target_naming, branch_independent=cut, prefix=prefix)

@@ -1,0 +1,1 @@
+"""Generated action clips."""

@@ -1,0 +1,1 @@
+"""What test results say: accuracy, comparison, significance, measures of attention."""

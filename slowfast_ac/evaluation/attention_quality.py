@@ -1,0 +1,168 @@
+"""How well a trained network looks at the target, over a list of clips whose boxes are known.
+
+Of each clip the middle is taken, as a whole frame, and the maps of its true class. A frame's map,
+placed over the frame, is measured against that frame's box: pointing game, energy in the box, and
+what chance gives (see slowfast_ac.evaluation.measures). A clip's value is the mean over its
+frames. The streams' agreement compares what Eq. 3 compares, the maps of Eq. 1 and Eq. 2, averaged
+over the clip's frames, at their own size.
+"""
+
+import math
+import os
+import sys
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import numpy as np
+from fvcore.common.config import CfgNode
+from tqdm import tqdm
+
+from slowfast_ac.data.lists import Entry, read_list
+from slowfast_ac.errors import InputError
+from slowfast_ac.evaluation.measures import (
+    agreement,
+    area_share,
+    energy_in_box,
+    mean_and_error,
+    pointing_game,
+)
+from slowfast_ac.files import write_csv, write_json
+from slowfast_ac.inference.trained_model import TrainedModel, load_trained
+from slowfast_ac.pyslowfast import setup
+from slowfast_ac.pyslowfast.config_file import load_config
+from slowfast_ac.visualization.annotation import Annotation, read_annotation
+from slowfast_ac.visualization.heatmap import Heatmap, heatmap
+
+COLUMNS = ("path", "label", "predicted", "score", "stream", "pointing", "energy", "chance")
+COLUMNS += ("agreement",)
+
+
+def attention_quality(
+    cfg: CfgNode | str | os.PathLike,
+    checkpoint: str | os.PathLike,
+    list_path: str | os.PathLike,
+    *,
+    scales: Sequence[float] = (1.0,),
+    output: str | os.PathLike | None = None,
+    progress: bool = True,
+) -> dict[str, float]:
+    """Measures a checkpoint's attention on the clips of a list that have boxes.
+
+    Args:
+        cfg: the config that it was trained with, or its file.
+        checkpoint: PySlowFast's file.
+        list_path: list of videos with NAME.json beside NAME.mp4.
+        scales: sizes of the clip that the spatial map averages, 1.0 first.
+        output: folder that gets ``attention_quality.csv``, one row a clip and stream, and
+            ``attention_quality.json``, what is returned.
+        progress: show it on stderr.
+
+    Returns:
+        See :func:`summarise`.
+
+    Raises:
+        InputError: if the checkpoint does not fit the config, or no video of the list has boxes.
+    """
+    setup()
+    if not isinstance(cfg, CfgNode):
+        cfg = load_config(cfg)
+    clips = read_clips_with_boxes(cfg, list_path)
+    network = load_trained(cfg, checkpoint)
+    rows = []
+    for entry, annotation in tqdm(clips, unit="clip", file=sys.stderr, disable=not progress):
+        rows += measure_clip(network, entry, annotation, scales)
+    summary = summarise(rows)
+    if output is not None:
+        table = ([_cell(row[column]) for column in COLUMNS] for row in rows)
+        write_csv(Path(output) / "attention_quality.csv", COLUMNS, table)
+        write_json(Path(output) / "attention_quality.json", summary)
+    return summary
+
+
+def read_clips_with_boxes(
+    cfg: CfgNode, list_path: str | os.PathLike
+) -> list[tuple[Entry, Annotation]]:
+    """Returns the list's videos that have boxes.
+
+    Raises:
+        InputError: if none has, or the list is bad.
+    """
+    entries = read_list(
+        list_path,
+        separator=cfg.DATA.get("PATH_LABEL_SEPARATOR", " "),
+        prefix=cfg.DATA.PATH_PREFIX,
+        num_classes=cfg.MODEL.NUM_CLASSES,
+    )
+    annotations = [read_annotation(entry.path) for entry in entries]
+    pairs = zip(entries, annotations, strict=True)
+    clips = [(entry, annotation) for entry, annotation in pairs if annotation is not None]
+    if not clips:
+        raise InputError(f"{list_path}: none of its videos has a json with boxes beside it")
+    return clips
+
+
+def measure_clip(
+    network: TrainedModel, entry: Entry, annotation: Annotation, scales: Sequence[float] = (1.0,)
+) -> list[dict]:
+    """Measures one clip.
+
+    Returns:
+        A dict a stream, with the keys :data:`COLUMNS`. ``energy`` is nan where no map of the
+        clip has a positive value, ``agreement`` where there is one stream or a map is constant.
+    """
+    result = heatmap(network.model, entry.path, network.preprocessing, entry.label, scales=scales)
+    height, width = result.clip.frames.shape[1:3]
+    frame = (width, height)
+    rows = []
+    for name, (maps, times) in result.streams.items():
+        boxes = annotation.boxes_at(times)
+        cams = [result.over_frame(cam) for cam in maps]
+        pairs = list(zip(cams, boxes, strict=True))
+        energies = [energy_in_box(cam, box, frame) for cam, box in pairs]
+        rows.append(
+            {
+                "path": entry.path,
+                "label": entry.label,
+                "predicted": result.predicted,
+                "score": result.score,
+                "stream": name,
+                "pointing": float(np.mean([pointing_game(cam, box, frame) for cam, box in pairs])),
+                "energy": mean_and_error(energies)[0],
+                "chance": float(np.mean([area_share(box, frame) for box in boxes])),
+                "agreement": _agreement(result),
+            }
+        )
+    return rows
+
+
+def summarise(rows: Iterable[dict]) -> dict[str, float]:
+    """Returns means over the clips and, under ``..._error``, their standard errors.
+
+    The keys: ``clips``; ``pointing``, ``energy`` and ``chance`` after each stream's name, such as
+    ``spatial_pointing``; ``agreement``. What is not a number is left out: the error of one clip,
+    the agreement of one stream.
+    """
+    by_stream: dict[str, list[dict]] = {}
+    for row in rows:
+        by_stream.setdefault(row["stream"], []).append(row)
+    first = next(iter(by_stream.values()))
+    columns = {"agreement": [row["agreement"] for row in first]}
+    for stream, own in by_stream.items():
+        for measure in ("pointing", "energy", "chance"):
+            columns[f"{stream}_{measure}"] = [row[measure] for row in own]
+    summary = {"clips": float(len(first))}
+    for name, values in columns.items():
+        summary[name], summary[f"{name}_error"] = mean_and_error(values)
+    return {name: value for name, value in summary.items() if not math.isnan(value)}
+
+
+def _agreement(result: Heatmap) -> float:
+    if "temporal" not in result.streams:
+        return math.nan
+    spatial, temporal = (result.streams[name].maps for name in ("spatial", "temporal"))
+    return agreement(spatial.mean(axis=0), temporal.mean(axis=0))
+
+
+def _cell(value: object) -> object:
+    """An empty cell says not a number."""
+    return "" if isinstance(value, float) and math.isnan(value) else value

@@ -1,0 +1,316 @@
+"""Two test results on the same videos, class by class, with tests of significance."""
+
+import json
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
+
+from slowfast_ac.data.lists import read_class_map
+from slowfast_ac.errors import InputError
+from slowfast_ac.evaluation import compare_pictures
+from slowfast_ac.evaluation.results import Results, average_precision, read_results
+from slowfast_ac.evaluation.significance import difference_interval, holm, mcnemar, wilson
+from slowfast_ac.files import write_csv, write_json, write_text
+
+# The paper's Tables 1 and 2 in Kinetics-400's spelling, where "playing baseball" is two classes.
+PAPER_GROUPS = Path(__file__).parent / "groups.json"
+
+
+def compare(
+    baseline: str | os.PathLike,
+    ours: str | os.PathLike,
+    output: str | os.PathLike,
+    classes: str | os.PathLike | None = None,
+    groups: str | os.PathLike | None = None,
+) -> str:
+    """Compares two results and writes everything into a folder.
+
+    Args:
+        baseline: result file or run directory.
+        ours: likewise, of the same videos.
+        output: folder for compare.md, compare.json, per_class.csv and .png, confusion_*.csv and
+            .png.
+        classes: class map; without one, classes are called by their numbers.
+        groups: json of group name -> class names; by default the paper's two groups.
+
+    Returns:
+        The text of compare.md.
+
+    Raises:
+        InputError: naming the file, for results of different videos, labels or class counts.
+    """
+    first, second = read_results(baseline), read_results(ours)
+    _require_same_videos(first, second, baseline, ours)
+    names = _class_names(classes, first.scores.shape[1])
+    output = Path(output)
+    if first.multi_label:
+        text = _compare_multi_label(first, second, names, output)
+    else:
+        path = groups or PAPER_GROUPS
+        chosen = read_groups(path, names, strict=groups is not None)
+        absent = {group: absent_members(path, names, group) for group in chosen}
+        text = _compare_single_label(first, second, names, chosen, absent, output)
+    write_text(output / "compare.md", text)
+    return text
+
+
+def per_class(baseline: Results, ours: Results, names: Sequence[str]) -> list[dict]:
+    """Returns a row per class: its videos, both accuracies, their difference, p-values and more.
+
+    ``p_holm`` is McNemar's p-value corrected for the number of classes; ``baseline_low`` to
+    ``baseline_high``, and likewise ``ours``, is Wilson's interval of the accuracy.
+    """
+    right = [results.right() for results in (baseline, ours)]
+    scores = [_precision_recall(results) for results in (baseline, ours)]
+    rows = []
+    for label, name in enumerate(names):
+        chosen = baseline.labels == label
+        first, second = right[0][chosen], right[1][chosen]
+        row = {"class": name, "videos": int(chosen.sum())}
+        if row["videos"]:
+            row |= {
+                "baseline": float(first.mean()),
+                "ours": float(second.mean()),
+                "difference": float(second.mean() - first.mean()),
+                "p": mcnemar(first, second),
+            }
+            for which, right_ones in (("baseline", first), ("ours", second)):
+                low, high = wilson(int(right_ones.sum()), len(right_ones))
+                row |= {f"{which}_low": low, f"{which}_high": high}
+        for which, (precision, recall, f1) in zip(("baseline", "ours"), scores, strict=True):
+            row |= {
+                f"{which}_precision": precision[label],
+                f"{which}_recall": recall[label],
+                f"{which}_f1": f1[label],
+            }
+        rows.append(row)
+    present = [row for row in rows if row["videos"]]
+    for row, adjusted in zip(present, holm([row["p"] for row in present]), strict=True):
+        row["p_holm"] = float(adjusted)
+    return rows
+
+
+def overall(baseline: Results, ours: Results, chosen: np.ndarray | None = None) -> dict:
+    """Returns top-1 and top-5 of both, the difference with its interval, and McNemar's p-value.
+
+    Args:
+        baseline: single-label results.
+        ours: of the same videos.
+        chosen: (V,) bool, the videos to look at; None for all.
+    """
+    chosen = np.ones(len(baseline.labels), dtype=bool) if chosen is None else chosen
+    first, second = (results.right()[chosen] for results in (baseline, ours))
+    summary = {"videos": int(chosen.sum())}
+    for name, results, right in (("baseline", baseline, first), ("ours", ours, second)):
+        low, high = wilson(int(right.sum()), len(right))
+        summary[name] = {
+            "top1": float(right.mean()),
+            "interval": [low, high],
+            "top5": float(results.right(5)[chosen].mean()),
+        }
+    low, high = difference_interval(first, second)
+    summary |= {
+        "difference": float(second.mean() - first.mean()),
+        "interval": [low, high],
+        "gained": int((second & ~first).sum()),
+        "lost": int((first & ~second).sum()),
+        "p": mcnemar(first, second),
+    }
+    return summary
+
+
+def read_groups(
+    path: str | os.PathLike, names: Sequence[str], strict: bool
+) -> dict[str, list[int]]:
+    """Reads groups of classes.
+
+    Args:
+        path: json of group name -> class names.
+        names: the class names, by number.
+        strict: if true, a name that is no class is refused; otherwise it is left out, and so is a
+            group without any class.
+
+    Returns:
+        Group name -> class numbers.
+
+    Raises:
+        InputError: naming the file.
+    """
+    groups = _load_groups(path)
+    numbers = {name.lower(): number for number, name in enumerate(names)}
+    result = {}
+    for group, members in groups.items():
+        absent = absent_members(path, names, group)
+        if absent and strict:
+            raise InputError(f"{path}: {absent[0]!r} of group {group!r} is no class of the test")
+        present = [numbers[member.lower()] for member in members if member.lower() in numbers]
+        if present:
+            result[group] = present
+    return result
+
+
+def absent_members(path: str | os.PathLike, names: Sequence[str], group: str) -> list[str]:
+    """Returns the members of a group in the file ``path`` that are no class of the test."""
+    known = {name.lower() for name in names}
+    return [member for member in _load_groups(path)[group] if member.lower() not in known]
+
+
+def _load_groups(path: str | os.PathLike) -> dict[str, list[str]]:
+    try:
+        data = json.loads(Path(path).read_text())
+        return {str(name): [str(member) for member in members] for name, members in data.items()}
+    except (OSError, ValueError, AttributeError, TypeError) as error:
+        raise InputError(f"{path}: not a json of group name -> class names ({error})") from None
+
+
+def _compare_single_label(
+    first: Results,
+    second: Results,
+    names: list[str],
+    groups: dict[str, list[int]],
+    absent: dict[str, list[str]],
+    output: Path,
+) -> str:
+    rows = per_class(first, second, names)
+    summary = {
+        "overall": overall(first, second),
+        "groups": {
+            name: overall(first, second, np.isin(first.labels, members))
+            for name, members in groups.items()
+            if np.isin(first.labels, members).any()
+        },
+        "absent_members": {group: members for group, members in absent.items() if members},
+        "averages": {
+            which: _averages(results) for which, results in (("baseline", first), ("ours", second))
+        },
+        "classes": rows,
+    }
+    write_json(output / "compare.json", summary)
+    header = list(dict.fromkeys(key for row in rows for key in row))
+    write_csv(output / "per_class.csv", header, ([row.get(k, "") for k in header] for row in rows))
+    for which, results in (("baseline", first), ("ours", second)):
+        matrix = confusion_matrix(
+            results.labels, results.scores.argmax(axis=1), labels=range(len(names))
+        )
+        write_csv(
+            output / f"confusion_{which}.csv",
+            ["true \\ predicted", *names],
+            ([name, *counts] for name, counts in zip(names, matrix.tolist(), strict=True)),
+        )
+        compare_pictures.draw_confusion(matrix, names, output / f"confusion_{which}.png", which)
+    members = [number for group in groups.values() for number in group]
+    compare_pictures.draw_classes(rows, members, output / "per_class.png")
+    return _text(summary)
+
+
+def _compare_multi_label(first: Results, second: Results, names: list[str], output: Path) -> str:
+    baseline, ours = average_precision(first), average_precision(second)
+    rows = []
+    for label, name in enumerate(names):
+        row = {"class": name, "videos": int(first.labels[:, label].sum())}
+        if row["videos"]:
+            row["baseline"], row["ours"] = float(baseline[label]), float(ours[label])
+            row["difference"] = row["ours"] - row["baseline"]
+        rows.append(row)
+    present = [row for row in rows if row["videos"]]
+    means = {key: float(np.mean([row[key] for row in present])) for key in ("baseline", "ours")}
+    write_json(output / "compare.json", {"mean_average_precision": means, "classes": rows})
+    header = ["class", "videos", "baseline", "ours", "difference"]
+    write_csv(output / "per_class.csv", header, ([row.get(k, "") for k in header] for row in rows))
+    compare_pictures.draw_classes(rows, [], output / "per_class.png")
+    return (
+        f"# Comparison on {len(first.labels)} videos, several labels each\n\n"
+        f"Mean average precision {100 * means['baseline']:.2f} (baseline), "
+        f"{100 * means['ours']:.2f} (ours) over {len(present)} classes. The tests of significance "
+        "are for one label a video and are left out.\n"
+    )
+
+
+def _text(summary: dict) -> str:
+    total = summary["overall"]
+    lines = [f"# Comparison on {total['videos']} videos", ""]
+    lines += ["| videos | baseline top-1 % | ours top-1 % | difference | 95 % interval | p |"]
+    lines += ["|---" * 6 + "|"]
+    for name, part in {"all": total, **summary["groups"]}.items():
+        low, high = part["interval"]
+        lines.append(
+            f"| {name}, {part['videos']} | {100 * part['baseline']['top1']:.1f} | "
+            f"{100 * part['ours']['top1']:.1f} | {100 * part['difference']:+.1f} | "
+            f"{100 * low:+.1f} to {100 * high:+.1f} | {part['p']:.3g} |"
+        )
+    verdict = "is more than chance explains" if total["p"] < 0.05 else "may be chance"
+    lines += [
+        "",
+        f"Ours gains {total['gained']} videos and loses {total['lost']}; at the level of 0.05 the "
+        f"difference {verdict} (exact McNemar test, p = {total['p']:.3g}). It speaks of these "
+        "videos and these two trainings; another seed is another training.",
+        "",
+        f"Top-5: {100 * total['baseline']['top5']:.1f} and {100 * total['ours']['top5']:.1f} %.",
+    ]
+    for which, averages in summary["averages"].items():
+        lines.append(
+            f"Macro precision, recall, F1 of {which}: "
+            + ", ".join(
+                f"{100 * averages['macro'][key]:.1f}" for key in ("precision", "recall", "f1")
+            )
+            + f"; micro F1 {100 * averages['micro']['f1']:.1f}."
+        )
+    sure = [row for row in summary["classes"] if row.get("p_holm", 1) < 0.05]
+    named = ", ".join(f"{row['class']} ({100 * row['difference']:+.1f})" for row in sure)
+    tested = sum("p" in row for row in summary["classes"])
+    lines += [
+        "",
+        f"Classes whose change survives Holm's correction over {tested}: {named or 'none'}.",
+    ]
+    lines += [
+        f"Of the group {group}, no class of this test: {', '.join(members)}."
+        for group, members in summary["absent_members"].items()
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _precision_recall(results: Results) -> tuple[list[float], list[float], list[float]]:
+    labels = range(results.scores.shape[1])
+    values = precision_recall_fscore_support(
+        results.labels, results.scores.argmax(axis=1), labels=labels, zero_division=0
+    )
+    return tuple(array.tolist() for array in values[:3])
+
+
+def _averages(results: Results) -> dict[str, dict[str, float]]:
+    present = np.unique(results.labels)
+    averages = {}
+    for kind in ("macro", "micro"):
+        precision, recall, f1, _ = precision_recall_fscore_support(
+            results.labels,
+            results.scores.argmax(axis=1),
+            labels=present if kind == "macro" else None,
+            average=kind,
+            zero_division=0,
+        )
+        averages[kind] = {"precision": float(precision), "recall": float(recall), "f1": float(f1)}
+    return averages
+
+
+def _class_names(path: str | os.PathLike | None, count: int) -> list[str]:
+    if path is None:
+        return [str(number) for number in range(count)]
+    numbers = read_class_map(path)
+    if len(numbers) != count:
+        raise InputError(f"{path}: {len(numbers)} classes, but the results have {count}")
+    return sorted(numbers, key=numbers.get)
+
+
+def _require_same_videos(
+    first: Results, second: Results, baseline: str | os.PathLike, ours: str | os.PathLike
+) -> None:
+    if first.scores.shape != second.scores.shape:
+        raise InputError(
+            f"{ours}: {second.scores.shape[0]} videos of {second.scores.shape[1]} classes, but "
+            f"{baseline} has {first.scores.shape[0]} of {first.scores.shape[1]}"
+        )
+    if not np.array_equal(first.labels, second.labels):
+        raise InputError(f"{ours}: its labels differ from those of {baseline}: not the same videos")

@@ -1,0 +1,141 @@
+"""What a run leaves behind: its test scores and its log."""
+
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import simplejson
+import torch
+from sklearn.metrics import average_precision_score
+
+from slowfast_ac.checkpoint.unpickle import safe_load
+from slowfast_ac.errors import InputError
+
+RESULTS = "test_results.pkl"
+LOG = "stdout.log"
+# The last one on a line: a resumed run goes on writing where the killed one stopped.
+_JSON_STATS = re.compile(r".*json_stats: (\{.*\})")
+
+
+@dataclass(frozen=True)
+class Results:
+    """A test's scores and labels.
+
+    Args:
+        scores: (V, L) float64, one row a video that sums to 1; for multi-label tests as they are.
+        labels: (V,) int64, or (V, L) of zeros and ones for multi-label tests.
+    """
+
+    scores: np.ndarray
+    labels: np.ndarray
+
+    @property
+    def multi_label(self) -> bool:
+        """Whether a video can have several labels."""
+        return self.labels.ndim == 2
+
+    def right(self, best: int = 1) -> np.ndarray:
+        """Whether each video's label is among the ``best`` highest scores, (V,) bool; one label."""
+        order = np.argsort(-self.scores, axis=1, kind="stable")[:, :best]
+        return (order == self.labels[:, None]).any(axis=1)
+
+
+def read_results(path: str | os.PathLike) -> Results:
+    """Reads the file of TEST.SAVE_RESULTS_PATH, or that of a run directory.
+
+    Upstream writes the sum of a video's scores over its views; a video with none has no row sum.
+
+    Args:
+        path: the pickle, or a directory that holds ``test_results.pkl``.
+
+    Raises:
+        InputError: naming the file, when it is missing or holds something else.
+    """
+    path = Path(path)
+    if path.is_dir():
+        path = path / RESULTS
+        if not path.is_file():
+            raise InputError(
+                f"{path}: there is no such file; run the test with --opts TEST.SAVE_RESULTS_PATH "
+                f"{RESULTS}"
+            )
+    data = safe_load(path)
+    if not (isinstance(data, (list, tuple)) and len(data) == 2):
+        raise InputError(f"{path}: not a list of scores and labels, as upstream's test writes it")
+    try:
+        scores, labels = (torch.as_tensor(part).cpu().numpy() for part in data)
+    except (TypeError, ValueError, RuntimeError):
+        raise InputError(f"{path}: its scores and labels are not numbers") from None
+    scores = scores.astype(np.float64)
+    if scores.ndim != 2 or labels.shape not in (scores.shape, scores.shape[:1]):
+        raise InputError(f"{path}: scores {scores.shape} and labels {labels.shape} do not fit")
+    if scores.size == 0:
+        raise InputError(f"{path}: no videos in it")
+    if labels.ndim == 1:
+        wrong = labels[(labels < 0) | (labels >= scores.shape[1])]
+        if wrong.size:
+            raise InputError(
+                f"{path}: label {wrong[0]}, but its scores are of {scores.shape[1]} classes"
+            )
+        total = scores.sum(axis=1, keepdims=True)
+        if not (total > 0).all():
+            raise InputError(f"{path}: video {int(np.argmin(total))} has no scores")
+        scores = scores / total
+    return Results(scores, labels.astype(np.int64))
+
+
+def average_precision(results: Results) -> np.ndarray:
+    """Returns each class's average precision in a multi-label test, (L,).
+
+    It is nan for a class without videos; the test's mean average precision leaves that out.
+    """
+    pairs = zip(results.labels.T, results.scores.T, strict=True)
+    return np.array(
+        [
+            average_precision_score(positive, scores) if positive.any() else np.nan
+            for positive, scores in pairs
+        ]
+    )
+
+
+def parse_stats(text: str) -> dict | None:
+    """Returns what a ``json_stats`` line of PySlowFast's log says, or None for any other line.
+
+    A whole line that a kill glued to a cut one is read; a cut line is any other line.
+    """
+    match = _JSON_STATS.match(text)
+    if not match:
+        return None
+    try:
+        return simplejson.loads(match[1])
+    except ValueError:
+        return None
+
+
+def read_log(run: str | os.PathLike) -> list[dict]:
+    """Returns the ``json_stats`` lines of a run directory's log, in order.
+
+    A killed run leaves steps and epochs that the next one does again; the later ones count. A line
+    that was cut short is left out.
+
+    Args:
+        run: OUTPUT_DIR.
+
+    Raises:
+        InputError: when there is no log.
+    """
+    path = Path(run) / LOG
+    if not path.is_file():
+        raise InputError(f"{path}: there is no such log; is {run} a run's OUTPUT_DIR?")
+    lines: dict[object, dict] = {}
+    for number, text in enumerate(path.read_text(errors="replace").splitlines()):
+        stats = parse_stats(text)
+        if stats is None:
+            continue
+        kind, epoch = stats.get("_type"), stats.get("epoch")
+        key = (kind, epoch, stats.get("iter")) if epoch else number
+        lines.pop(key, None)
+        lines[key] = stats
+    return list(lines.values())

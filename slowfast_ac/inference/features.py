@@ -1,0 +1,160 @@
+"""Features of a video: the last feature maps of every pathway, clip by clip."""
+
+import os
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from torch import Tensor, nn
+
+from slowfast_ac.data.clips import to_pathways
+from slowfast_ac.errors import InputError
+from slowfast_ac.files import atomic_path, write_json
+from slowfast_ac.inference.predictor import Predictor
+from slowfast_ac.inference.windows import (
+    Span,
+    check_windows,
+    read_spans,
+    sliding_spans,
+    video_duration,
+)
+
+STREAMS = ("slow", "fast")
+
+
+@dataclass(frozen=True)
+class Features:
+    """Features of K windows of a video; C channels, T frames, h x w the size of a map.
+
+    Args:
+        windows: start and end of each window, seconds.
+        frames: (K, frames of a clip), when the frames that the network saw begin, seconds.
+        streams: ``slow``, ``fast`` or both: (K, C) averages, or (K, C, T, h, w) maps; float32.
+        slow_frames: which of a clip's frames the slow pathway saw.
+    """
+
+    windows: list[Span]
+    frames: np.ndarray
+    streams: dict[str, np.ndarray]
+    slow_frames: np.ndarray
+
+
+def extract_features(
+    predictor: Predictor,
+    path: str | os.PathLike,
+    *,
+    stream: str = "both",
+    maps: bool = False,
+    window: float | None = None,
+    stride: float | None = None,
+) -> Features:
+    """Computes the features of a video, which is decoded once.
+
+    They are what the classifier averages: res5 of each pathway, of the centre crop of the clip in
+    the middle of each window. All windows' features are held in memory.
+
+    Args:
+        predictor: the network; weights, not a program.
+        path: the video.
+        stream: ``slow``, ``fast`` or ``both``; a network of one pathway has ``slow`` alone.
+        maps: whether to keep frames and positions; else their average.
+        window: seconds; by default a clip's length.
+        stride: seconds from window to window; by default ``window``.
+
+    Raises:
+        InputError: if the video cannot be read, or for a stream or windows that cannot be.
+    """
+    preprocessing = predictor.preprocessing
+    names = check_stream(predictor, stream)
+    check_windows(preprocessing, window, stride)
+    window = window or preprocessing.seconds
+    path = os.fspath(path)
+    spans = sliding_spans(video_duration(path), window, stride or window)
+    frames, rows = [], {name: [] for name in names}
+    for _, clip in read_spans(path, preprocessing, spans, None):
+        pathways = to_pathways(clip.frames, preprocessing, "center")
+        with last_feature_maps(predictor.network) as features:
+            predictor.scores(pathways)
+        frames.append(clip.times)
+        for name in names:
+            volume = features[STREAMS.index(name)][0]
+            row = volume if maps else volume.mean(dim=(1, 2, 3))
+            rows[name].append(row.float().cpu().numpy())
+    streams = {name: np.stack(values) for name, values in rows.items()}
+    return Features(spans, np.stack(frames), streams, preprocessing.slow_frames())
+
+
+def write_features(
+    directory: str | os.PathLike, stem: str, video: str, checkpoint: str, features: Features
+) -> list[Path]:
+    """Writes ``STEM.slow.npy`` and ``STEM.fast.npy`` and, last, ``STEM.json`` with the times.
+
+    Args:
+        directory: made if it is missing.
+        stem: name of the files.
+        video: named in the json.
+        checkpoint: named in the json.
+        features: what to write.
+
+    Returns:
+        The files.
+    """
+    paths = []
+    for name, array in features.streams.items():
+        paths.append(Path(directory) / f"{stem}.{name}.npy")
+        with atomic_path(paths[-1]) as temporary:
+            np.save(temporary, array, allow_pickle=False)
+    paths.append(Path(directory) / f"{stem}.json")
+    data = {
+        "video": video,
+        "checkpoint": checkpoint,
+        "streams": {name: list(array.shape) for name, array in features.streams.items()},
+        "slow_frames": features.slow_frames.tolist(),
+        "windows": [
+            {"start": span.start, "end": span.end, "frames": times.tolist()}
+            for span, times in zip(features.windows, features.frames, strict=True)
+        ],
+    }
+    write_json(paths[-1], data)
+    return paths
+
+
+@contextmanager
+def last_feature_maps(network: nn.Module):
+    """Within the block, the yielded list holds the pathways' res5 of the last clips.
+
+    Args:
+        network: a :class:`~slowfast_ac.inference.build.Classifier`.
+    """
+    features: list[Tensor] = []
+
+    def keep(_, args, output):
+        # A copy of the list: the pooling behind writes into it.
+        features[:] = [output] if isinstance(output, Tensor) else list(output)
+
+    # PyTorchVideo's fifth block is the last stage.
+    handle = network.model.blocks[4].register_forward_hook(keep)
+    try:
+        yield features
+    finally:
+        handle.remove()
+
+
+def check_stream(predictor: Predictor, stream: str) -> tuple[str, ...]:
+    """Returns the names of the streams that ``stream`` stands for.
+
+    Raises:
+        InputError: if the predictor has no features, or not those.
+    """
+    if predictor.network is None:
+        raise InputError(
+            f"{predictor.path}: a program returns scores alone; take features from the weights"
+        )
+    if stream not in (*STREAMS, "both"):
+        raise InputError(f"stream: {stream!r} is not one of slow, fast, both")
+    if predictor.preprocessing.alpha is None:
+        if stream == "fast":
+            raise InputError(f"{predictor.path}: a network of one pathway has no fast stream")
+        return ("slow",)
+    return STREAMS if stream == "both" else (stream,)

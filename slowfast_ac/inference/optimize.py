@@ -1,0 +1,139 @@
+"""A trained network as it answers fastest: BatchNorm folded, layout, precision, compiled.
+
+Nothing here trains, and nothing is particular to the method: SlowFast, SlowFastAC and Slow of
+PySlowFast and PyTorchVideo gain alike.
+"""
+
+import copy
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.utils.fusion import fuse_conv_bn_eval
+
+from slowfast_ac.errors import InputError
+
+PRECISIONS = ("float32", "bfloat16")
+# A convolution and the BatchNorm that its output goes to, as attributes of one module.
+_PAIRS = (
+    # PySlowFast: stem, shortcut, bottleneck, lateral connection, nonlocal block.
+    ("conv", "bn"),
+    ("branch1", "branch1_bn"),
+    ("a", "a_bn"),
+    ("b", "b_bn"),
+    ("c", "c_bn"),
+    ("conv_f2s", "bn"),
+    ("conv_out", "bn"),
+    # PyTorchVideo: stem, shortcut, bottleneck, lateral connection.
+    ("conv", "norm"),
+    ("branch1_conv", "branch1_norm"),
+    ("conv_a", "norm_a"),
+    ("conv_b", "norm_b"),
+    ("conv_c", "norm_c"),
+    ("conv_fast_to_slow", "norm"),
+)
+
+
+def optimize_network(
+    network: nn.Module, precision: str = "float32", *, channels_last: bool = True
+) -> nn.Module:
+    """Returns a copy for inference that is called as the network is and has its submodules.
+
+    Args:
+        network: a network of PySlowFast, or a
+            :class:`~slowfast_ac.inference.build.Classifier`, called with the list of its pathways'
+            clips, float32.
+        precision: ``float32``, or ``bfloat16``: weights and features of the convolutions. From the
+            head's pooling on everything is float32, and so are the scores.
+        channels_last: whether weights and features lie in memory with the channels last.
+
+    Raises:
+        InputError: for another precision; see also :func:`fold_batchnorm`.
+    """
+    if precision not in PRECISIONS:
+        raise InputError(f"precision: {precision!r} is not one of {', '.join(PRECISIONS)}")
+    fast = fold_batchnorm(network).requires_grad_(False)
+    if getattr(fast, "scam", None) is not None:
+        fast.scam = None  # runs in training only
+    dtype = getattr(torch, precision)
+    layout = torch.channels_last_3d if channels_last else torch.contiguous_format
+    for module in fast.modules():
+        if isinstance(module, nn.Conv3d):
+            module.to(dtype, memory_format=layout)
+            # PyTorchVideo's are numpy's integers, which torch.compile takes for tensors.
+            module.stride = tuple(map(int, module.stride))
+        elif isinstance(module, nn.AvgPool3d | nn.AdaptiveAvgPool3d):
+            # The CPU has no average pooling in bfloat16.
+            module.register_forward_pre_hook(_to_float32)
+
+    def convert(_: nn.Module, args: tuple) -> tuple:
+        pathways = [clip.to(dtype, memory_format=layout) for clip in args[0]]
+        return (pathways, *args[1:])
+
+    fast.register_forward_pre_hook(convert)
+    return fast
+
+
+def fold_batchnorm(network: nn.Module) -> nn.Module:
+    """Returns a copy in evaluation mode whose convolutions contain the BatchNorm behind them.
+
+    The copy computes the same but for rounding.
+
+    Raises:
+        InputError: naming the BatchNorm layer that follows no convolution known here.
+    """
+    folded = copy.deepcopy(network).eval()
+    for module in list(folded.modules()):
+        children = dict(module.named_children())
+        for conv, norm in _PAIRS:
+            if isinstance(children.get(conv), nn.Conv3d) and isinstance(
+                children.get(norm), nn.BatchNorm3d
+            ):
+                setattr(module, conv, fuse_conv_bn_eval(children[conv], children[norm]))
+                setattr(module, norm, nn.Identity())
+    for name, module in folded.named_modules():
+        if isinstance(module, _BatchNorm):
+            raise InputError(
+                f"{name}: a BatchNorm layer behind no convolution of SlowFast or Slow; this "
+                "network cannot be exported"
+            )
+    return folded
+
+
+def compile_network(network: nn.Module, device: torch.device) -> Callable[..., Tensor]:
+    """Returns the network compiled by inductor, its weights frozen; the first call compiles.
+
+    Args:
+        network: of :func:`optimize_network`, or a program of ``torch.export``.
+        device: where it is.
+
+    Raises:
+        InputError: if nothing can be compiled here.
+    """
+    check_compiler(device)
+    options = {"freezing": True}
+    if device.type == "cuda":
+        # A fast card waits for the CPU between small kernels; a recorded graph does not.
+        options["triton.cudagraphs"] = True
+    return torch.compile(network, options=options)
+
+
+def check_compiler(device: torch.device) -> None:
+    """Compiles one addition.
+
+    Raises:
+        InputError: if that fails.
+    """
+    try:
+        torch.compile(lambda value: value + 1)(torch.zeros(8, device=device))
+    except Exception as error:  # what is missing, and so the error, depends on device and version
+        reason = next(iter(str(error).splitlines()), type(error).__name__)
+        raise InputError(
+            "torch.compile does not work here; install a C++ compiler such as g++ (for a GPU "
+            f"Triton too) or do without --compile ({reason})"
+        ) from None
+
+
+def _to_float32(_: nn.Module, args: tuple) -> tuple:
+    return tuple(value.float() for value in args)

@@ -1,0 +1,128 @@
+"""What a trained network says about a video, as PySlowFast's test does it or in windows of time."""
+
+import os
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from itertools import islice
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from slowfast_ac.data.clips import CROPS, Clip, to_pathways
+from slowfast_ac.errors import InputError
+from slowfast_ac.inference.predictor import Predictor
+from slowfast_ac.inference.windows import (
+    Span,
+    check_windows,
+    read_spans,
+    sliding_spans,
+    video_duration,
+)
+
+
+@dataclass(frozen=True)
+class Views:
+    """The views of a span that are averaged: every clip in every crop.
+
+    Args:
+        clips: clips spread evenly over the span, TEST.NUM_ENSEMBLE_VIEWS; None takes one from its
+            middle.
+        crops: 3 (left, centre, right) or 1 (centre), TEST.NUM_SPATIAL_CROPS.
+
+    Raises:
+        InputError: for other numbers.
+    """
+
+    clips: int | None = 10
+    crops: int = 3
+
+    def __post_init__(self):
+        if self.clips is not None and self.clips < 1:
+            raise InputError(f"views: {self.clips} clips; give at least 1")
+        if self.crops not in (1, 3):
+            raise InputError(f"views: {self.crops} crops; give 1 (the centre) or 3")
+
+    def __str__(self) -> str:
+        return "1x1, the middle" if self.clips is None else f"{self.clips}x{self.crops}"
+
+    @property
+    def crop_names(self) -> tuple[str, ...]:
+        """Names of the crops in slowfast_ac.data.clips."""
+        return CROPS if self.crops == 3 else ("center",)
+
+
+CENTER_VIEW = Views(None, 1)
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """Scores of a span of a video.
+
+    Args:
+        start: seconds since the start of the video.
+        end: seconds.
+        scores: (L,), the mean of all views' scores.
+    """
+
+    start: float
+    end: float
+    scores: np.ndarray
+
+    def top(self, count: int) -> list[int]:
+        """Returns the ``count`` classes of the highest scores, best first."""
+        return np.argsort(-self.scores, kind="stable")[:count].tolist()
+
+
+def predict(
+    predictor: Predictor,
+    path: str | os.PathLike,
+    views: Views | None = None,
+    *,
+    window: float | None = None,
+    stride: float | None = None,
+) -> list[Prediction]:
+    """Classifies a video, which is decoded once and shown clip by clip, all crops at once.
+
+    With neither ``window`` nor ``stride`` the whole video is one span, and the scores are those of
+    PySlowFast's test with as many views, divided by their number.
+
+    Args:
+        predictor: the network.
+        path: the video.
+        views: by default 10 clips of 3 crops.
+        window: seconds of a sliding window; by default, if ``stride`` is given, a clip's length.
+        stride: seconds from window to window; by default ``window``.
+
+    Raises:
+        InputError: if the video cannot be read, or for windows that cannot be.
+    """
+    views = views or Views()
+    preprocessing = predictor.preprocessing
+    check_windows(preprocessing, window, stride)
+    path = os.fspath(path)
+    duration = video_duration(path)
+    spans = [Span(0.0, duration)]
+    if window is not None or stride is not None:
+        window = window or preprocessing.seconds
+        spans = sliding_spans(duration, window, stride or window)
+    totals: list[Tensor | None] = [None] * len(spans)
+    clips = read_spans(path, preprocessing, spans, views.clips)
+    for batch in _batches(clips, max(predictor.views // views.crops, 1)):
+        numbers = [number for number, _ in batch]
+        by_clip = [to_pathways(clip.frames, preprocessing, *views.crop_names) for _, clip in batch]
+        scores = predictor.scores([torch.cat(pathway) for pathway in zip(*by_clip, strict=True)])
+        for number, rows in zip(numbers, scores.split(views.crops), strict=True):
+            total = totals[number]
+            totals[number] = rows.sum(dim=0) if total is None else total + rows.sum(dim=0)
+    count = (views.clips or 1) * views.crops
+    return [
+        Prediction(span.start, span.end, (total / count).numpy())
+        for span, total in zip(spans, totals, strict=True)
+    ]
+
+
+def _batches(clips: Iterable[tuple[int, Clip]], size: int) -> Iterator[list[tuple[int, Clip]]]:
+    clips = iter(clips)
+    while batch := list(islice(clips, size)):
+        yield batch

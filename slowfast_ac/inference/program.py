@@ -1,0 +1,171 @@
+"""Programs that run without this package: ONNX and torch.export, written, loaded and compared."""
+
+import contextlib
+import logging
+import statistics
+import time
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from slowfast_ac.data.clips import Preprocessing
+from slowfast_ac.errors import InputError
+from slowfast_ac.files import atomic_path
+from slowfast_ac.inference.clip_model import InferenceModel
+from slowfast_ac.inference.optimize import optimize_network
+
+FORMATS = ("onnx", "pt2")
+# Largest difference of a score, which lies in [0, 1], between eager PyTorch in float32 and the
+# written file.
+TOLERANCE = {"float32": 1e-4, "bfloat16": 2e-2}
+BATCH_SIZES = (1, 3)
+TIMED_PAIRS = 5
+
+
+@dataclass(frozen=True)
+class ProgramReport:
+    """What was measured on a written program.
+
+    Args:
+        max_difference: the largest one of a score to eager PyTorch's.
+        latency_ratio: the program's time for one clip over eager PyTorch's, median of pairs.
+    """
+
+    max_difference: float
+    latency_ratio: float
+
+
+def write_program(
+    network: nn.Module,
+    preprocessing: Preprocessing,
+    format: str,
+    path: str | Path,
+    metadata: Mapping[str, str],
+    precision: str = "float32",
+) -> ProgramReport:
+    """Writes a network as a program from clips (N, 3, T, H, W), any N, to scores (N, L).
+
+    The file is loaded again and must give the network's scores, else it is not left.
+
+    Args:
+        network: in evaluation mode, on the CPU, BatchNorm and all.
+        preprocessing: T, H = W, and the slow pathway's frames.
+        format: ``onnx`` or ``pt2``.
+        path: the file.
+        metadata: stored in it.
+        precision: of the convolutions; clips and scores are float32.
+
+    Raises:
+        InputError: if a score differs by more than TOLERANCE.
+    """
+    write, load = {"onnx": (_write_onnx, _load_onnx), "pt2": (_write_pt2, _load_pt2)}[format]
+    # ONNX Runtime lays its tensors out itself.
+    fast = optimize_network(network, precision, channels_last=format != "onnx")
+    model = InferenceModel(fast, preprocessing).eval()
+    eager = InferenceModel(network, preprocessing).eval()
+    with atomic_path(path) as temporary:
+        # Tracing logs much that is no news to whoever exports.
+        with warnings.catch_warnings(), _quiet_exporters():
+            warnings.simplefilter("ignore")
+            write(model, random_clips(preprocessing, 2), temporary, metadata)
+            program = load(temporary)
+        difference = max_difference(program, eager, preprocessing)
+        # Written so that NaN is refused as well.
+        if not difference <= TOLERANCE[precision]:
+            raise InputError(
+                f"{path}: not written, since its scores differ from the network's by "
+                f"{difference:.3g}, more than {TOLERANCE[precision]:g}"
+            )
+        ratio = latency_ratio(program, eager, random_clips(preprocessing, 1))
+    return ProgramReport(difference, ratio)
+
+
+def random_clips(preprocessing: Preprocessing, count: int) -> Tensor:
+    """Returns ``count`` clips of seeded noise, (count, 3, T, H, W)."""
+    size = (preprocessing.num_frames, preprocessing.crop_size, preprocessing.crop_size)
+    return torch.randn(count, 3, *size, generator=torch.Generator().manual_seed(count))
+
+
+@torch.no_grad()
+def max_difference(
+    program: Callable[[Tensor], Tensor], eager: nn.Module, preprocessing: Preprocessing
+) -> float:
+    """Returns the largest difference of a score on noise in batches of BATCH_SIZES, or NaN."""
+    differences = []
+    for size in BATCH_SIZES:
+        clips = random_clips(preprocessing, size)
+        differences.append((program(clips) - eager(clips)).abs().max())
+    return torch.stack(differences).max().item()
+
+
+@torch.no_grad()
+def latency_ratio(program: Callable[[Tensor], Tensor], eager: nn.Module, clips: Tensor) -> float:
+    """Returns the program's time over eager PyTorch's, the median of TIMED_PAIRS pairs of runs."""
+    ratios = []
+    for _ in range(TIMED_PAIRS):
+        seconds = []
+        for function in (eager, program):
+            start = time.perf_counter()
+            function(clips)
+            seconds.append(time.perf_counter() - start)
+        ratios.append(seconds[1] / seconds[0])
+    return statistics.median(ratios)
+
+
+def _write_onnx(model: nn.Module, clips: Tensor, path: Path, metadata: Mapping[str, str]) -> None:
+    try:
+        import onnxscript  # noqa: F401
+    except ImportError:
+        raise InputError("--format onnx: needs onnxscript; pip install onnx onnxscript") from None
+    program = torch.onnx.export(
+        model,
+        (clips,),
+        dynamo=True,
+        verbose=False,
+        input_names=["clip"],
+        output_names=["scores"],
+        dynamic_shapes=({0: "batch"},),
+    )
+    program.model.metadata_props.update(metadata)
+    program.save(path, external_data=False)
+
+
+def _load_onnx(path: Path) -> Callable[[Tensor], Tensor]:
+    try:
+        import onnxruntime
+    except ImportError:
+        raise InputError(
+            "--format onnx: needs onnxruntime to check the file; pip install onnxruntime"
+        ) from None
+    options = onnxruntime.SessionOptions()
+    # As many as the eager network that it is timed against.
+    options.intra_op_num_threads = torch.get_num_threads()
+    session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    return lambda clips: torch.from_numpy(session.run(None, {"clip": clips.numpy()})[0])
+
+
+def _write_pt2(model: nn.Module, clips: Tensor, path: Path, metadata: Mapping[str, str]) -> None:
+    batch = torch.export.Dim("batch")
+    program = torch.export.export(model, (clips,), dynamic_shapes=({0: batch},))
+    torch.export.save(program, path, extra_files=dict(metadata))
+
+
+def _load_pt2(path: Path) -> Callable[[Tensor], Tensor]:
+    return torch.export.load(path).module()
+
+
+@contextlib.contextmanager
+def _quiet_exporters() -> Iterator[None]:
+    loggers = [logging.getLogger(name) for name in ("torch.onnx", "onnxscript", "onnx_ir")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)

@@ -1,0 +1,145 @@
+"""Memory format and precision of any PySlowFast model, as config keys.
+
+Both are off by default, and neither changes a state dict: a checkpoint moves freely between them.
+"""
+
+import importlib
+import types
+from collections.abc import Callable
+
+import torch
+from fvcore.common.config import CfgNode
+from torch import Tensor, nn
+
+from slowfast_ac.errors import InputError
+from slowfast_ac.pyslowfast.built_models import after_build
+from slowfast_ac.pyslowfast.find import Upstream
+
+MEMORY_FORMATS = ("contiguous", "channels_last")
+PRECISIONS = ("default", "float32", "tf32", "bfloat16")
+
+
+def add_compute_config(cfg: CfgNode) -> None:
+    """Adds the node COMPUTE with its defaults, which leave every model as upstream has it.
+
+    A config that has the node already is left as it is.
+    """
+    if "COMPUTE" in cfg:
+        return
+    # ---------------------------------------------------------------------------------------- #
+    # How a model of any name is computed, in training and at test.
+    # ---------------------------------------------------------------------------------------- #
+    cfg.COMPUTE = CfgNode()
+    # Layout of clips, features and convolution weights: contiguous or channels_last.
+    cfg.COMPUTE.MEMORY_FORMAT = "contiguous"
+    # default: torch's own choice, which on NVIDIA GPUs since Ampere is TF32 for convolutions and
+    # float32 for matrix products; float32: no TF32 anywhere; tf32: TF32 for both; bfloat16:
+    # autocast, with float32 weights and logits, no loss scaling, not for training on a CPU.
+    cfg.COMPUTE.PRECISION = "default"
+
+
+def check_compute(cfg: CfgNode) -> None:
+    """Refuses values that are unknown or do not go together.
+
+    Raises:
+        InputError: naming the key, its value and what to do.
+    """
+    for key, allowed in (("MEMORY_FORMAT", MEMORY_FORMATS), ("PRECISION", PRECISIONS)):
+        value = cfg.COMPUTE[key]
+        if value not in allowed:
+            raise InputError(f"COMPUTE.{key}: {value!r} is not one of {', '.join(allowed)}")
+    # The wheel has neither of the following keys.
+    if cfg.COMPUTE.PRECISION == "bfloat16" and cfg.TRAIN.get("MIXED_PRECISION", False):
+        raise InputError(
+            "COMPUTE.PRECISION: bfloat16 and upstream's TRAIN.MIXED_PRECISION (float16) exclude "
+            "each other; set one of them"
+        )
+    if (
+        cfg.COMPUTE.MEMORY_FORMAT == "channels_last"
+        and cfg.BN.get("NORM_TYPE", "") == "sub_batchnorm"
+    ):
+        raise InputError(
+            "COMPUTE.MEMORY_FORMAT: channels_last does not go with BN.NORM_TYPE sub_batchnorm, "
+            "whose views need contiguous features; use contiguous"
+        )
+
+
+def apply_compute(model: nn.Module, cfg: CfgNode) -> nn.Module:
+    """Applies COMPUTE to a model that is built and not yet trained or wrapped for several GPUs.
+
+    Precisions default, float32 and tf32 are settings of the process: the last model built decides.
+
+    Args:
+        model: any model that takes a list of clips first. Changed in place.
+        cfg: a config with the node COMPUTE.
+
+    Returns:
+        The same model.
+
+    Raises:
+        InputError: as :func:`check_compute`; later, when a model in bfloat16 is trained on a CPU.
+    """
+    check_compute(cfg)
+    if cfg.COMPUTE.MEMORY_FORMAT == "channels_last":
+        _use_channels_last(model)
+    if cfg.COMPUTE.PRECISION == "bfloat16":
+        model.forward = types.MethodType(_forward_in_bfloat16, model)
+    elif cfg.COMPUTE.PRECISION != "default":
+        allow = cfg.COMPUTE.PRECISION == "tf32"
+        torch.backends.cudnn.allow_tf32 = allow
+        torch.backends.cuda.matmul.allow_tf32 = allow
+    return model
+
+
+def install_compute(upstream: Upstream) -> None:
+    """Adds the node to PySlowFast's defaults and applies it to every model that it builds.
+
+    A second call changes nothing.
+    """
+    add_compute_config(importlib.import_module("slowfast.config.defaults")._C)
+    after_build(upstream, apply_compute)
+
+
+def _use_channels_last(model: nn.Module) -> None:
+    for parameter in model.parameters():
+        if parameter.dim() == 5:
+            parameter.data = parameter.data.contiguous(memory_format=torch.channels_last_3d)
+    model.register_forward_pre_hook(_convert_clips)
+
+
+def _convert_clips(_: nn.Module, args: tuple) -> tuple:
+    return _each_tensor(_to_channels_last, args)
+
+
+def _forward_in_bfloat16(self: nn.Module, *args: object, **kwargs: object) -> object:
+    device = next(self.parameters()).device.type
+    if device == "cpu" and self.training and torch.is_grad_enabled():
+        raise InputError(
+            "COMPUTE.PRECISION: bfloat16 does not train on a CPU, where the weight gradients of "
+            "some convolutions come out wrong; train on a GPU or use default"
+        )
+    with torch.autocast(device, torch.bfloat16):
+        preds = type(self).forward(self, *args, **kwargs)
+    return _each_tensor(_to_float32, preds)
+
+
+def _each_tensor(function: Callable[[Tensor], Tensor], value: object) -> object:
+    """Applies ``function`` to a tensor or to those in nested lists and tuples."""
+    if isinstance(value, Tensor):
+        return function(value)
+    if isinstance(value, list | tuple):
+        return type(value)(_each_tensor(function, item) for item in value)
+    return value
+
+
+def _to_channels_last(clip: Tensor) -> Tensor:
+    return clip.contiguous(memory_format=torch.channels_last_3d) if clip.dim() == 5 else clip
+
+
+def _to_float32(preds: Tensor) -> Tensor:
+    if preds.dtype != torch.bfloat16:
+        return preds
+    result = preds.float()
+    if hasattr(preds, "attention"):
+        result.attention = preds.attention
+    return result

@@ -1,0 +1,1 @@
+"""Class activation maps over the frames of a video."""

@@ -1,0 +1,272 @@
+"""Where a trained network looks: each stream's class activation map, frame by frame.
+
+The head averages both streams' last feature maps F_s, F_t over frames and positions and applies one
+linear classifier W = [W_s, W_t], b. So the classifier itself, put on a frame's features, says how
+much each position of that frame speaks for class l:
+
+    spatial[t]  = sum_c W_s(l, c) F_s,c[t]      averaged over the scales
+    temporal[t] = sum_c W_t(l, c) F_t,c[t]      the sum over t is Eq. 2
+    both[t]     = spatial[t // alpha] + temporal[t]
+
+``both`` has the temporal stream's frames: each map of the spatial stream is held for its alpha
+frames of the fast pathway. With one scale its mean over frames and positions, plus b, is the logit.
+
+The mean of ``spatial`` over t is Eq. 1, but for one thing: the loss stretches a smaller scale's map
+over the first one's, here it is laid where it looks, since the result is to be seen.
+
+Shapes: N clips, T_s and T frames of the two streams, h x w the size of a map, L classes.
+"""
+
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from slowfast_ac.cam import resize
+from slowfast_ac.data.clips import Clip, Preprocessing, read_clip, to_pathways
+from slowfast_ac.errors import InputError
+from slowfast_ac.models.surgery import captured_inputs
+from slowfast_ac.scam_head import check_scales, rescale
+from slowfast_ac.visualization.placement import align_weights, place_map
+
+
+class Maps(NamedTuple):
+    """Maps of one class a clip.
+
+    Args:
+        spatial: (N, T_s, h, w), of the slow pathway or of a network's only one.
+        temporal: (N, T, h', w'), of the fast pathway; None for a network of one pathway.
+        both: (N, T, h, w), their sum; ``spatial`` itself for a network of one pathway.
+        class_ids: (N,), the classes.
+        scores: (N, L), the network's output in evaluation, from the same pass.
+    """
+
+    spatial: Tensor
+    temporal: Tensor | None
+    both: Tensor
+    class_ids: Tensor
+    scores: Tensor
+
+
+@torch.no_grad()
+def attention_maps(
+    model: nn.Module,
+    pathways: Sequence[Tensor],
+    class_ids: Sequence[int] | Tensor | None = None,
+    scales: Sequence[float] = (1.0,),
+) -> Maps:
+    """Computes the maps of the module's docstring, in evaluation mode.
+
+    Args:
+        model: SlowFastAC, SlowAC or PTVSlowFastAC, PySlowFast's SlowFast, ResNet, PTVSlowFast or
+            PTVResNet, or what a Predictor holds.
+        pathways: the network's input, (N, 3, T, H, W) each; H and W may differ from each other.
+        class_ids: N classes; None takes each clip's class of highest score.
+        scales: sizes of the clip relative to ``pathways``, 1.0 first.
+
+    Raises:
+        InputError: for scales or classes that cannot be, or another model.
+    """
+    check_scales(scales)
+    pooling, classifier = find_head(model)
+    with _evaluation(model):
+        with captured_inputs(pooling) as features:
+            scores = model(list(pathways))
+        sizes, by_scale = [pathways[0].shape[-2:]], [features]
+        for scale in scales[1:]:
+            rescaled = [rescale(clip, scale) for clip in pathways]
+            sizes.append(rescaled[0].shape[-2:])
+            by_scale.append(_features(model, pooling, rescaled))
+    channels = [stream.shape[1] for stream in features if stream.ndim == 5]
+    if not 1 <= len(channels) <= 2 or sum(channels) != classifier.in_features:
+        raise InputError(f"{type(model).__name__}: its classifier is not on the last feature maps")
+    class_ids = _check_classes(class_ids, scores)
+    weights = classifier.weight[class_ids].split(channels, dim=1)
+    cams = [_project(streams[0], weights[0]) for streams in by_scale]
+    aligned = [_align(*own, cams[0], sizes[0]) for own in zip(cams, sizes, strict=True)]
+    spatial = torch.stack(aligned).mean(dim=0)
+    if len(channels) == 1:
+        return Maps(spatial, None, spatial, class_ids, scores)
+    temporal = _project(features[1], weights[1])
+    held = torch.from_numpy(held_frames(spatial.shape[1], temporal.shape[1]))
+    both = spatial[:, held] + resize(temporal, spatial.shape[-2:])
+    return Maps(spatial, temporal, both, class_ids, scores)
+
+
+class Stream(NamedTuple):
+    """One stream's maps of a clip.
+
+    Args:
+        maps: (T, h, w), float32.
+        times: (T,), of the frames that they belong to, seconds since the start of the video.
+    """
+
+    maps: np.ndarray
+    times: np.ndarray
+
+
+@dataclass(frozen=True)
+class Heatmap:
+    """One clip's maps.
+
+    Args:
+        clip: all frames of the clip, at the video's own size, and their times.
+        streams: ``spatial``, ``temporal`` and ``both``; of a network of one pathway ``spatial``
+            alone.
+        class_id: whose maps they are.
+        scores: (L,), the network's scores of this view.
+        input_size: height and width of the frames as the network saw them.
+    """
+
+    clip: Clip
+    streams: dict[str, Stream]
+    class_id: int
+    scores: np.ndarray
+    input_size: tuple[int, int]
+
+    @property
+    def score(self) -> float:
+        """Score of the class."""
+        return float(self.scores[self.class_id])
+
+    @property
+    def predicted(self) -> int:
+        """Class of the highest score."""
+        return int(self.scores.argmax())
+
+    def shown(self, stream: str) -> np.ndarray:
+        """Returns a stream's map of every frame of the clip, (T, h, w): each is held."""
+        maps = self.streams[stream].maps
+        return maps[held_frames(len(maps), len(self.clip.times))]
+
+    def over_frame(self, cam: np.ndarray) -> np.ndarray:
+        """Returns one of the maps, (h, w), as it lies over a frame of the video, (H, W)."""
+        return place_map(cam, self.input_size, self.clip.frames.shape[1:3])
+
+
+def heatmap(
+    model: nn.Module,
+    path: str | os.PathLike,
+    preprocessing: Preprocessing,
+    class_id: int | None = None,
+    *,
+    start: float | None = None,
+    scales: Sequence[float] = (1.0,),
+) -> Heatmap:
+    """Computes the maps of a video's clip. The whole frame is seen, not a crop.
+
+    Args:
+        model: see :func:`attention_maps`.
+        path: the video.
+        preprocessing: what the network was trained with, ``Preprocessing.from_config(cfg)``.
+        class_id: whose maps; None takes the class of the highest score.
+        start: seconds; None takes the clip in the middle of the video.
+        scales: see :func:`attention_maps`.
+
+    Raises:
+        InputError: if the video cannot be read, or see :func:`attention_maps`.
+    """
+    clip = read_clip(path, preprocessing, start)
+    device = next(model.parameters()).device
+    pathways = [pathway.to(device) for pathway in to_pathways(clip.frames, preprocessing)]
+    maps = attention_maps(model, pathways, None if class_id is None else [class_id], scales)
+    streams = {"spatial": _stream(maps.spatial, clip.times[preprocessing.slow_frames()])}
+    if maps.temporal is not None:
+        streams["temporal"] = _stream(maps.temporal, clip.times)
+        streams["both"] = _stream(maps.both, clip.times)
+    scores = maps.scores[0].cpu().numpy()
+    input_size = tuple(pathways[0].shape[-2:])
+    return Heatmap(clip, streams, int(maps.class_ids[0]), scores, input_size)
+
+
+def find_head(model: nn.Module) -> tuple[nn.Module, nn.Linear]:
+    """Returns the layer that is given the streams' last feature maps, and the classifier.
+
+    Raises:
+        InputError: for a model that has no such layers.
+    """
+    pooling = getattr(model, "head", None)
+    classifier = getattr(pooling, "projection", None)
+    blocks = getattr(getattr(model, "model", None), "blocks", ())
+    if len(blocks) == 7:  # PyTorchVideo's create_slowfast
+        pooling, classifier = blocks[5], blocks[6].proj
+    elif len(blocks) == 6:  # its create_resnet
+        pooling, classifier = blocks[5].pool, blocks[5].proj
+    detects = getattr(model, "enable_detection", False) or getattr(model, "detection_mode", False)
+    if detects or not isinstance(classifier, nn.Linear):
+        raise InputError(
+            f"{type(model).__name__}: maps need a linear classifier on average-pooled features; "
+            "use SlowFast, SlowFastAC, ResNet, SlowAC or their PTV variants, without detection"
+        )
+    return pooling, classifier
+
+
+def held_frames(count: int, onto: int) -> np.ndarray:
+    """Returns, for each of ``onto`` frames, which of ``count`` evenly held maps it has."""
+    return np.arange(onto) * count // onto
+
+
+class _Reached(Exception):
+    pass
+
+
+def _features(model: nn.Module, layer: nn.Module, pathways: list[Tensor]) -> list[Tensor]:
+    """Runs the model up to ``layer``: the pooling behind it wants maps of the full size."""
+
+    def stop(*_):
+        raise _Reached
+
+    with captured_inputs(layer) as features:
+        handle = layer.register_forward_pre_hook(stop)
+        try:
+            model(pathways)
+        except _Reached:
+            return features
+        finally:
+            handle.remove()
+    raise AssertionError(f"{type(model).__name__} did not run its {type(layer).__name__}")
+
+
+@contextmanager
+def _evaluation(model: nn.Module) -> Iterator[None]:
+    training = model.training
+    model.eval()
+    try:
+        yield
+    finally:
+        model.train(training)
+
+
+def _check_classes(class_ids: Sequence[int] | Tensor | None, scores: Tensor) -> Tensor:
+    if class_ids is None:
+        return scores.argmax(dim=1)
+    class_ids = torch.as_tensor(class_ids, device=scores.device)
+    last = scores.shape[1] - 1
+    for class_id in class_ids.tolist():
+        if not 0 <= class_id <= last:
+            raise InputError(f"class {class_id}: the network has classes 0 to {last}")
+    return class_ids
+
+
+def _align(cam: Tensor, size: Sequence[int], first: Tensor, first_size: Sequence[int]) -> Tensor:
+    """Lays a scale's map over the first one's, each of a clip of the given height and width."""
+    rows, columns = (
+        torch.from_numpy(align_weights(cells, seen, onto_cells, onto_seen)).to(cam)
+        for cells, seen, onto_cells, onto_seen in zip(
+            cam.shape[-2:], size, first.shape[-2:], first_size, strict=True
+        )
+    )
+    return rows @ cam @ columns.T
+
+
+def _project(features: Tensor, weight: Tensor) -> Tensor:
+    return torch.einsum("ncthw,nc->nthw", features, weight)
+
+
+def _stream(maps: Tensor, times: np.ndarray) -> Stream:
+    return Stream(maps[0].cpu().numpy(), times[held_frames(len(times), maps.shape[1])])

@@ -1,1 +1,0 @@
-"""Checkpoints that travel: opening, converting, exporting and predicting."""

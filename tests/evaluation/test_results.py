@@ -1,0 +1,98 @@
+"""Reading what a run leaves behind."""
+
+import pickle
+
+import numpy as np
+import pytest
+import torch
+
+from slowfast_ac.errors import InputError
+from slowfast_ac.evaluation.results import Results, average_precision, read_log, read_results
+
+
+def write(folder, scores, labels):
+    (folder / "test_results.pkl").write_bytes(pickle.dumps([scores, labels]))
+    return folder
+
+
+def test_scores_of_views_become_rows_of_sum_one(tmp_path):
+    scores = torch.tensor([[4.0, 2.0], [0.0, 3.0]])
+    results = read_results(write(tmp_path, scores, torch.tensor([0, 1])))
+    np.testing.assert_allclose(results.scores, [[2 / 3, 1 / 3], [0, 1]])
+    assert results.labels.tolist() == [0, 1]
+    assert not results.multi_label
+
+
+def test_a_file_and_its_run_directory_read_alike(tmp_path):
+    folder = write(tmp_path, torch.rand(3, 4), torch.tensor([0, 1, 2]))
+    first, second = read_results(folder), read_results(folder / "test_results.pkl")
+    np.testing.assert_array_equal(first.scores, second.scores)
+
+
+def test_multi_label_scores_stay_as_they_are(tmp_path):
+    scores, labels = torch.rand(3, 4), torch.eye(3, 4)
+    results = read_results(write(tmp_path, scores, labels))
+    assert results.multi_label
+    np.testing.assert_allclose(results.scores, scores)
+
+
+@pytest.mark.parametrize(
+    ("scores", "labels", "message"),
+    [
+        (torch.rand(3, 4), torch.tensor([0, 1]), "do not fit"),
+        (torch.zeros(2, 4), torch.tensor([0, 1]), "video 0 has no scores"),
+        (torch.rand(3), torch.tensor([0, 1, 2]), "do not fit"),
+        (torch.rand(3, 4), torch.eye(3, 2), "do not fit"),
+        (torch.rand(0, 4), torch.zeros(0).long(), "no videos"),
+        (torch.rand(2, 4), torch.tensor([0, 4]), "label 4, but its scores are of 4 classes"),
+        (torch.rand(2, 4), torch.tensor([0, -1]), "label -1"),
+        (["running", "jumping"], torch.tensor([0, 1]), "not numbers"),
+        ({"video": 1}, torch.tensor([0]), "not numbers"),
+    ],
+)
+def test_what_does_not_fit_is_refused(tmp_path, scores, labels, message):
+    with pytest.raises(InputError, match=f"test_results.pkl.*{message}"):
+        read_results(write(tmp_path, scores, labels))
+
+
+def test_a_run_without_results_says_which_key_to_set(tmp_path):
+    with pytest.raises(InputError, match="TEST.SAVE_RESULTS_PATH"):
+        read_results(tmp_path)
+
+
+def test_later_lines_of_a_resumed_run_win_and_cut_lines_are_left_out(tmp_path):
+    (tmp_path / "stdout.log").write_text(
+        '[INFO] json_stats: {"_type": "train_epoch", "epoch": "1/2", "loss": 3.0}\n'
+        '[INFO] json_stats: {"_type": "train_epoch", "epoch": "2/2", "loss": 2.0}\n'
+        '[INFO] json_stats: {"_type": "train_iter", "epoch": "2/2", "iter": "1/9", "lo\n'
+        "[INFO] something else\n"
+        '[INFO] json_stats: {"_type": "train_epoch", "epoch": "2/2", "loss": 1.0}\n'
+        '[INFO] json_stats: {"split": "test_final", "top1_acc": "50.00"}\n'
+    )
+    log = read_log(tmp_path)
+    assert [float(line["loss"]) for line in log if "loss" in line] == [3.0, 1.0]
+    assert log[-1]["top1_acc"] == "50.00"
+
+
+def test_a_missing_log_is_named(tmp_path):
+    with pytest.raises(InputError, match=r"stdout.log: there is no such log"):
+        read_log(tmp_path)
+
+
+def test_a_line_that_goes_on_after_a_cut_one_is_read(tmp_path):
+    cut = '[INFO] json_stats: {"_type": "train_iter", "epoch": "1/2", "loss": 3'
+    whole = '[INFO] json_stats: {"_type": "val_epoch", "epoch": "1/2", "top1_err": 20.0}'
+    (tmp_path / "stdout.log").write_text(f"{cut}{whole}\n")
+    assert [line["_type"] for line in read_log(tmp_path)] == ["val_epoch"]
+
+
+@pytest.mark.checkout  # the wheel has no multi-label tests
+def test_mean_average_precision_is_upstreams(upstream):
+    from slowfast.utils.meters import get_map
+
+    rng = np.random.default_rng(0)
+    scores, labels = rng.random((30, 5)), (rng.random((30, 5)) < 0.3).astype(np.int64)
+    labels[:, 2] = 0
+    found = average_precision(Results(scores, labels))
+    assert np.isnan(found).tolist() == [False, False, True, False, False]
+    assert np.nanmean(found) == pytest.approx(get_map(scores, labels))

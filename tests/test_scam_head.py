@@ -1,0 +1,222 @@
+"""The SCAM head on a small stream of convolutions; cv2 resizes, loops project."""
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from slowfast_ac.errors import InputError
+from slowfast_ac.losses import ConsistencySettings
+from slowfast_ac.scam_head import (
+    SCAMHead,
+    StreamFeatures,
+    check_scales,
+    multi_scale_features,
+    rescale,
+    thin_out,
+)
+
+CLIPS, CLASSES, FRAMES, SIDE = 2, 3, 2, 16
+C4, C5, C_FAST = 4, 6, 5
+
+
+class Stream(nn.Module):
+    """A spatial stream of total stride 8 that notes what it was given."""
+
+    def __init__(self):
+        super().__init__()
+        self.stem = nn.Sequential(nn.Conv3d(3, C4, (1, 4, 4), (1, 4, 4)), nn.BatchNorm3d(C4))
+        self.last = nn.Conv3d(C4, C5, (1, 2, 2), (1, 2, 2))
+        self.sizes, self.with_gradient = [], []
+
+    def forward(self, clip):
+        self.sizes.append(tuple(clip.shape[-2:]))
+        self.with_gradient.append(torch.is_grad_enabled())
+        res4 = self.stem(clip)
+        return StreamFeatures(self.last(res4), res4)
+
+
+@pytest.fixture
+def stream():
+    torch.manual_seed(0)
+    return Stream().train()
+
+
+def clip(side=SIDE):
+    return torch.randn(CLIPS, 3, FRAMES, side, side, generator=torch.Generator().manual_seed(1))
+
+
+def fast_features(side=2):
+    shape = CLIPS, C_FAST, 4 * FRAMES, side, side
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(2))
+
+
+def classifier():
+    return torch.randn(CLASSES, C5 + C_FAST, generator=torch.Generator().manual_seed(3))
+
+
+def attention(stream, **options):
+    head = SCAMHead(**{"grad": True, "frame_stride": 1, **options})
+    features = stream(clip())
+    return head(clip(), features, fast_features(), classifier(), stream, stream)
+
+
+def project(volume, weight):
+    """(N, C, T, H, W) -> (N, L, H, W): the mean over frames, projected."""
+    return np.einsum("nchw,lc->nlhw", volume.detach().numpy().mean(axis=2), weight.numpy())
+
+
+def resized(maps, height, width):
+    """Every image of a (..., h, w) array resized by cv2."""
+    flat = maps.reshape(-1, *maps.shape[-2:])
+    images = [cv2.resize(image, (width, height), interpolation=cv2.INTER_LINEAR) for image in flat]
+    return np.stack(images).reshape(*maps.shape[:-2], height, width)
+
+
+@pytest.mark.parametrize("scales", [[1.0], [1.0, 0.5], [1.0, 0.5, 2.0], [1.0, 0.75, 1.0]])
+def test_spatial_map_is_the_average_of_the_scales_maps(stream, scales):
+    found = attention(stream, scales=scales)
+    weight = classifier()[:, :C5]
+    expected = 0
+    for scale in scales:
+        size = round(SIDE * scale)
+        image = torch.from_numpy(resized(clip().numpy(), size, size))
+        expected = expected + resized(project(stream(image).res5, weight), 2, 2) / len(scales)
+    np.testing.assert_allclose(found.spatial.detach().numpy(), expected, atol=1e-5)
+
+
+def test_one_scale_is_the_plain_map_and_runs_no_second_pass(stream):
+    found = attention(stream, scales=[1.0])
+    expected = project(stream(clip()).res5, classifier()[:, :C5])
+    np.testing.assert_allclose(found.spatial.detach().numpy(), expected, atol=1e-6)
+    assert len(stream.sizes) == 2  # one for the head, one for the expectation
+
+
+def test_equal_scales_give_the_map_of_one_without_a_pass(stream):
+    one = attention(stream, scales=[1.0]).spatial
+    before = len(stream.sizes)
+    three = attention(stream, scales=[1.0, 1.0, 1.0]).spatial
+    torch.testing.assert_close(three, one)
+    assert len(stream.sizes) == before + 1
+
+
+def test_each_stream_meets_its_own_columns_of_the_classifier(stream):
+    found = attention(stream, scales=[1.0])
+    fast = fast_features().numpy().sum(axis=2)
+    expected = np.einsum("nchw,lc->nlhw", fast, classifier()[:, C5:].numpy())
+    np.testing.assert_allclose(found.temporal.numpy(), expected, atol=1e-5)
+
+
+def test_temporal_reduction_is_the_one_asked_for(stream):
+    maps = {
+        reduction: attention(stream, scales=[1.0], temporal_reduction=reduction).temporal
+        for reduction in ("weighted", "average", "random")
+    }
+    frames = fast_features().shape[2]
+    torch.testing.assert_close(maps["average"], maps["weighted"] / frames)
+    assert not torch.allclose(maps["random"], maps["weighted"])
+    assert not torch.allclose(maps["random"], maps["average"])
+
+
+def test_settings_travel_with_the_maps(stream):
+    settings = ConsistencySettings(lambda_=0.25, classes="label")
+    assert attention(stream, settings=settings).settings is settings
+    assert attention(stream).settings == ConsistencySettings()
+
+
+@pytest.mark.parametrize("grad", [True, False])
+def test_gradient_flows_into_the_second_scale_only_if_asked(stream, grad):
+    attention(stream, scales=[1.0, 0.5], grad=grad)
+    assert stream.sizes == [(SIDE, SIDE), (SIDE // 2, SIDE // 2)]
+    assert stream.with_gradient == [True, grad]
+
+
+@pytest.mark.parametrize("stride, seen", [(1, [0, 1]), (2, [0]), (5, [0])])
+def test_scales_after_the_first_see_every_nth_frame(stream, stride, seen):
+    found = attention(stream, scales=[1.0, 0.5], frame_stride=stride)
+    weight = classifier()[:, :C5]
+    small = torch.from_numpy(resized(clip().numpy()[:, :, seen], SIDE // 2, SIDE // 2))
+    expected = project(stream(clip()).res5, weight)
+    expected = (expected + resized(project(stream(small).res5, weight), 2, 2)) / 2
+    np.testing.assert_allclose(found.spatial.detach().numpy(), expected, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "frames, stride, seen",
+    [
+        (4, 1, [0, 1, 2, 3]),
+        (4, 2, [0, 2]),
+        (4, 3, [1]),
+        (4, 4, [1]),
+        (4, 99, [1]),
+        (8, 3, [1, 4, 7]),
+    ],
+)
+def test_thinned_out_frames_are_evenly_spread(frames, stride, seen):
+    numbers = torch.arange(frames).view(1, 1, frames, 1, 1)
+    assert thin_out(numbers, stride).flatten().tolist() == seen
+
+
+@pytest.mark.parametrize("grad", [True, False])
+def test_only_the_first_scale_reaches_the_running_statistics(stream, grad):
+    features = stream(clip())
+    before = [buffer.clone() for buffer in stream.buffers()]
+    multi_scale_features(clip(), features, [1.0, 0.5, 2.0], stream, backbone=stream, grad=grad)
+    assert all(map(torch.equal, stream.buffers(), before))
+    stream(clip())
+    assert not all(map(torch.equal, stream.buffers(), before))
+
+
+@pytest.mark.parametrize("scales", [[1.0], [1.0, 0.5]])
+def test_detail_path_adds_projected_res4_to_res5_at_its_size(stream, scales):
+    torch.manual_seed(5)
+    head = SCAMHead(scales=scales, frame_stride=1, upsample=(C4, C5))
+    found = head(clip(), stream(clip()), fast_features(), classifier(), stream, stream)
+    expected = 0
+    for scale in scales:
+        size = round(SIDE * scale)
+        res5, res4 = stream(torch.from_numpy(resized(clip().numpy(), size, size)))
+        kernel = head.detail.weight.detach().numpy()[:, :, 0, 0, 0]
+        detail = np.einsum("ncthw,dc->ndthw", res4.detach().numpy(), kernel)
+        volume = resized(res5.detach().numpy(), *res4.shape[-2:]) + detail
+        maps = project(torch.from_numpy(volume), classifier()[:, :C5])
+        expected = expected + resized(maps, 4, 4) / len(scales)
+    assert found.spatial.shape == (CLIPS, CLASSES, 4, 4)
+    np.testing.assert_allclose(found.spatial.detach().numpy(), expected, atol=1e-5)
+
+
+def test_temporal_map_is_resized_to_the_finer_spatial_one(stream):
+    head = SCAMHead(scales=[1.0], upsample=(C4, C5))
+    found = head(clip(), stream(clip()), fast_features(), classifier(), stream, stream)
+    fast = fast_features().numpy().sum(axis=2)
+    coarse = np.einsum("nchw,lc->nlhw", fast, classifier()[:, C5:].numpy())
+    np.testing.assert_allclose(found.temporal.numpy(), resized(coarse, 4, 4), atol=1e-5)
+
+
+def test_head_has_parameters_only_with_the_detail_path():
+    assert not list(SCAMHead().parameters())
+    assert [name for name, _ in SCAMHead(upsample=(C4, C5)).named_parameters()] == ["detail.weight"]
+
+
+@pytest.mark.parametrize(
+    "side, scale, expected", [(64, 0.5, 32), (15, 0.5, 8), (10, 1.5, 15), (5, 0.01, 1)]
+)
+def test_rescaled_clips_are_cv2s_with_rounded_sizes(side, scale, expected):
+    found = rescale(clip(side), scale)
+    assert found.shape == (CLIPS, 3, FRAMES, expected, expected)
+    reference = resized(clip(side).numpy(), expected, expected)
+    np.testing.assert_allclose(found.numpy(), reference, atol=1e-5)
+
+
+@pytest.mark.parametrize("scales", [[], [0.5], [0.5, 1.0], [1.0, 0.0], [1.0, -0.5]])
+def test_wrong_scales_are_refused(scales):
+    with pytest.raises(InputError, match=r"SCAM.SCALES: \[.*\] must start with 1.0"):
+        check_scales(scales)
+    with pytest.raises(InputError, match="SCAM.SCALES"):
+        SCAMHead(scales=scales)
+
+
+def test_wrong_temporal_reduction_names_the_allowed_ones():
+    with pytest.raises(InputError, match="AC.TEMPORAL_CAM: 'max' .* weighted, average, random"):
+        SCAMHead(temporal_reduction="max")

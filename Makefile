@@ -22,6 +22,7 @@ $(VENV)/.ready: setup.py
 lint: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports
 
 test: setup lint
 	$(BIN)/python -m pytest --numprocesses 2

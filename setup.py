@@ -11,7 +11,8 @@ VERSION = re.search(r'__version__ = "(.+?)"', (ROOT / "slowfast_ac/__init__.py")
 # What PySlowFast imports at start-up, whichever of the two it is (see README, "Install").
 PYSLOWFAST = ["pandas", "psutil", "scikit-learn", "scipy", "tensorboard"]
 ZOO = ["onnx", "onnxruntime", "onnxscript", "safetensors"]
-DEV = ["pytest>=8", "pytest-timeout", "pytest-xdist", "ruff==0.17.6"]
+DEV = ["pytest>=8", "pytest-timeout", "pytest-xdist", "ruff==0.17.6", "import-linter", "mypy"]
+DEV += ["pandas-stubs", "types-PyYAML", "types-simplejson", "types-tqdm"]
 
 setup(
     name="slowfast_ac",
@@ -22,7 +23,10 @@ setup(
     license="Apache-2.0",
     python_requires=">=3.10",
     packages=find_packages(include=["slowfast_ac", "slowfast_ac.*"]),
-    package_data={"slowfast_ac": ["configs/**/*.yaml"], "slowfast_ac.evaluation": ["*.json"]},
+    package_data={
+        "slowfast_ac": ["py.typed", "configs/**/*.yaml"],
+        "slowfast_ac.evaluation": ["*.json"],
+    },
     install_requires=[
         "torch>=2.4",
         "torchvision",

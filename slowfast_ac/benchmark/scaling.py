@@ -1,12 +1,15 @@
 """How a training step's cost grows with batch, classes, frames and scales."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
-import torch
 from fvcore.common.config import CfgNode
+from matplotlib.figure import Figure
 
 from slowfast_ac.benchmark.networks import check_only
+from slowfast_ac.benchmark.settings import Settings
 from slowfast_ac.benchmark.train import bench_train
 from slowfast_ac.files import atomic_path
 
@@ -23,58 +26,36 @@ AXES: dict[str, tuple[int, ...]] = {
 SCALES = (1.0, 0.5, 0.75, 0.625)
 
 
-def bench_scaling(
-    cfg: CfgNode,
-    *,
-    device: torch.device,
-    batch: int,
-    crop: int,
-    iterations: int,
-    warmup: int,
-    only: Sequence[str] | None = None,
-) -> list[dict[str, object]]:
+def bench_scaling(cfg: CfgNode, settings: Settings) -> list[dict[str, Any]]:
     """Measures the fused baseline and the method along each axis.
 
     Args:
         cfg: a config with two pathways.
-        device: where to run.
-        batch: clips a step, on the other axes.
-        crop: height and width of a clip.
-        iterations: timed steps a point; with 0 nothing is timed, only counted.
-        warmup: steps before that.
-        only: names of :data:`AXES`.
+        settings: how to measure; ``batch`` holds on the other axes, ``only`` has names of
+            :data:`AXES`.
 
     Returns:
-        Rows as of ``bench_train``, two a point, with ``axis`` and ``value`` besides.
+        Two rows per point, as those of ``bench_train``, with ``axis`` and ``value``.
 
     Raises:
         InputError: for an unknown axis.
     """
-    check_only(list(AXES), only)
+    check_only(list(AXES), settings.only)
     rows = []
     for axis, values in AXES.items():
-        if only and axis not in only:
+        if settings.only and axis not in settings.only:
             continue
         for value in values:
-            point = bench_train(
-                _at(cfg, axis, value),
-                device=device,
-                batch=value if axis == "batch" else batch,
-                crop=crop,
-                iterations=iterations,
-                warmup=warmup,
-                only=[METHOD],
-            )
-            for row in point:
+            batch = value if axis == "batch" else settings.batch
+            point = replace(settings, batch=batch, only=(METHOD,))
+            for row in bench_train(_at(cfg, axis, value), point):
                 name = f"{row['name']}, {axis} {value}"
                 rows.append({**row, "name": name, "axis": axis, "value": value})
     return rows
 
 
-def draw_scaling(title: str, rows: Sequence[Mapping[str, object]], path: Path) -> None:
+def draw_scaling(title: str, rows: Sequence[Mapping[str, Any]], path: Path) -> None:
     """Draws time and counted memory along each axis, the baseline dashed."""
-    from matplotlib.figure import Figure
-
     axes_names = list(dict.fromkeys(row["axis"] for row in rows))
     shown = {"seconds": "seconds a step", "gflops": "GFLOPs a clip", "peak_mebibytes": "peak MiB"}
     shown = {key: label for key, label in shown.items() if key in rows[0]}

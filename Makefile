@@ -11,7 +11,7 @@ setup: $(VENV)/.ready
 
 # torch and torchvision come first and together, so that pip takes a matching pair. The wheel
 # slowfast 1.0 lists detectron2, which PyPI does not have, hence --no-deps.
-$(VENV)/.ready: setup.py
+$(VENV)/.ready: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
 	$(BIN)/python -m pip install --quiet torch torchvision

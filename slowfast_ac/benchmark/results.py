@@ -26,8 +26,8 @@ from typing import Any
 
 import pandas
 import torch
-from matplotlib.figure import Figure
 
+from slowfast_ac.figures import saved_figure
 from slowfast_ac.files import atomic_path, write_json, write_text
 
 
@@ -130,23 +130,21 @@ def markdown(title: str, settings: Mapping[str, object], rows: Sequence[Mapping[
 def draw_ratios(title: str, rows: Sequence[Mapping[str, Any]], path: Path) -> None:
     """Draws every ratio to the baseline; times with their quartiles."""
     keys = [key for key in _RATIOS if any(key in row for row in rows)]
-    figure = Figure(figsize=(1.5 + 3.2 * max(len(keys), 1), 1.2 + 0.4 * len(rows)))
-    figure.suptitle(title)
-    names = [_label(row) for row in rows]
-    axes = figure.subplots(1, max(len(keys), 1), sharey=True, squeeze=False)[0]
-    for axis, key in zip(axes, keys, strict=False):
-        values = [row.get(key, 0.0) for row in rows]
-        low = [v - row.get(f"{key}_low", v) for v, row in zip(values, rows, strict=True)]
-        high = [row.get(f"{key}_high", v) - v for v, row in zip(values, rows, strict=True)]
-        axis.barh(names, values, xerr=[low, high], color="tab:blue", ecolor="black")
-        axis.axvline(1.0, color="black", linewidth=0.8)
-        axis.set_title(_RATIOS[key], fontsize=10)
-        for position, value in enumerate(values):
-            axis.text(0.02, position, f"{value:.3f}", va="center", color="white", fontsize=8)
-    axes[0].invert_yaxis()
-    figure.tight_layout()
-    with atomic_path(path) as temporary:
-        figure.savefig(temporary, dpi=120)
+    size = (1.5 + 3.2 * max(len(keys), 1), 1.2 + 0.4 * len(rows))
+    with saved_figure(path, figsize=size) as figure:
+        figure.suptitle(title)
+        names = [_label(row) for row in rows]
+        axes = figure.subplots(1, max(len(keys), 1), sharey=True, squeeze=False)[0]
+        for axis, key in zip(axes, keys, strict=False):
+            values = [row.get(key, 0.0) for row in rows]
+            low = [v - row.get(f"{key}_low", v) for v, row in zip(values, rows, strict=True)]
+            high = [row.get(f"{key}_high", v) - v for v, row in zip(values, rows, strict=True)]
+            axis.barh(names, values, xerr=[low, high], color="tab:blue", ecolor="black")
+            axis.axvline(1.0, color="black", linewidth=0.8)
+            axis.set_title(_RATIOS[key], fontsize=10)
+            for position, value in enumerate(values):
+                axis.text(0.02, position, f"{value:.3f}", va="center", color="white", fontsize=8)
+        axes[0].invert_yaxis()
 
 
 _RATIOS = {

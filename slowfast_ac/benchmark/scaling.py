@@ -6,12 +6,11 @@ from pathlib import Path
 from typing import Any
 
 from fvcore.common.config import CfgNode
-from matplotlib.figure import Figure
 
 from slowfast_ac.benchmark.networks import check_only
 from slowfast_ac.benchmark.settings import Settings
 from slowfast_ac.benchmark.train import bench_train
-from slowfast_ac.files import atomic_path
+from slowfast_ac.figures import saved_figure
 
 METHOD = "ac_scam"
 # What is varied: the values, one axis at a time, all else as the config has it. Frames are those of
@@ -59,24 +58,22 @@ def draw_scaling(title: str, rows: Sequence[Mapping[str, Any]], path: Path) -> N
     axes_names = list(dict.fromkeys(row["axis"] for row in rows))
     shown = {"seconds": "seconds a step", "gflops": "GFLOPs a clip", "peak_mebibytes": "peak MiB"}
     shown = {key: label for key, label in shown.items() if key in rows[0]}
-    figure = Figure(figsize=(3.2 * len(axes_names), 2.6 * len(shown)))
-    figure.suptitle(title)
-    panels = figure.subplots(len(shown), len(axes_names), squeeze=False)
-    for line, (key, label) in zip(panels, shown.items(), strict=True):
-        for panel, axis in zip(line, axes_names, strict=True):
-            for name, style in (("fused", "o--"), (METHOD, "o-")):
-                own = [r for r in rows if r["axis"] == axis and r["name"].startswith(f"{name},")]
-                panel.plot([r["value"] for r in own], [r[key] for r in own], style, label=name)
-            panel.set_xlabel(axis)
-            panel.set_ylabel(label)
-            panel.set_ylim(0, 1.1 * max(r[key] for r in rows if r["axis"] == axis))
-            if axis == "classes":
-                panel.set_xscale("log")
-            panel.grid(alpha=0.3)
-    panels[0][0].legend(fontsize=8)
-    figure.tight_layout()
-    with atomic_path(path) as temporary:
-        figure.savefig(temporary, dpi=120)
+    size = (3.2 * len(axes_names), 2.6 * len(shown))
+    with saved_figure(path, figsize=size) as figure:
+        figure.suptitle(title)
+        panels = figure.subplots(len(shown), len(axes_names), squeeze=False)
+        for line, (key, label) in zip(panels, shown.items(), strict=True):
+            for panel, axis in zip(line, axes_names, strict=True):
+                for name, style in (("fused", "o--"), (METHOD, "o-")):
+                    own = [
+                        r for r in rows if r["axis"] == axis and r["name"].startswith(f"{name},")
+                    ]
+                    panel.plot([r["value"] for r in own], [r[key] for r in own], style, label=name)
+                panel.set(xlabel=axis, ylabel=label)
+                panel.set_ylim(0, 1.1 * max(r[key] for r in rows if r["axis"] == axis))
+                panel.set_xscale("log" if axis == "classes" else "linear")
+                panel.grid(alpha=0.3)
+        panels[0][0].legend(fontsize=8)
 
 
 def _at(cfg: CfgNode, axis: str, value: int) -> CfgNode:

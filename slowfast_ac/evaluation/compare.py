@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+import pandas
 from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
 
 from slowfast_ac.data.lists import read_class_map
@@ -13,7 +14,7 @@ from slowfast_ac.errors import InputError
 from slowfast_ac.evaluation import compare_pictures
 from slowfast_ac.evaluation.results import Results, average_precision, read_results
 from slowfast_ac.evaluation.significance import difference_interval, holm, mcnemar, wilson
-from slowfast_ac.files import write_csv, write_json, write_text
+from slowfast_ac.files import atomic_path, write_json, write_text
 
 # The paper's Tables 1 and 2 in Kinetics-400's spelling, where "playing baseball" is two classes.
 PAPER_GROUPS = Path(__file__).parent / "groups.json"
@@ -189,17 +190,14 @@ def _compare_single_label(
         "classes": rows,
     }
     write_json(output / "compare.json", summary)
-    header = list(dict.fromkeys(key for row in rows for key in row))
-    write_csv(output / "per_class.csv", header, ([row.get(k, "") for k in header] for row in rows))
+    _write_table(output / "per_class.csv", pandas.DataFrame(rows))
     for which, results in (("baseline", first), ("ours", second)):
         matrix = confusion_matrix(
             results.labels, results.scores.argmax(axis=1), labels=range(len(names))
         )
-        write_csv(
-            output / f"confusion_{which}.csv",
-            ["true \\ predicted", *names],
-            ([name, *counts] for name, counts in zip(names, matrix.tolist(), strict=True)),
-        )
+        table = pandas.DataFrame(matrix, columns=names)
+        table.insert(0, "true \\ predicted", names)
+        _write_table(output / f"confusion_{which}.csv", table)
         compare_pictures.draw_confusion(matrix, names, output / f"confusion_{which}.png", which)
     members = [number for group in groups.values() for number in group]
     compare_pictures.draw_classes(rows, members, output / "per_class.png")
@@ -218,8 +216,7 @@ def _compare_multi_label(first: Results, second: Results, names: list[str], outp
     present = [row for row in rows if row["videos"]]
     means = {key: float(np.mean([row[key] for row in present])) for key in ("baseline", "ours")}
     write_json(output / "compare.json", {"mean_average_precision": means, "classes": rows})
-    header = ["class", "videos", "baseline", "ours", "difference"]
-    write_csv(output / "per_class.csv", header, ([row.get(k, "") for k in header] for row in rows))
+    _write_table(output / "per_class.csv", pandas.DataFrame(rows))
     compare_pictures.draw_classes(rows, [], output / "per_class.png")
     return (
         f"# Comparison on {len(first.labels)} videos, several labels each\n\n"
@@ -229,18 +226,26 @@ def _compare_multi_label(first: Results, second: Results, names: list[str], outp
     )
 
 
+def _write_table(path: Path, table: pandas.DataFrame) -> None:
+    with atomic_path(path) as temporary:
+        table.to_csv(temporary, index=False)
+
+
 def _text(summary: dict) -> str:
     total = summary["overall"]
     lines = [f"# Comparison on {total['videos']} videos", ""]
-    lines += ["| videos | baseline top-1 % | ours top-1 % | difference | 95 % interval | p |"]
-    lines += ["|---" * 6 + "|"]
-    for name, part in {"all": total, **summary["groups"]}.items():
-        low, high = part["interval"]
-        lines.append(
-            f"| {name}, {part['videos']} | {100 * part['baseline']['top1']:.1f} | "
-            f"{100 * part['ours']['top1']:.1f} | {100 * part['difference']:+.1f} | "
-            f"{100 * low:+.1f} to {100 * high:+.1f} | {part['p']:.3g} |"
-        )
+    table = pandas.DataFrame(
+        {
+            "videos": f"{name}, {part['videos']}",
+            "baseline top-1 %": f"{100 * part['baseline']['top1']:.1f}",
+            "ours top-1 %": f"{100 * part['ours']['top1']:.1f}",
+            "difference": f"{100 * part['difference']:+.1f}",
+            "95 % interval": "{:+.1f} to {:+.1f}".format(*(100 * end for end in part["interval"])),
+            "p": f"{part['p']:.3g}",
+        }
+        for name, part in {"all": total, **summary["groups"]}.items()
+    )
+    lines.append(table.to_markdown(index=False, disable_numparse=True))
     verdict = "is more than chance explains" if total["p"] < 0.05 else "may be chance"
     lines += [
         "",

@@ -22,6 +22,7 @@ COMMANDS = {
     "prepare": "turn Kinetics, UCF101, HMDB51 or a folder into lists, a class map and a config",
     "check-data": "decode every video of a list and name the bad lines",
     "ablate": "run a suite of variants and seeds, and write its report",
+    "evaluate": "accuracy, classes, calibration and mistakes of one test result",
     "compare": "compare two test results class by class, with tests of significance",
     "heatmap": "draw where a trained network looks, over the frames of a video",
     "inspect": "say what a checkpoint file is",

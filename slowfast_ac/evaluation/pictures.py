@@ -1,9 +1,10 @@
-"""Pictures of a comparison: bars per class (the paper's Figure 5) and confusion matrices."""
+"""Pictures of test results: bars per class (the paper's Figure 5), confusion, calibration."""
 
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+import pandas
 from sklearn.metrics import ConfusionMatrixDisplay
 
 from slowfast_ac.figures import saved_figure
@@ -66,3 +67,22 @@ def draw_confusion(matrix: np.ndarray, names: Sequence[str], path: Path, title: 
             axis.set(xticks=[], yticks=[])
         axis.tick_params(labelsize=8 if count <= 30 else 4)
         axis.set(xlabel="predicted", ylabel="true", title=title)
+
+
+def draw_calibration(table: pandas.DataFrame, path: Path) -> None:
+    """Draws the accuracy of videos of similar score against that score.
+
+    Args:
+        table: a row per bin, with ``videos``, ``score`` and ``accuracy``.
+        path: the png.
+    """
+    with saved_figure(path, figsize=(4.5, 4.5)) as figure:
+        axis = figure.subplots()
+        axis.plot([0, 1], [0, 1], color="0.6", linewidth=1, label="calibrated")
+        axis.plot(table["score"], table["accuracy"], "o-", label="measured")
+        for row in table.itertuples():
+            axis.annotate(str(row.videos), (row.score, row.accuracy), fontsize=7)
+        axis.set(xlim=(0, 1), ylim=(0, 1), xlabel="score of the predicted class")
+        axis.set(ylabel="accuracy", title="numbers are videos")
+        axis.grid(alpha=0.3)
+        axis.legend(loc="upper left", fontsize=8)

@@ -1,11 +1,12 @@
 # make test   sets up .venv and runs lint, docstring check and tests
+# make docs   builds the site in output/site
 # make demo   sets up .venv and runs the demo (make demo QUICK=1 for a minute-long smoke run)
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 OUTPUT ?= output/demo
 
-.PHONY: setup lint test demo clean
+.PHONY: setup lint test demo docs clean
 
 setup: $(VENV)/.ready
 
@@ -29,6 +30,9 @@ test: setup lint
 
 demo: setup
 	$(BIN)/slowfast-ac demo --output $(OUTPUT) $(if $(QUICK),--quick)
+
+docs: setup
+	$(BIN)/mkdocs build --quiet
 
 clean:
 	rm -rf $(VENV) output

@@ -10,7 +10,7 @@ from torch import Tensor
 from slowfast_ac.benchmark import networks
 from slowfast_ac.benchmark.counting import count_step
 from slowfast_ac.benchmark.timing import interleave, paired_ratios, spread, synchronizer
-from slowfast_ac.pyslowfast.build import count_parameters
+from slowfast_ac.models.counts import count_parameters
 
 MEBIBYTE = 2**20
 

@@ -142,7 +142,9 @@ def test_random_map_leaves_the_other_frames_without_gradient():
 
 
 def test_unknown_reduction_names_the_known_ones():
-    with pytest.raises(InputError, match="^reduction: 'sum' is not one of weighted, average, random"):
+    with pytest.raises(
+        InputError, match="^reduction: 'sum' is not one of weighted, average, random"
+    ):
         temporal_cam(features(), weights(), "sum")
 
 
@@ -181,7 +183,9 @@ def test_consistency_is_the_unsquared_norm_of_each_map_summed_over_classes(class
 
 
 def test_consistency_is_symmetric_and_zero_for_equal_maps():
-    assert attention_consistency_loss(maps(1), maps(2)) == attention_consistency_loss(maps(2), maps(1))
+    assert attention_consistency_loss(maps(1), maps(2)) == attention_consistency_loss(
+        maps(2), maps(1)
+    )
     assert attention_consistency_loss(maps(1), maps(1)) == 0
 
 

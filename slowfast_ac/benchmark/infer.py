@@ -18,7 +18,7 @@ from slowfast_ac.benchmark.timing import add_times, interleave
 from slowfast_ac.benchmark.train import MEBIBYTE, add_ratios, cuda_peak
 from slowfast_ac.errors import InputError
 from slowfast_ac.inference.optimize import check_compiler, compile_network, optimize_network
-from slowfast_ac.pyslowfast.build import count_parameters
+from slowfast_ac.models.counts import count_parameters
 
 # What differs in training alone is the same network here.
 PLAIN = ("fused", "unfused", "ac_scam")

@@ -12,7 +12,7 @@ from slowfast_ac.benchmark import networks
 from slowfast_ac.benchmark.counting import count_step
 from slowfast_ac.benchmark.settings import Settings
 from slowfast_ac.benchmark.timing import add_times, interleave
-from slowfast_ac.pyslowfast.build import count_parameters
+from slowfast_ac.models.counts import count_parameters
 
 MEBIBYTE = 2**20
 

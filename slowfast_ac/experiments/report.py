@@ -1,6 +1,5 @@
 """The report of a suite: a table (markdown, csv, json) and a picture."""
 
-import importlib
 import json
 import statistics
 import sys
@@ -236,13 +235,15 @@ def _accuracy(results: Results) -> dict[str, float]:
 
 
 def _size(cfg) -> dict[str, float]:
-    sizes = importlib.import_module("slowfast_ac.pyslowfast.build")
+    from slowfast_ac.models.counts import count_parameters
+    from slowfast_ac.pyslowfast.build import build_model, count_gflops
+
     cfg = cfg.clone()
     cfg.NUM_GPUS = 0
-    model = sizes.build_model(cfg)
+    model = build_model(cfg)
     return {
-        "params": sizes.count_parameters(model) / 1e6,
-        "gflops": sizes.count_gflops(cfg, model),
+        "params": count_parameters(model) / 1e6,
+        "gflops": count_gflops(cfg, model),
     }
 
 

@@ -351,6 +351,6 @@ def test_a_class_or_scales_that_cannot_be_are_refused_once(tmp_path, video, trai
     words = (video, video, "--cfg", cfg, "--checkpoint", checkpoint, "--output", tmp_path / "out")
     with pytest.raises(InputError, match="--class: 7, but the network has classes 0 to 6"):
         run(*words, "--class", 7)
-    with pytest.raises(InputError, match=r"SCAM.SCALES: \[0.5\] must start with 1.0"):
+    with pytest.raises(InputError, match=r"scales: \[0.5\] must start with 1.0"):
         run(*words, "--scales", 0.5)
     assert not (tmp_path / "out").exists()

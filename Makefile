@@ -32,7 +32,8 @@ demo: setup
 	$(BIN)/slowfast-ac demo --output $(OUTPUT) $(if $(QUICK),--quick)
 
 docs: setup
-	$(BIN)/mkdocs build --quiet
+	$(BIN)/python docs/stage.py output/docs
+	$(BIN)/sphinx-build --quiet --fail-on-warning --keep-going -c docs output/docs output/site
 
 clean:
 	rm -rf $(VENV) output

@@ -1,10 +1,13 @@
-"""Pages of the site that come from the code or from files outside of docs/ (see mkdocs.yml)."""
+"""Collects the pages of the site in one folder; some of them are made from the code.
+
+python docs/stage.py FOLDER
+"""
 
 import posixpath
 import re
+import shutil
+import sys
 from pathlib import Path
-
-import mkdocs_gen_files
 
 from slowfast_ac import _HOMES
 from slowfast_ac.cli import COMMANDS, build_parser
@@ -78,19 +81,49 @@ def commands() -> str:
 
 def api() -> str:
     """Returns the page of the public names, from their docstrings."""
-    lines = ["# API", "", "Everything public. `import slowfast_ac` offers these names.", ""]
     homes = {**_HOMES, "register": "slowfast_ac", "add_custom_config": "slowfast_ac"}
-    return "\n".join(lines + [f"::: {home}.{name}\n" for name, home in sorted(homes.items())])
+    lines = ["# API", "", "Everything public. `import slowfast_ac` offers these names."]
+    for name, home in sorted(homes.items()):
+        kind = "autoclass" if name[0].isupper() else "autofunction"
+        lines += ["", f"## {name}", "", "```{eval-rst}", f".. {kind}:: {home}.{name}", "```"]
+    return "\n".join(lines) + "\n"
 
 
-for source, page in PAGES.items():
-    text = (ROOT / source).read_text(encoding="utf-8")
-    with mkdocs_gen_files.open(page, "w") as file:
-        file.write(with_site_links(text, source))
-for page, text in (
-    ("configuration.md", configuration()),
-    ("commands.md", commands()),
-    ("api.md", api()),
-):
-    with mkdocs_gen_files.open(page, "w") as file:
-        file.write(text)
+# The parts of the navigation and their pages, in order.
+CONTENTS = {
+    "Use": ["method", "configuration", "OPTIONS", "DATA", "FINETUNE"],
+    "Experiments": ["ABLATE", "COMPARE", "HEATMAP", "BENCH"],
+    "Deploy": ["CHECKPOINTS", "PREDICT"],
+    "Python": ["PYTORCHVIDEO", "api"],
+    "Reference": ["commands", "contributing", "changelog"],
+}
+
+
+def contents() -> str:
+    """Returns the hidden tables of contents that make the navigation."""
+    parts = []
+    for caption, pages in CONTENTS.items():
+        header = ["", "```{toctree}", ":hidden:", f":caption: {caption}", ""]
+        parts += [*header, *pages, "```"]
+    return "\n".join(parts) + "\n"
+
+
+def main(folder: Path) -> None:
+    """Writes all pages into the folder, which is made anew."""
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    for source, page in PAGES.items():
+        text = with_site_links((ROOT / source).read_text(encoding="utf-8"), source)
+        (folder / page).write_text(text + (contents() if page == "index.md" else ""))
+    for page, text in (
+        ("configuration.md", configuration()),
+        ("commands.md", commands()),
+        ("api.md", api()),
+    ):
+        (folder / page).write_text(text)
+    for picture in ROOT.glob("docs/*.png"):
+        shutil.copy(picture, folder)
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))

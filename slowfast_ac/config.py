@@ -4,6 +4,8 @@ Where the paper leaves room, the default and its reason stand in
 projects/attention_consistency/README.md.
 """
 
+from collections.abc import Mapping
+
 from fvcore.common.config import CfgNode
 
 from slowfast_ac.errors import InputError
@@ -131,3 +133,11 @@ def build_scam_head(cfg: CfgNode, dim_res4: int, dim_res5: int) -> SCAMHead | No
         upsample=(dim_res4, dim_res5) if cfg.SCAM.UPSAMPLE else None,
     )
     return head if uses_consistency(cfg) else None
+
+
+def config_value(config: Mapping[str, object] | None, key: str) -> object:
+    """Returns what a config has under a key such as ``SLOWFAST.ALPHA``, or None."""
+    value: object = config
+    for part in key.split("."):
+        value = value.get(part) if isinstance(value, Mapping) else None
+    return value

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
 
-from slowfast_ac.data.lists import read_class_map
+from slowfast_ac.data.class_map import class_names, read_class_map
 from slowfast_ac.errors import InputError
 from slowfast_ac.evaluation import compare_pictures
 from slowfast_ac.evaluation.results import Results, average_precision, read_results
@@ -301,7 +301,7 @@ def _class_names(path: str | os.PathLike | None, count: int) -> list[str]:
     numbers = read_class_map(path)
     if len(numbers) != count:
         raise InputError(f"{path}: {len(numbers)} classes, but the results have {count}")
-    return sorted(numbers, key=numbers.get)
+    return list(class_names(numbers))
 
 
 def _require_same_videos(

@@ -21,9 +21,8 @@ from slowfast_ac.data.clips import Preprocessing
 from slowfast_ac.errors import InputError
 from slowfast_ac.inference import optimize
 from slowfast_ac.inference.clip_model import InferenceModel
-from slowfast_ac.inference.config import load_config_alone
 from slowfast_ac.inference.export import export
-from slowfast_ac.inference.network import load_network, load_network_alone
+from slowfast_ac.inference.load import load_model
 from slowfast_ac.inference.optimize import fold_batchnorm, optimize_network
 from slowfast_ac.pyslowfast.build import count_gflops
 
@@ -206,7 +205,7 @@ def test_program_gives_upstreams_scores_at_any_batch_size(trained, folder, name,
     extra = ("SCAM.UPSAMPLE", True) if name == "SlowFastAC" else ()
     cfg, model, checkpoint = trained(*NETWORKS[name], *extra)
     path = folder / f"model.{format}"
-    network = load_network(cfg, checkpoint, CLASSES)
+    network = load_model(checkpoint, config=cfg, classes=CLASSES, device="cpu")
     report = export(network, format, path)
     assert report.max_difference < 1e-5 and report.latency_ratio > 0
     program, metadata = READERS[format](path)
@@ -228,7 +227,7 @@ def test_exported_weights_are_the_same_bits(trained, folder, name, naming):
     native = model.state_dict()
     renamed, _ = convert(native, "pyslowfast", "pytorchvideo")
     torch.save({"model_state": native if naming == "pyslowfast" else renamed}, path)
-    network = load_network(cfg, path, CLASSES)
+    network = load_model(path, config=cfg, classes=CLASSES, device="cpu")
     for format, suffix, expected in (
         ("pyslowfast", "pyth", native),
         ("pytorchvideo", "pyth", renamed),
@@ -245,7 +244,7 @@ def test_exported_weights_are_the_same_bits(trained, folder, name, naming):
 def test_exported_weights_carry_what_goes_with_them_but_no_folders(trained, folder, format):
     cfg, _, checkpoint = trained(*AC)
     cfg.merge_from_list(["OUTPUT_DIR", "/home/me/secret", "DATA.PATH_PREFIX", "/home/me/videos"])
-    network = load_network(cfg, checkpoint, CLASSES)
+    network = load_model(checkpoint, config=cfg, classes=CLASSES, device="cpu")
     path = folder / ("x.pyth" if format == "pyslowfast" else "x.safetensors")
     export(network, format, path)
     if format == "pyslowfast":
@@ -294,7 +293,7 @@ def test_pytorchvideos_names_in_pyslowfasts_network_give_the_same_program(traine
     cfg, model, path = trained(*FUSED)
     renamed, _ = convert(model.state_dict(), "pyslowfast", "pytorchvideo")
     torch.save({"model_state": renamed}, path)
-    export(load_network(cfg, path), "pt2", folder / "x.pt2")
+    export(load_model(path, config=cfg, device="cpu"), "pt2", folder / "x.pt2")
     clips = noise(cfg, 2)
     program = torch.export.load(folder / "x.pt2").module()
     torch.testing.assert_close(program(clips), scores(model, cfg, clips), rtol=1e-3, atol=1e-5)
@@ -304,7 +303,7 @@ def test_pytorchvideos_names_in_pyslowfasts_network_give_the_same_program(traine
 @pytest.mark.parametrize(("name", "native"), [("PTVSlowFast", FUSED), ("PTVSlowFastAC", AC)])
 def test_ptv_models_are_exported_and_become_native_ones(trained, build_model, folder, name, native):
     cfg, model, path = trained(*native, "MODEL.MODEL_NAME", name)
-    network = load_network(cfg, path)
+    network = load_model(path, config=cfg, device="cpu")
     export(network, "pt2", folder / "x.pt2")
     export(network, "pyslowfast", folder / "x.pyth")
     clips = noise(cfg, 2)
@@ -325,8 +324,8 @@ def test_ptv_models_are_exported_and_become_native_ones(trained, build_model, fo
 def test_batchnorm_of_several_devices_is_exported_as_upstream_saves_it(trained, kind):
     cfg, model, path = trained(*AC)
     cfg.merge_from_list(["BN.NORM_TYPE", kind, "BN.NUM_SPLITS", 2])
-    network = load_network(cfg, path)
-    folded = InferenceModel(optimize_network(network.model), network.preprocessing)
+    network = load_model(path, config=cfg, device="cpu")
+    folded = InferenceModel(optimize_network(network.network), network.preprocessing)
     clips = noise(cfg, 2)
     torch.testing.assert_close(folded(clips), scores(model, cfg, clips), rtol=1e-4, atol=1e-6)
 
@@ -336,7 +335,7 @@ def test_batchnorm_of_several_devices_is_exported_as_upstream_saves_it(trained, 
 
 def test_program_with_other_scores_is_refused_and_the_old_file_stays(trained, folder, monkeypatch):
     cfg, _, checkpoint = trained(*FUSED)
-    network = load_network(cfg, checkpoint)
+    network = load_model(checkpoint, config=cfg, device="cpu")
     path = folder / "x.pt2"
     path.write_text("old")
     monkeypatch.setattr(optimize, "fuse_conv_bn_eval", lambda conv, norm: conv)
@@ -350,7 +349,7 @@ def test_scores_that_are_nan_are_refused(trained, folder):
     model.state_dict()["head.projection.bias"].fill_(float("nan"))
     torch.save({"model_state": model.state_dict()}, checkpoint)
     with pytest.raises(InputError, match="differ from the network's by nan"):
-        export(load_network(cfg, checkpoint), "pt2", folder / "x.pt2")
+        export(load_model(checkpoint, config=cfg, device="cpu"), "pt2", folder / "x.pt2")
     assert not list(folder.iterdir())
 
 
@@ -442,10 +441,10 @@ def test_network_built_without_pyslowfast_gives_its_scores(trained, name):
     path.write_text(cfg.dump())
     network = load_network_alone(load_config_alone(path), checkpoint, CLASSES)
     clips = noise(cfg, 2)
-    found = InferenceModel(optimize_network(network.model), network.preprocessing)(clips)
+    found = InferenceModel(optimize_network(network.network), network.preprocessing)(clips)
     torch.testing.assert_close(found, scores(model, cfg, clips), rtol=1e-3, atol=1e-5)
-    assert network.model_name == cfg.MODEL.MODEL_NAME
-    with_it = load_network(cfg, checkpoint, CLASSES)
+    assert network.name == cfg.MODEL.MODEL_NAME
+    with_it = load_model(checkpoint, config=cfg, classes=CLASSES, device="cpu")
     assert count_gflops(cfg, network.model) == count_gflops(cfg, with_it.model)
 
 
@@ -524,5 +523,5 @@ def test_config_of_the_wheel_means_what_the_weights_are(trained):
     path = checkpoint.parent / "TINY.yaml"
     path.write_text(yaml.safe_dump({**plain, "TEST": None}))
     network = load_network_alone(load_config_alone(path), checkpoint)
-    assert network.model_name == "SlowFastAC"
+    assert network.name == "SlowFastAC"
     assert network.config.TEST.NUM_ENSEMBLE_VIEWS == 10

@@ -19,9 +19,9 @@ from slowfast_ac.data import clips
 from slowfast_ac.data.clips import Preprocessing
 from slowfast_ac.data.video import VideoReader, read_frames, write_video
 from slowfast_ac.errors import InputError
-from slowfast_ac.inference import predictor as predictor_module
+from slowfast_ac.inference import load as load_module
+from slowfast_ac.inference.load import TrainedModel, load_model
 from slowfast_ac.inference.predict import CENTER_VIEW, Views, predict
-from slowfast_ac.inference.predictor import Predictor, load_predictor
 from slowfast_ac.inference.windows import sliding_spans
 
 CE = ("MODEL.LOSS_FUNC", "cross_entropy")
@@ -105,7 +105,7 @@ def test_scores_are_those_of_pyslowfasts_network(trained, opts):
         pathways = [clip]
     with torch.no_grad():
         expected = model(list(pathways))
-    torch.testing.assert_close(load_predictor(path).scores(pathways), expected)
+    torch.testing.assert_close(load_model(path).scores(pathways), expected)
     assert expected.std(dim=1).min() > 1e-3
 
 
@@ -118,7 +118,7 @@ def test_scores_are_those_of_pyslowfasts_ptv_network(trained):
     pathways = [clip[:, :, torch.tensor([0, 7])], clip]
     with torch.no_grad():
         expected = model(list(pathways))
-    torch.testing.assert_close(load_predictor(path).scores(pathways), expected)
+    torch.testing.assert_close(load_model(path).scores(pathways), expected)
     assert expected.std(dim=1).min() > 1e-3
 
 
@@ -152,7 +152,7 @@ def test_scores_of_videos_are_those_of_pyslowfasts_own_test(
     assert process.returncode == 0, process.stdout + process.stderr
     sums, _ = safe_load(tmp_path / "out/test_results.pkl")
 
-    predictor = load_predictor(path)
+    predictor = load_model(path)
     scores = [predict(predictor, video, Views(3, 3))[0].scores for video in videos]
     np.testing.assert_allclose(np.stack(scores), sums / 9, atol=1e-5)
     # The views matter, and the videos differ.
@@ -171,7 +171,7 @@ def brightness(**changes):
         clip = pathways[-1]
         return torch.stack([clip.mean(dim=(1, 2, 3, 4)), torch.ones(len(clip))], dim=1)
 
-    return Predictor("stub", scores, preprocessing, 2, ("bright", "one"), None)
+    return TrainedModel("stub", scores, preprocessing, 2, ("bright", "one"), None)
 
 
 @pytest.fixture(scope="module")
@@ -321,7 +321,7 @@ def test_the_command_prints_and_writes_the_best_classes(
     written = json.loads((tmp_path / "out.json").read_text())
     assert written["views"] == "2x1"
     assert [entry["video"] for entry in written["videos"]] == videos[:2]
-    predictor = load_predictor(checkpoint)
+    predictor = load_model(checkpoint)
     for entry in written["videos"]:
         scores = predict(predictor, entry["video"], Views(2, 1))[0].scores
         [span] = entry["predictions"]
@@ -341,7 +341,7 @@ def test_a_bad_file_is_reported_and_the_rest_goes_on(checkpoint, videos, tmp_pat
     (folder / "broken.mp4").write_bytes(b"no video")
     shutil.copy(videos[0], folder / "whole.mp4")
     output = tmp_path / "out.csv"
-    assert run(checkpoint, folder, tmp_path / "none.mp4", "--fast", "--output", output) == 1
+    assert run(checkpoint, folder, tmp_path / "none.mp4", "--single-view", "--output", output) == 1
     captured = capsys.readouterr()
     errors = [line for line in captured.err.splitlines() if line.startswith("slowfast-ac:")]
     assert len(errors) == 2
@@ -360,14 +360,14 @@ def test_a_bad_file_is_reported_and_the_rest_goes_on(checkpoint, videos, tmp_pat
 def test_globs_and_folders_name_videos(checkpoint, videos, capsys):
     folder = os.path.dirname(videos[0])
     for argument in (folder, os.path.join(folder, "video_*.mp4")):
-        assert run(checkpoint, argument, "--fast", "--top", 1) == 0
+        assert run(checkpoint, argument, "--single-view", "--top", 1) == 0
         out = capsys.readouterr().out
         assert [line for line in out.splitlines() if line in videos] == videos
 
 
 def test_windows_of_the_command_have_times(checkpoint, videos, tmp_path, capsys):
     output = tmp_path / "out.csv"
-    options = ["--window", 1, "--stride", 0.5, "--fast", "--top", 1, "--output", output]
+    options = ["--window", 1, "--stride", 0.5, "--single-view", "--top", 1, "--output", output]
     assert run(checkpoint, videos[0], *options) == 0
     with open(output, newline="") as file:
         times = [(float(row["start"]), float(row["end"])) for row in csv.DictReader(file)]
@@ -382,13 +382,13 @@ def test_heatmaps_of_the_best_class_are_those_of_pyslowfasts_network(
     from slowfast_ac.visualization.heatmap import heatmap
 
     model, cfg, path = trained(*MODELS[name])
-    options = ["--fast", "--window", "1", "--stride", "1", "--heatmap", tmp_path / "maps"]
+    options = ["--single-view", "--window", "1", "--stride", "1", "--heatmap", tmp_path / "maps"]
     assert run(path, videos[0], *options) == 0
     lines = capsys.readouterr().out.splitlines()
     assert f"wrote {tmp_path / 'maps/video_0-2.mp4'}" in lines
     assert len(list(read_frames(tmp_path / "maps/video_0-2.mp4"))) > 1
     record = json.loads((tmp_path / "maps/video_0-2.json").read_text())
-    best = predict(load_predictor(path), videos[0], CENTER_VIEW, window=1)[1].top(1)[0]
+    best = predict(load_model(path), videos[0], CENTER_VIEW, window=1)[1].top(1)[0]
     assert record["class"]["id"] == best
     # The clip of 8 frames, 2 apart at 30 a second, in the middle of the second from 1 to 2.
     expected = heatmap(
@@ -401,13 +401,13 @@ def test_heatmaps_of_the_best_class_are_those_of_pyslowfasts_network(
 
 
 def test_a_program_has_no_heatmaps(trained, videos, tmp_path):
+
     from slowfast_ac.inference.export import export
-    from slowfast_ac.inference.network import load_network
 
     _, cfg, path = trained()
-    export(load_network(cfg, path), "onnx", tmp_path / "x.onnx")
+    export(load_model(path, device="cpu"), "onnx", tmp_path / "x.onnx")
     with pytest.raises(InputError, match=r"x\.onnx: a program returns scores alone"):
-        run(tmp_path / "x.onnx", videos[0], "--fast", "--heatmap", tmp_path / "maps")
+        run(tmp_path / "x.onnx", videos[0], "--single-view", "--heatmap", tmp_path / "maps")
     assert not (tmp_path / "maps").exists()
 
 
@@ -418,7 +418,7 @@ def test_the_command_needs_no_pyslowfast(checkpoint, videos):
     code += "sys.exit(main(parser.parse_args(sys.argv[1:])))"
     environment = {key: v for key, v in os.environ.items() if key != "PYSLOWFAST_ROOT"}
     process = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", code, str(checkpoint), videos[0], "--fast"],
+        [sys.executable, "-W", "ignore", "-c", code, str(checkpoint), videos[0], "--single-view"],
         capture_output=True,
         text=True,
         env=environment,
@@ -435,7 +435,7 @@ def test_pytorchvideos_names_need_the_config(trained, videos, tmp_path):
     weights, _ = convert(torch.load(path)["model_state"], "pyslowfast", "pytorchvideo")
     torch.save({"model_state": weights}, tmp_path / "ptv.pyth")
     with pytest.raises(InputError, match="ptv.pyth: holds no config, .*--cfg"):
-        load_predictor(tmp_path / "ptv.pyth")
+        load_model(tmp_path / "ptv.pyth")
     # Only what differs from PySlowFast's defaults, the way people write configs.
     (tmp_path / "base.yaml").write_text("SLOWFAST:\n  ALPHA: 4\nMODEL:\n  NUM_CLASSES: 7\n")
     (tmp_path / "config.yaml").write_text(
@@ -443,8 +443,8 @@ def test_pytorchvideos_names_need_the_config(trained, videos, tmp_path):
         "  TEST_CROP_SIZE: 64\nRESNET:\n  SPATIAL_STRIDES: [[1, 1], [2, 2], [2, 2], [2, 2]]\n"
         "  SPATIAL_DILATIONS: [[1, 1], [1, 1], [1, 1], [1, 1]]\n"
     )
-    predictor = load_predictor(tmp_path / "ptv.pyth", config=tmp_path / "config.yaml")
-    same = load_predictor(path, config=tmp_path / "config.yaml")
+    predictor = load_model(tmp_path / "ptv.pyth", config=tmp_path / "config.yaml")
+    same = load_model(path, config=tmp_path / "config.yaml")
     assert predictor.preprocessing.crop_size == 64
     scores = [predict(network, videos[0], CENTER_VIEW)[0].scores for network in (predictor, same)]
     np.testing.assert_allclose(scores[0], scores[1], atol=1e-6)
@@ -454,41 +454,41 @@ def test_pytorchvideos_names_need_the_config(trained, videos, tmp_path):
 def test_exported_files_give_the_same_scores_and_know_their_classes(
     trained, videos, tmp_path, format
 ):
+
     from slowfast_ac.inference.export import SUFFIXES, export
-    from slowfast_ac.inference.network import load_network
 
     _, cfg, path = trained()
     without = tmp_path / f"without{SUFFIXES[format]}"
     output = tmp_path / f"exported{SUFFIXES[format]}"
-    export(load_network(cfg, path, CLASSES), format, output)
-    predictor = load_predictor(output, trust=format == "pt2")
+    export(load_model(path, classes=CLASSES, device="cpu"), format, output)
+    predictor = load_model(output, trust=format == "pt2")
     assert predictor.classes == tuple(CLASSES)
-    assert predictor.preprocessing == load_predictor(path).preprocessing
+    assert predictor.preprocessing == load_model(path).preprocessing
     scores = [
         predict(network, videos[1], Views(1, 3))[0].scores
-        for network in (predictor, load_predictor(path))
+        for network in (predictor, load_model(path))
     ]
     np.testing.assert_allclose(scores[0], scores[1], atol=1e-5)
     (tmp_path / "two.json").write_text('{"a": 0, "b": 1}')
     # Also where the file itself has no names to compare with.
-    export(load_network(cfg, path), format, without)
-    assert load_predictor(without, trust=True).classes is None
+    export(load_model(path, device="cpu"), format, without)
+    assert load_model(without, trust=True).classes is None
     with pytest.raises(InputError, match="two.json: has 2 classes, but .* has 7"):
-        load_predictor(without, trust=True, classes=tmp_path / "two.json")
+        load_model(without, trust=True, classes=tmp_path / "two.json")
 
 
 def test_bfloat16_and_compiling_change_scores_but_little(checkpoint, videos, monkeypatch):
-    plain = predict(load_predictor(checkpoint), videos[0], Views(2, 3))[0].scores
-    half = load_predictor(checkpoint, precision="bfloat16")
+    plain = predict(load_model(checkpoint), videos[0], Views(2, 3))[0].scores
+    half = load_model(checkpoint, precision="bfloat16")
     scores = predict(half, videos[0], Views(2, 3))[0].scores
     assert 1e-5 < np.abs(scores - plain).max() < 0.02 < plain.std()
     compiled = []
     monkeypatch.setattr(
-        predictor_module,
+        load_module,
         "compile_network",
         lambda network, device: compiled.append(network) or network,
     )
-    assert run(checkpoint, videos[0], "--compile", "--precision", "bfloat16", "--fast") == 0
+    assert run(checkpoint, videos[0], "--compile", "--precision", "bfloat16", "--single-view") == 0
     assert compiled[0].model.blocks[0].multipathway_blocks[0].conv.weight.dtype == torch.bfloat16
 
 
@@ -521,17 +521,17 @@ class RunsCode:
 def test_damaged_weights_are_refused(checkpoint, damage, message):
     checkpoint.write_bytes(damage(checkpoint.read_bytes()))
     with pytest.raises(InputError, match=f"{checkpoint}: .*{message}"):
-        load_predictor(checkpoint)
+        load_model(checkpoint)
 
 
 def test_weights_that_run_code_are_refused(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     torch.save({"model_state": {"weight": RunsCode()}}, "bad.pyth")
     with pytest.raises(InputError, match="bad.pyth: not opened, since it would run"):
-        load_predictor("bad.pyth")
+        load_model("bad.pyth")
     (tmp_path / "bad.pt2").write_bytes((tmp_path / "bad.pyth").read_bytes())
     with pytest.raises(InputError, match="bad.pt2: not opened, since a .pt2 file can run any code"):
-        load_predictor("bad.pt2")
+        load_model("bad.pt2")
     assert not (tmp_path / "ran").exists()
 
 
@@ -540,7 +540,7 @@ def test_weights_that_run_code_are_refused(tmp_path, monkeypatch):
 def test_damaged_programs_are_refused(tmp_path, name, trust, content):
     (tmp_path / name).write_bytes(content)
     with pytest.raises(InputError, match=f"{name}: damaged, or no"):
-        load_predictor(tmp_path / name, trust=trust)
+        load_model(tmp_path / name, trust=trust)
 
 
 @pytest.mark.parametrize(
@@ -570,13 +570,13 @@ def test_a_config_that_does_not_fit_the_weights_is_refused(trained, key, value, 
     config[node][name] = value
     torch.save({**data, "cfg": yaml.safe_dump(config)}, path)
     with pytest.raises(InputError, match=message):
-        load_predictor(path)
+        load_model(path)
 
 
 def test_another_number_of_class_names_is_refused(checkpoint, tmp_path):
     (tmp_path / "two.json").write_text('{"a": 0, "b": 1}')
     with pytest.raises(InputError, match="two.json: has 2 classes, but .* has 7"):
-        load_predictor(checkpoint, classes=tmp_path / "two.json")
+        load_model(checkpoint, classes=tmp_path / "two.json")
 
 
 @pytest.mark.parametrize(
@@ -586,7 +586,7 @@ def test_another_number_of_class_names_is_refused(checkpoint, tmp_path):
         (["--views", "4x2"], "2 crops; give 1 .* or 3"),
         (["--views", "0x3"], "0 clips; give at least 1"),
         (["--top", 0], "--top: 0 is not positive"),
-        (["--output", "out.txt"], "out.txt: the suffix must be one of .json, .csv"),
+        (["--output", "out.txt"], "out.txt: the suffix of --output must be .json or .csv"),
     ],
 )
 def test_wrong_arguments_are_refused_before_anything_is_read(words, message):

@@ -1,8 +1,10 @@
 """Reading whatever file holds weights, without running code."""
 
+import contextlib
 import pickle
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -50,11 +52,15 @@ def _read_torch(path: Path, container: str) -> object:
             raise _damaged(path, "torch checkpoint") from None
     except (EOFError, RuntimeError):
         raise _damaged(path, "torch checkpoint") from None
-    try:
-        with torch.serialization.safe_globals([(stand_in_for(name), name) for name in names]):
+    for dicts in (False, True):
+        stand_ins: list[Callable[..., Any] | tuple[Callable[..., Any], str]] = []
+        for name in names:
+            is_other = not name.startswith(("numpy.", "builtins."))
+            stand_ins.append((stand_in_for(name, dicts=dicts and is_other), name))
+        # torch before 2.6 takes no names, and a stand-in may not do for its class.
+        with contextlib.suppress(Exception), torch.serialization.safe_globals(stand_ins):
             return torch.load(path, map_location="cpu", weights_only=True)
-    except Exception:  # torch before 2.6 takes no names; a stand-in may not do for its class
-        raise _would_run(path, *names) from None
+    raise _would_run(path, *names)
 
 
 def _globals(path: Path, container: str) -> list[str]:

@@ -4,6 +4,7 @@ import io
 import os
 import pickle
 import pickletools
+from _compat_pickle import IMPORT_MAPPING, NAME_MAPPING  # Python 2's names, in protocol 2 too
 from collections import OrderedDict
 from collections.abc import Callable
 from typing import Any, BinaryIO
@@ -15,10 +16,7 @@ from slowfast_ac.errors import InputError
 
 
 class StandIn(dict[object, object]):
-    """Takes the place of an object that is no weight and whose class is not imported.
-
-    A dict, since some classes of dicts hold configs or weights; of any other object it is empty.
-    """
+    """Takes the place of an object that is no weight and whose class is not imported."""
 
     name = ""
 
@@ -32,8 +30,6 @@ class StandIn(dict[object, object]):
 
 
 class _ListStandIn(list[object]):
-    """The same for a deque, which torch wants to append to."""
-
     def __init__(self, *args: object):
         super().__init__()
 
@@ -41,9 +37,26 @@ class _ListStandIn(list[object]):
         pass
 
 
-def stand_in_for(name: str) -> type:
-    """Returns a class that takes the place of the class or function ``module.name``."""
-    kind = _ListStandIn if name == "collections.deque" else StandIn
+class _DictStandIn:
+    def __new__(cls, *args: object) -> OrderedDict[object, object]:  # type: ignore[misc]
+        return OrderedDict()
+
+
+def stand_in_for(name: str, *, dicts: bool = False) -> type:
+    """Returns a class that takes the place of the class or function ``module.name``.
+
+    torch fills dicts and lists of a few types only, so those stand in for what looks like one.
+
+    Args:
+        name: the full name.
+        dicts: whether to take any class for one of dicts.
+    """
+    kind: type = StandIn
+    last = name.rpartition(".")[2].lower()
+    if last == "deque":
+        kind = _ListStandIn
+    elif dicts or any(part in last for part in ("dict", "cfg", "config")):
+        kind = _DictStandIn
     return type(name, (kind,), {"name": name})
 
 
@@ -96,7 +109,9 @@ def legacy_globals(file: BinaryIO) -> list[str]:
         for _ in range(4):  # magic number, version, machine, content
             for opcode, argument, _ in pickletools.genops(file):
                 if opcode.name == "GLOBAL":
-                    names.add(str(argument).replace(" ", "."))
+                    module, _, name = str(argument).partition(" ")
+                    module, name = NAME_MAPPING.get((module, name), (module, name))
+                    names.add(f"{IMPORT_MAPPING.get(module, module)}.{name}")
     except ValueError:
         return []
     return sorted(name for name in names if not name.startswith(("torch.", "collections.Ordered")))

@@ -52,6 +52,8 @@ def find_obstacle(checkpoint: Checkpoint, cfg: CfgNode) -> str | None:
         name.removeprefix(checkpoint.prefix): value for name, value in checkpoint.state_dict.items()
     }
     layout = find_layout(weights, checkpoint.naming)
+    if checkpoint.naming == "pytorchvideo" and layout.blocks in DEPTHS["pytorchvideo"]:
+        return None
     obstacle = config_obstacle(checkpoint, cfg) or network_obstacle(
         weights, layout, checkpoint.naming, "pytorchvideo"
     )

@@ -61,6 +61,8 @@ def _without_unsaid(cfg: CfgNode) -> CfgNode:
         if config_value(cfg, key) == default:
             node, name = key.split(".")
             del cfg[node][name]
+            if not cfg[node]:
+                del cfg[node]
     return cfg
 
 

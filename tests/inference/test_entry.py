@@ -232,7 +232,11 @@ def test_hub_asks_for_the_frames_where_the_file_does_not_say(tmp_path, name):
     """As PyTorchVideo's zoo: SLOW_8x8 and SLOWFAST_8x8, which has a fusion kernel of 7."""
     if name == "slow_r50":
         network = create_resnet(
-            model_num_class=7, stem_dim_out=8, head_pool_kernel_size=(8, 7, 7), dropout_rate=0
+            model_num_class=7,
+            stem_dim_out=8,
+            stem_conv_kernel_size=(1, 7, 7),
+            head_pool_kernel_size=(8, 7, 7),
+            dropout_rate=0,
         )
         inputs = torch.randn(1, 3, 8, 224, 224, generator=torch.Generator().manual_seed(0))
         frames, given = 8, inputs

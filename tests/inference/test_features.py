@@ -6,13 +6,13 @@ import json
 import numpy as np
 import pytest
 import torch
-from slowfast_ac.inference.load import TrainedModel, load_model
 
 from slowfast_ac.cli import features as features_command
 from slowfast_ac.data.clips import read_clip, to_pathways
 from slowfast_ac.data.video import write_video
 from slowfast_ac.errors import InputError
 from slowfast_ac.inference.features import extract_features
+from slowfast_ac.inference.load import TrainedModel, load_model
 
 SLOW = (
     *("MODEL.MODEL_NAME", "ResNet", "MODEL.ARCH", "slow", "DATA.INPUT_CHANNEL_NUM", [3]),

@@ -323,14 +323,19 @@ def test_a_checkpoint_of_another_network_is_refused_before_anything_is_written(
 ):
     cfg, _ = trained("SlowFastAC")
     _, other = trained("SlowFast")
-    with pytest.raises(InputError, match=r"SlowFast.pyth: holds SlowFast, which does not fit MODEL.MODEL_NAME: SlowFastAC"):
+    with pytest.raises(
+        InputError,
+        match=r"SlowFast.pyth: holds SlowFast, which does not fit MODEL.MODEL_NAME: SlowFastAC",
+    ):
         run(video, "--cfg", cfg, "--checkpoint", other, "--output", tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 
 def test_a_checkpoint_of_other_classes_is_refused(tmp_path, video, trained):
     cfg, checkpoint = trained("SlowFast")
-    with pytest.raises(InputError, match="MODEL.NUM_CLASSES: 9, but the weights in .* have 7 classes"):
+    with pytest.raises(
+        InputError, match="MODEL.NUM_CLASSES: 9, but the weights in .* have 7 classes"
+    ):
         run(
             *(video, "--cfg", cfg, "--checkpoint", checkpoint, "--output", tmp_path / "out"),
             *("--opts", "MODEL.NUM_CLASSES", "9"),

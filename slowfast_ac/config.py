@@ -4,7 +4,7 @@ Where the paper leaves room, projects/attention_consistency/README.md has the de
 """
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from fvcore.common.config import CfgNode
 
@@ -194,3 +194,11 @@ def naming_keys(**keys: str) -> Iterator[None]:
         if argument not in keys:
             raise
         raise InputError(f"{keys[argument]}: {reason}") from None
+
+
+def config_value(config: Mapping[str, object] | None, key: str) -> object:
+    """Returns what a config has under a key such as ``SLOWFAST.ALPHA``, or None."""
+    value: object = config
+    for part in key.split("."):
+        value = value.get(part) if isinstance(value, Mapping) else None
+    return value

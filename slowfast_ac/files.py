@@ -5,8 +5,27 @@ import csv
 import json
 import os
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
+
+from slowfast_ac.errors import InputError
+
+StrPath = str | os.PathLike[str]
+
+
+def check_suffix(path: StrPath, suffixes: Sequence[str], kind: str = "the file") -> None:
+    """Refuses a file name whose suffix names no format.
+
+    Args:
+        path: the file.
+        suffixes: the allowed ones.
+        kind: what has these suffixes, for the message.
+
+    Raises:
+        InputError: naming the file.
+    """
+    if Path(path).suffix not in suffixes:
+        raise InputError(f"{path}: the suffix of {kind} must be {' or '.join(suffixes)}")
 
 
 @contextlib.contextmanager

@@ -13,19 +13,19 @@ from slowfast_ac.benchmark.settings import Settings
 from slowfast_ac.benchmark.timing import add_times, interleave
 from slowfast_ac.data.video import write_video
 from slowfast_ac.files import atomic_path
+from slowfast_ac.inference.load import TrainedModel, load_model
 from slowfast_ac.inference.predict import CENTER_VIEW, Views, predict
-from slowfast_ac.inference.predictor import Predictor, load_predictor
 
 VIEWS = Views(10, 3)
-# Arguments of load_predictor; the first is also asked for single views.
-PREDICTORS: dict[str, dict[str, Any]] = {
+# Arguments of load_model; the first is also asked for single views.
+MODELS: dict[str, dict[str, Any]] = {
     "views": {},
     "views_compiled": {"compile": True},
     "views_bfloat16": {"precision": "bfloat16"},
     "views_bfloat16_compiled": {"precision": "bfloat16", "compile": True},
 }
 BASELINE = "single_views"
-NAMES = (BASELINE, *PREDICTORS)
+NAMES = (BASELINE, *MODELS)
 
 
 def bench_views(
@@ -47,14 +47,14 @@ def bench_views(
     try:
         write_video(video, moving_texture(seconds), FPS, crf=23)
         _write_weights(cfg, weights)
-        single = load_predictor(weights)
+        single = load_model(weights)
         steps: dict[str, Callable[[], object]] = {}
         for name in names:
             if name == BASELINE:
                 steps[name] = lambda: _single_views(single, video)
             else:
-                predictor = load_predictor(weights, **PREDICTORS[name])
-                steps[name] = lambda predictor=predictor: predict(predictor, video, VIEWS)
+                model = load_model(weights, **MODELS[name])
+                steps[name] = lambda model=model: predict(model, video, VIEWS)
         times = interleave(steps, settings)
     finally:
         video.unlink(missing_ok=True)
@@ -66,9 +66,9 @@ def bench_views(
     return list(rows.values())
 
 
-def _single_views(predictor: Predictor, video: Path) -> None:
+def _single_views(model: TrainedModel, video: Path) -> None:
     for _ in range(VIEWS.clips * VIEWS.crops):
-        predict(predictor, video, CENTER_VIEW)
+        predict(model, video, CENTER_VIEW)
 
 
 def _write_weights(cfg: CfgNode, path: Path) -> None:

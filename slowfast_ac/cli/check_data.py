@@ -27,8 +27,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(args: argparse.Namespace) -> int:
     """Checks the list; returns 1 when it has bad lines."""
+    from slowfast_ac.data.class_map import read_class_map
     from slowfast_ac.data.datasets.check import check_videos
-    from slowfast_ac.data.lists import read_class_map
     from slowfast_ac.errors import InputError
 
     if args.rate and not args.frames:

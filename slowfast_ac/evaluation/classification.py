@@ -11,7 +11,7 @@ import numpy as np
 import pandas
 from sklearn.metrics import confusion_matrix, log_loss, precision_recall_fscore_support
 
-from slowfast_ac.data.lists import read_class_map
+from slowfast_ac.data.class_map import class_names, read_class_map
 from slowfast_ac.errors import InputError
 from slowfast_ac.evaluation.pictures import draw_confusion
 from slowfast_ac.evaluation.results import Results
@@ -20,7 +20,7 @@ from slowfast_ac.files import atomic_path
 BINS = 15
 
 
-def class_names(path: str | os.PathLike[str] | None, count: int) -> list[str]:
+def result_names(path: str | os.PathLike[str] | None, count: int) -> list[str]:
     """Returns the names of a class map by number, or the numbers where there is no map.
 
     Raises:
@@ -31,7 +31,7 @@ def class_names(path: str | os.PathLike[str] | None, count: int) -> list[str]:
     numbers = read_class_map(path)
     if len(numbers) != count:
         raise InputError(f"{path}: {len(numbers)} classes, but the results have {count}")
-    return sorted(numbers, key=lambda name: numbers[name])
+    return list(class_names(numbers))
 
 
 def precision_recall(results: Results) -> pandas.DataFrame:

@@ -14,23 +14,17 @@ from slowfast_ac.errors import InputError
 from slowfast_ac.evaluation.classification import (
     averages,
     calibration,
-    class_names,
     precision_recall,
     require_new,
+    result_names,
     write_confusion,
     write_table,
 )
 from slowfast_ac.evaluation.pictures import draw_calibration
-from slowfast_ac.evaluation.results import (
-    LOG,
-    Results,
-    average_precision,
-    clip_accuracy,
-    read_log,
-    read_results,
-)
+from slowfast_ac.evaluation.results import Results, average_precision, read_results
 from slowfast_ac.evaluation.significance import wilson
 from slowfast_ac.files import write_json, write_text
+from slowfast_ac.pyslowfast.log import LOG, clip_accuracy, read_log
 
 SHOWN_CLASSES = 5
 SHOWN_MISTAKES = 5
@@ -79,7 +73,7 @@ def evaluate(
     output = require_new(output, "evaluate.md", overwrite)
     results = read_results(path)
     source = _read_source(Path(path))
-    names = class_names(classes or source.classes, results.scores.shape[1])
+    names = result_names(classes or source.classes, results.scores.shape[1])
     videos = source.videos
     if test_list is not None:
         videos = [entry.path for entry in read_list(test_list)]

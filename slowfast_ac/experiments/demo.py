@@ -7,7 +7,6 @@ from pathlib import Path
 from slowfast_ac.data.lists import read_list
 from slowfast_ac.data.synthetic.dataset import write_dataset
 from slowfast_ac.errors import InputError
-from slowfast_ac.evaluation.results import read_log
 from slowfast_ac.experiments.ablate import load_run_config, require_same_settings, run_all
 from slowfast_ac.experiments.report import (
     checkpoint_of,
@@ -17,6 +16,7 @@ from slowfast_ac.experiments.report import (
 from slowfast_ac.experiments.suite import Run, load_suite, plan
 from slowfast_ac.figures import saved_figure
 from slowfast_ac.files import atomic_path
+from slowfast_ac.pyslowfast.log import read_log
 
 CONFIGS = Path(__file__).parent.parent / "configs/demo"
 CLIPS = {"train": 40, "val": 10, "test": 20}
@@ -93,8 +93,7 @@ def draw_losses(runs: Sequence[Run], path: Path) -> None:
 
 def draw_maps(runs: Sequence[Run], test_list: Path, path: Path) -> None:
     """Draws each run's maps of both streams over the first test clip, for its true class."""
-    from slowfast_ac.data.clips import Preprocessing
-    from slowfast_ac.inference.trained_model import load_trained
+    from slowfast_ac.inference.load import load_model
     from slowfast_ac.visualization.annotation import read_annotation
     from slowfast_ac.visualization.heatmap import heatmap
     from slowfast_ac.visualization.picture import draw_strip
@@ -103,10 +102,8 @@ def draw_maps(runs: Sequence[Run], test_list: Path, path: Path) -> None:
     entry = read_list(test_list, prefix=cfg.DATA.PATH_PREFIX)[0]
     heatmaps = {}
     for run in runs:
-        cfg = load_run_config(run)
-        trained = load_trained(cfg, checkpoint_of(run))
-        preprocessing = Preprocessing.from_config(cfg)
-        heatmaps[run.variant] = heatmap(trained.model, entry.path, preprocessing, entry.label)
+        model = load_model(checkpoint_of(run), config=load_run_config(run))
+        heatmaps[run.variant] = heatmap(model.network, entry.path, model.preprocessing, entry.label)
     annotation = read_annotation(entry.path)
     times = next(iter(heatmaps.values())).clip.times
     scores = ", ".join(f"{name} {result.score:.2f}" for name, result in heatmaps.items())

@@ -13,17 +13,12 @@ from tqdm import tqdm
 
 from slowfast_ac.data.lists import read_list
 from slowfast_ac.errors import InputError
-from slowfast_ac.evaluation.results import (
-    Results,
-    average_precision,
-    clip_accuracy,
-    read_log,
-    read_results,
-)
+from slowfast_ac.evaluation.results import Results, average_precision, read_results
 from slowfast_ac.experiments.ablate import RECORD, is_finished, load_run_config
 from slowfast_ac.experiments.suite import Run, Suite
 from slowfast_ac.figures import saved_figure
 from slowfast_ac.files import write_csv, write_json, write_text
+from slowfast_ac.pyslowfast.log import clip_accuracy, read_log
 
 ATTENTION = "attention.json"
 

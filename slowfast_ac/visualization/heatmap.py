@@ -21,7 +21,7 @@ import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -30,6 +30,7 @@ from torch import Tensor, nn
 from slowfast_ac.cam import resize
 from slowfast_ac.data.clips import Clip, Preprocessing, read_clip, to_pathways
 from slowfast_ac.errors import InputError
+from slowfast_ac.inference.head import find_head
 from slowfast_ac.models.surgery import captured_inputs
 from slowfast_ac.scam_head import check_scales, rescale
 from slowfast_ac.visualization.placement import align_weights, place_map
@@ -182,28 +183,6 @@ def heatmap(
     scores = maps.scores[0].cpu().numpy()
     height, width = pathways[0].shape[-2:]
     return Heatmap(clip, streams, int(maps.class_ids[0]), scores, (height, width))
-
-
-def find_head(model: nn.Module) -> tuple[nn.Module, nn.Linear]:
-    """Returns the layer that is given the streams' last feature maps, and the classifier.
-
-    Raises:
-        InputError: for a model that has no such layers.
-    """
-    pooling = getattr(model, "head", None)
-    classifier = getattr(pooling, "projection", None)
-    blocks: Sequence[Any] = getattr(getattr(model, "model", None), "blocks", ())
-    if len(blocks) == 7:  # PyTorchVideo's create_slowfast
-        pooling, classifier = blocks[5], blocks[6].proj
-    elif len(blocks) == 6:  # its create_resnet
-        pooling, classifier = blocks[5].pool, blocks[5].proj
-    detects = getattr(model, "enable_detection", False) or getattr(model, "detection_mode", False)
-    if detects or pooling is None or not isinstance(classifier, nn.Linear):
-        raise InputError(
-            f"{type(model).__name__}: maps need a linear classifier on average-pooled features; "
-            "use SlowFast, SlowFastAC, ResNet, SlowAC or their PTV variants, without detection"
-        )
-    return pooling, classifier
 
 
 def held_frames(count: int, onto: int) -> np.ndarray:

@@ -8,8 +8,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePath
 
+from slowfast_ac.data.class_map import read_class_map
 from slowfast_ac.data.datasets.folder import VideoFolder
-from slowfast_ac.data.lists import read_class_map
 from slowfast_ac.errors import InputError
 
 SPLITS = ("train", "val", "test")
@@ -225,8 +225,7 @@ def _split_of(name: str, where: str) -> str:
 def _labels(names: Iterable[str], classes: str | os.PathLike | None) -> dict[str, int]:
     if classes is None:
         return {name: label for label, name in enumerate(sorted(names))}
-    # The class map that goes with PyTorchVideo's and PySlowFast's zoo has names in quotes.
-    labels = {name.strip('"'): label for name, label in read_class_map(classes).items()}
+    labels = read_class_map(classes)
     unknown = sorted(set(names) - set(labels))
     if unknown:
         raise InputError(f"{classes}: lacks the class {unknown[0]!r} ({len(unknown)} in all)")

@@ -13,7 +13,8 @@ from types import MappingProxyType
 
 import numpy as np
 
-from slowfast_ac.data.lists import Entry, write_class_map, write_list
+from slowfast_ac.data.class_map import write_class_map
+from slowfast_ac.data.lists import Entry, write_list
 from slowfast_ac.data.parallel import map_processes
 from slowfast_ac.data.synthetic.clip import CLASSES, render_clip
 from slowfast_ac.data.video import write_video

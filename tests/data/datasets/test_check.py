@@ -5,8 +5,8 @@ import math
 
 import pytest
 
+from slowfast_ac.data.class_map import write_class_map
 from slowfast_ac.data.datasets.check import check_videos
-from slowfast_ac.data.lists import write_class_map
 from slowfast_ac.data.parallel import map_processes
 from slowfast_ac.data.video import probe
 from slowfast_ac.errors import InputError

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from slowfast_ac.data.lists import read_class_map, read_list
+from slowfast_ac.data.class_map import read_class_map
+from slowfast_ac.data.lists import read_list
 from slowfast_ac.data.video import probe
 from slowfast_ac.errors import InputError
 

@@ -173,9 +173,9 @@ def _claim(folder: Path, parameters: dict) -> None:
         raise InputError(f"{path}: cannot read it ({error}); choose another folder") from None
     found = found if isinstance(found, dict) else {}
     others = [
-        f"{name} {found.get(name)}, not {value}"
-        for name, value in parameters.items()
-        if found.get(name) != value
+        f"{name} {found.get(name)}, not {parameters.get(name)}"
+        for name in {**parameters, **found}
+        if found.get(name) != parameters.get(name)
     ]
     if others:
         raise InputError(

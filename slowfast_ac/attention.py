@@ -19,6 +19,7 @@ from slowfast_ac.errors import InputError
 
 TEMPORAL_REDUCTIONS = ("weighted", "average", "random")
 NORMALIZATIONS = ("none", "l2", "minmax")
+DISTANCES = ("norm", "mse")
 _EPS = 1e-6
 
 
@@ -72,7 +73,10 @@ def temporal_cam(features: Tensor, weight: Tensor, reduction: str = "weighted") 
 
 
 def attention_consistency(
-    temporal: Tensor, spatial: Tensor, class_weight: Tensor | None = None
+    temporal: Tensor,
+    spatial: Tensor,
+    class_weight: Tensor | None = None,
+    distance: str = "norm",
 ) -> Tensor:
     """Attention-consistency loss (Eq. 3), without its factor lambda.
 
@@ -82,24 +86,36 @@ def attention_consistency(
         temporal: (N, L, H, W), map of the temporal stream.
         spatial: (N, L, H, W), map of the spatial stream.
         class_weight: weight of each class in the sum over classes, broadcastable to (N, L). None
-            sums all classes alike, as the paper writes it.
+            takes all classes alike.
+        distance: ``norm``, that of Eq. 3, or ``mse``, the mean squared error of the work that the
+            paper descends from: Guo et al., "Visual Attention Consistency Under Image Transforms
+            for Multi-Label Image Classification", CVPR 2019.
 
     Returns:
-        A scalar: 1 / (N H W) of the sum over clips and classes of the norms. For N = 0 a zero that
-        is still connected to the graph.
+        A scalar. ``norm``: 1 / (N H W) of the sum over clips and classes of the norms. ``mse``: the
+        mean over clips and positions, and over classes unless they have weights, of the squared
+        differences. For N = 0 a zero that is still connected to the graph.
     """
+    if distance not in DISTANCES:
+        raise InputError(f"distance {distance!r}: choose one of {', '.join(DISTANCES)}")
     if temporal.shape != spatial.shape:
         raise ValueError(
             f"maps of different shapes: temporal {tuple(temporal.shape)}, "
             f"spatial {tuple(spatial.shape)}"
         )
-    clips, _, height, width = spatial.shape
+    clips, classes, height, width = spatial.shape
     with _full_precision(spatial):
-        # vector_norm's derivative at zero is zero, unlike that of sqrt(sum(square)).
-        distance = torch.linalg.vector_norm(_widen(temporal) - _widen(spatial), dim=(2, 3))
+        difference = _widen(temporal) - _widen(spatial)
+        if distance == "mse":
+            by_class = difference.square().sum(dim=(2, 3))
+            if class_weight is None:
+                by_class = by_class / classes
+        else:
+            # vector_norm's derivative at zero is zero, unlike that of sqrt(sum(square)).
+            by_class = torch.linalg.vector_norm(difference, dim=(2, 3))
         if class_weight is not None:
-            distance = distance * class_weight
-        return distance.sum() / (max(clips, 1) * height * width)
+            by_class = by_class * class_weight
+        return by_class.sum() / (max(clips, 1) * height * width)
 
 
 def normalize_map(cam: Tensor, how: str = "none") -> Tensor:

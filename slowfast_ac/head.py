@@ -37,6 +37,8 @@ class SCAMHead(nn.Module):
         grad: if true, the scales after the first get a gradient.
         frame_stride: of the scales after the first, every n-th frame is seen.
         temporal_reduction: how the temporal stream's frames become one map.
+        detach_classifier: if true, the maps are made with the classifier's weights as constants,
+            so that comparing them trains the streams only (Guo et al., CVPR 2019).
         settings: how the criterion is to compare the maps.
         upsample: if given, the channels (C4, C5) of res4 and res5: the features of the spatial map
             become res5 at res4's size plus a 1x1x1 projection of res4 (Section 3.4).
@@ -49,6 +51,7 @@ class SCAMHead(nn.Module):
         grad: bool = False,
         frame_stride: int = 2,
         temporal_reduction: str = "weighted",
+        detach_classifier: bool = False,
         settings: ConsistencySettings | None = None,
         upsample: tuple[int, int] | None = None,
     ):
@@ -67,6 +70,7 @@ class SCAMHead(nn.Module):
         self.grad = grad
         self.frame_stride = frame_stride
         self.temporal_reduction = temporal_reduction
+        self.detach_classifier = detach_classifier
         self.settings = settings or ConsistencySettings()
         self.detail = nn.Conv3d(*upsample, kernel_size=1, bias=False) if upsample else None
 
@@ -98,6 +102,8 @@ class SCAMHead(nn.Module):
             grad=self.grad,
             frame_stride=self.frame_stride,
         )
+        if self.detach_classifier:
+            weight = weight.detach()
         spatial_weight, temporal_weight = weight.split(
             [spatial.res5.shape[1], temporal.shape[1]], dim=1
         )

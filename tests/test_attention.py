@@ -4,8 +4,10 @@ import cv2
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 
 from slowfast_ac.attention import (
+    DISTANCES,
     NORMALIZATIONS,
     TEMPORAL_REDUCTIONS,
     attention_consistency,
@@ -180,9 +182,21 @@ def test_consistency_is_the_unsquared_norm_of_each_map_summed_over_classes(class
     )
 
 
-def test_consistency_is_symmetric_and_zero_for_equal_maps():
-    assert attention_consistency(maps(1), maps(2)) == attention_consistency(maps(2), maps(1))
-    assert attention_consistency(maps(1), maps(1)) == 0
+@pytest.mark.parametrize("distance", DISTANCES)
+def test_consistency_is_symmetric_and_zero_for_equal_maps(distance):
+    there = attention_consistency(maps(1), maps(2), distance=distance)
+    assert there == attention_consistency(maps(2), maps(1), distance=distance) > 0
+    assert attention_consistency(maps(1), maps(1), distance=distance) == 0
+
+
+def test_mean_squared_error_is_torchs():
+    found = attention_consistency(maps(1), maps(2), distance="mse")
+    torch.testing.assert_close(found, F.mse_loss(maps(1), maps(2)))
+
+
+def test_unknown_distance_names_the_known_ones():
+    with pytest.raises(InputError, match="distance 'l1': choose one of norm, mse"):
+        attention_consistency(maps(1), maps(1), distance="l1")
 
 
 def test_maps_of_different_shapes_are_refused_rather_than_broadcast():

@@ -108,6 +108,21 @@ def test_each_stream_meets_its_own_columns_of_the_classifier(stream):
     np.testing.assert_allclose(found.temporal.numpy(), expected, atol=1e-5)
 
 
+@pytest.mark.parametrize("detached", [True, False])
+def test_detached_classifier_makes_the_same_maps_and_gets_no_gradient(stream, detached):
+    weight = classifier().requires_grad_()
+    head = SCAMHead(scales=[1.0], detach_classifier=detached)
+    fast = fast_features().requires_grad_()
+    found = head(clip(), stream(clip()), fast, weight, stream, stream)
+    expected = attention(stream, scales=[1.0])
+    torch.testing.assert_close(found.spatial, expected.spatial)
+    torch.testing.assert_close(found.temporal, expected.temporal)
+    (found.spatial.square().sum() + found.temporal.square().sum()).backward()
+    assert (weight.grad is None) == detached
+    assert fast.grad.abs().sum() > 0
+    assert stream.last.weight.grad.abs().sum() > 0
+
+
 def test_temporal_reduction_is_the_one_asked_for(stream):
     maps = {
         reduction: attention(stream, scales=[1.0], temporal_reduction=reduction).temporal

@@ -23,16 +23,18 @@ DISTANCES = ("norm", "mse")
 _EPS = 1e-6
 
 
-def spatial_cam(features: Sequence[Tensor], weight: Tensor) -> Tensor:
+def spatial_cam(
+    features: Sequence[Tensor], weight: Tensor, scales: Sequence[float] = (1.0,)
+) -> Tensor:
     """Multi-scale class activation map of the spatial stream, SCAM (Eq. 1).
 
     The clip's frames are averaged, which the paper leaves open.
 
     Args:
         features: last feature map of the spatial stream, one (N, C, T, H, W) tensor per scale of
-            the same clip. The first sets the size of the map, the others are resized to it
-            bilinearly.
+            the same clip. The first sets the size of the map, the others are laid over it.
         weight: (L, C), the spatial stream's columns of the classifier.
+        scales: size of each scale's clip relative to the first.
 
     Returns:
         (N, L, H, W), the average of the maps over the scales.
@@ -40,7 +42,7 @@ def spatial_cam(features: Sequence[Tensor], weight: Tensor) -> Tensor:
     if not features:
         raise ValueError("spatial_cam needs the features of at least one scale")
     with _full_precision(weight):
-        volume = average_scales([_widen(scale).mean(dim=2) for scale in features])
+        volume = average_scales([_widen(scale).mean(dim=2) for scale in features], scales)
         return _project(volume, weight)
 
 
@@ -142,20 +144,46 @@ def normalize_map(cam: Tensor, how: str = "none") -> Tensor:
     return flat.view_as(cam)
 
 
-def average_scales(features: Sequence[Tensor]) -> Tensor:
-    """Average over scales, each resized bilinearly to the size of the first (R of Eq. 1).
+def average_scales(features: Sequence[Tensor], scales: Sequence[float]) -> Tensor:
+    """Average over scales, each laid over the first (R of Eq. 1).
 
     Args:
         features: one (N, C, H, W) or (N, C, T, H, W) tensor per scale.
+        scales: size of each scale's clip relative to the first.
 
     Returns:
         A tensor of the shape of the first.
     """
     first = features[0]
-    total = first
-    for scale in features[1:]:
-        total = total + resize(scale, first.shape[-2:])
+    total = 0
+    for volume, scale in zip(features, scales, strict=True):
+        total = total + resample(volume, first.shape[-2:], scale)
     return total / len(features)
+
+
+def resample(volume: Tensor, size: Sequence[int], scale: float) -> Tensor:
+    """Lays the maps of a resized clip over those of the clip itself (R of Eq. 1).
+
+    Position j of a map looks at pixel ``stride * j`` of its input, whatever the size of that. So
+    position j of the clip's own map is position ``scale * j`` of the resized clip's, read
+    bilinearly, and the last one beyond it. At a crop of 224 and a scale of 0.5, with 7 and 4
+    positions, that is resizing with aligned corners.
+
+    Args:
+        volume: (..., h, w).
+        size: (H, W), positions of the clip's own map.
+        scale: size of the resized clip relative to the clip.
+
+    Returns:
+        (..., H, W).
+    """
+    if scale == 1 and tuple(size) == tuple(volume.shape[-2:]):
+        return volume
+    rows, columns = (
+        _reading(cells, positions, scale).to(volume)
+        for cells, positions in zip(volume.shape[-2:], size, strict=True)
+    )
+    return ((volume @ columns.T).transpose(-1, -2) @ rows.T).transpose(-1, -2)
 
 
 def resize(volume: Tensor, size: Sequence[int]) -> Tensor:
@@ -165,6 +193,12 @@ def resize(volume: Tensor, size: Sequence[int]) -> Tensor:
     frames = volume.flatten(1, -3)
     resized = F.interpolate(frames, size=tuple(size), mode="bilinear", align_corners=False)
     return resized.view(*volume.shape[:-2], *size)
+
+
+def _reading(cells: int, positions: int, scale: float) -> Tensor:
+    """Returns the weight of each of ``cells`` in each of ``positions``, (positions, cells)."""
+    at = (torch.arange(positions, dtype=torch.float64) * scale).clamp_max(cells - 1)
+    return (1 - (at[:, None] - torch.arange(cells)).abs()).clamp_min(0)
 
 
 def _project(volume: Tensor, weight: Tensor) -> Tensor:

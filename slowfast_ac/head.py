@@ -11,7 +11,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from slowfast_ac.attention import TEMPORAL_REDUCTIONS, resize, spatial_cam, temporal_cam
+from slowfast_ac.attention import TEMPORAL_REDUCTIONS, resample, resize, spatial_cam, temporal_cam
 from slowfast_ac.batchnorm import frozen_running_stats
 from slowfast_ac.criterion import AttentionMaps, ConsistencySettings
 from slowfast_ac.errors import InputError
@@ -93,7 +93,7 @@ class SCAMHead(nn.Module):
             stream: runs the spatial stream on a clip.
             backbone: the module whose BatchNorm layers ``stream`` uses.
         """
-        scales = multi_scale_features(
+        features = multi_scale_features(
             clip,
             spatial,
             self.scales,
@@ -107,15 +107,21 @@ class SCAMHead(nn.Module):
         spatial_weight, temporal_weight = weight.split(
             [spatial.res5.shape[1], temporal.shape[1]], dim=1
         )
-        spatial_map = spatial_cam([self._volume(features) for features in scales], spatial_weight)
+        volumes = [self._volume(scale) for scale in features]
+        spatial_map = spatial_cam(volumes, spatial_weight, self.scales)
         temporal_map = temporal_cam(temporal, temporal_weight, self.temporal_reduction)
-        temporal_map = resize(temporal_map, spatial_map.shape[-2:])
+        temporal_map = _refine(temporal_map, spatial_map.shape[-2:])
         return AttentionMaps(spatial_map, temporal_map, self.settings)
 
     def _volume(self, features: StreamFeatures) -> Tensor:
         if self.detail is None:
             return features.res5
-        return resize(features.res5, features.res4.shape[-2:]) + self.detail(features.res4)
+        return _refine(features.res5, features.res4.shape[-2:]) + self.detail(features.res4)
+
+
+def _refine(volume: Tensor, size: Sequence[int]) -> Tensor:
+    """Lays what has res5's positions over res4's: twice as dense, unless res5 is dilated."""
+    return volume if volume.shape[-2:] == tuple(size) else resample(volume, size, 0.5)
 
 
 def multi_scale_features(

@@ -6,10 +6,15 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
-from slowfast_ac.cam import NORMALIZATIONS, attention_consistency, normalize_map
+from slowfast_ac.cam import (
+    DISTANCES,
+    NORMALIZATIONS,
+    attention_consistency,
+    normalize_map,
+)
 from slowfast_ac.errors import InputError
 
-CLASSES = ("all", "mean", "label")
+CLASSES = ("all", "label")
 
 # The losses PySlowFast names, as far as torch has them, for use without PySlowFast.
 BASE_LOSSES: dict[str, Callable] = {
@@ -28,8 +33,9 @@ class ConsistencySettings:
         lambda_: factor of Eq. 4, at least 0. With 0 the gradient is that of the base loss and the
             distance is only measured.
         base_loss: name of the loss that the predictions and labels get.
-        classes: which classes Eq. 3 sums over: ``all``, ``mean`` (all, divided by L) or ``label``
-            (the clip's own class; soft or multiple labels weigh theirs).
+        classes: which classes' maps are compared: ``all`` or ``label`` (the clip's own class; soft
+            or multiple labels weigh theirs).
+        distance: ``norm`` (Eq. 3) or ``mse`` (mean squared error).
         normalize: normalisation of each map before the distance: ``none``, ``l2`` or ``minmax``.
         detach_spatial: if true, the distance moves the temporal stream only.
     """
@@ -37,6 +43,7 @@ class ConsistencySettings:
     lambda_: float = 1.5
     base_loss: str = "cross_entropy"
     classes: str = "label"
+    distance: str = "norm"
     normalize: str = "l2"
     detach_spatial: bool = False
 
@@ -45,6 +52,7 @@ class ConsistencySettings:
             raise InputError(f"AC.LAMBDA: {self.lambda_} is not a finite number of at least 0")
         for key, value, allowed in (
             ("AC.CLASSES", self.classes, CLASSES),
+            ("AC.DISTANCE", self.distance, DISTANCES),
             ("AC.NORMALIZE", self.normalize, NORMALIZATIONS),
         ):
             if value not in allowed:
@@ -132,24 +140,23 @@ def consistency_term(maps: AttentionMaps, labels: Tensor, settings: ConsistencyS
     Args:
         maps: the maps of both streams.
         labels: (N,) or (N, L), read only where ``settings.classes`` is ``label``.
-        settings: classes, normalisation and detaching; the other fields are not read.
+        settings: classes, distance, normalisation and detaching; the other fields are not read.
     """
     temporal, spatial = maps.temporal, maps.spatial
     if settings.detach_spatial:
         spatial = spatial.detach()
-    num_classes = spatial.shape[1]
     weight = None
     if settings.classes == "label" and labels.ndim == 1:
         # One map a clip: of thousands of classes none of the others is normalised and kept.
         temporal, spatial = _of_label(temporal, labels), _of_label(spatial, labels)
     elif settings.classes == "label":
         weight = labels
-    consistency = attention_consistency(
+    return attention_consistency(
         normalize_map(temporal, settings.normalize),
         normalize_map(spatial, settings.normalize),
         weight,
+        settings.distance,
     )
-    return consistency / num_classes if settings.classes == "mean" else consistency
 
 
 def _of_label(cam: Tensor, labels: Tensor) -> Tensor:

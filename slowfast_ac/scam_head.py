@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from slowfast_ac.batchnorm import frozen_running_stats
-from slowfast_ac.cam import TEMPORAL_REDUCTIONS, resize, spatial_cam, temporal_cam
+from slowfast_ac.cam import TEMPORAL_REDUCTIONS, resample, resize, spatial_cam, temporal_cam
 from slowfast_ac.errors import InputError
 from slowfast_ac.losses import AttentionMaps, ConsistencySettings
 
@@ -37,6 +37,8 @@ class SCAMHead(nn.Module):
         grad: if true, the scales after the first get a gradient.
         frame_stride: of the scales after the first, every n-th frame is seen.
         temporal_reduction: how the temporal stream's frames become one map.
+        detach_classifier: if true, the maps are made with the classifier's weights as constants,
+            so that comparing them trains the streams only (Guo et al., CVPR 2019).
         settings: how the criterion is to compare the maps.
         upsample: if given, the channels (C4, C5) of res4 and res5: the features of the spatial map
             become res5 at res4's size plus a 1x1x1 projection of res4 (Section 3.4).
@@ -49,6 +51,7 @@ class SCAMHead(nn.Module):
         grad: bool = False,
         frame_stride: int = 2,
         temporal_reduction: str = "weighted",
+        detach_classifier: bool = False,
         settings: ConsistencySettings | None = None,
         upsample: tuple[int, int] | None = None,
     ):
@@ -67,6 +70,7 @@ class SCAMHead(nn.Module):
         self.grad = grad
         self.frame_stride = frame_stride
         self.temporal_reduction = temporal_reduction
+        self.detach_classifier = detach_classifier
         self.settings = settings or ConsistencySettings()
         self.detail = nn.Conv3d(*upsample, kernel_size=1, bias=False) if upsample else None
 
@@ -89,7 +93,7 @@ class SCAMHead(nn.Module):
             stream: runs the spatial stream on a clip.
             backbone: the module whose BatchNorm layers ``stream`` uses.
         """
-        scales = multi_scale_features(
+        features = multi_scale_features(
             clip,
             spatial,
             self.scales,
@@ -98,18 +102,26 @@ class SCAMHead(nn.Module):
             grad=self.grad,
             frame_stride=self.frame_stride,
         )
+        if self.detach_classifier:
+            weight = weight.detach()
         spatial_weight, temporal_weight = weight.split(
             [spatial.res5.shape[1], temporal.shape[1]], dim=1
         )
-        spatial_map = spatial_cam([self._volume(features) for features in scales], spatial_weight)
+        volumes = [self._volume(scale) for scale in features]
+        spatial_map = spatial_cam(volumes, spatial_weight, self.scales)
         temporal_map = temporal_cam(temporal, temporal_weight, self.temporal_reduction)
-        temporal_map = resize(temporal_map, spatial_map.shape[-2:])
+        temporal_map = _refine(temporal_map, spatial_map.shape[-2:])
         return AttentionMaps(spatial_map, temporal_map, self.settings)
 
     def _volume(self, features: StreamFeatures) -> Tensor:
         if self.detail is None:
             return features.res5
-        return resize(features.res5, features.res4.shape[-2:]) + self.detail(features.res4)
+        return _refine(features.res5, features.res4.shape[-2:]) + self.detail(features.res4)
+
+
+def _refine(volume: Tensor, size: Sequence[int]) -> Tensor:
+    """Lays what has res5's positions over res4's: twice as dense, unless res5 is dilated."""
+    return volume if volume.shape[-2:] == tuple(size) else resample(volume, size, 0.5)
 
 
 def multi_scale_features(

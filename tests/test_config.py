@@ -19,6 +19,8 @@ DEFAULTS = {
         "CLASSES": "label",
         "TEMPORAL_CAM": "weighted",
         "DETACH_SPATIAL": False,
+        "DETACH_CLASSIFIER": False,
+        "DISTANCE": "norm",
         "NORMALIZE": "l2",
     },
     "SCAM": {
@@ -48,7 +50,8 @@ def test_keys_and_python_classes_have_the_same_defaults(upstream):
     cfg.MODEL.LOSS_FUNC = "attention_consistency"
     assert consistency_settings(cfg) == ConsistencySettings()
     head, default = build_scam_head(cfg, 1, 1), SCAMHead()
-    for name in ("scales", "grad", "frame_stride", "temporal_reduction", "settings", "detail"):
+    names = ("scales", "grad", "frame_stride", "temporal_reduction", "detach_classifier")
+    for name in (*names, "settings", "detail"):
         assert getattr(head, name) == getattr(default, name), name
 
 
@@ -91,6 +94,8 @@ def test_every_key_is_explained_above_its_line():
         ("AC.CLASSES", "label", lambda head: head.settings.classes),
         ("AC.NORMALIZE", "l2", lambda head: head.settings.normalize),
         ("AC.DETACH_SPATIAL", True, lambda head: head.settings.detach_spatial),
+        ("AC.DETACH_CLASSIFIER", True, lambda head: head.detach_classifier),
+        ("AC.DISTANCE", "mse", lambda head: head.settings.distance),
         ("AC.TEMPORAL_CAM", "average", lambda head: head.temporal_reduction),
         ("SCAM.SCALES", [1.0, 2.0], lambda head: list(head.scales)),
         ("SCAM.GRAD", False, lambda head: head.grad),
@@ -137,7 +142,8 @@ WRONG = [
     ("AC.LAMBDA", -1.0, "at least 0"),
     ("AC.LAMBDA", float("nan"), "at least 0"),
     ("AC.BASE_LOSS", "attention_consistency", "its own base loss"),
-    ("AC.CLASSES", "labels", "all, mean, label"),
+    ("AC.CLASSES", "labels", "all, label"),
+    ("AC.DISTANCE", "l2", "norm, mse"),
     ("AC.TEMPORAL_CAM", "sum", "weighted, average, random"),
     ("AC.NORMALIZE", "softmax", "none, l2, minmax"),
     ("SCAM.SCALES", [], NUMBER),

@@ -65,7 +65,8 @@ class SlowAC(nn.Module):
             backbone=self,
             grad=self.scam_grad,
         )
-        return self.head([average_scales([features.res5 for features in scales])])
+        res5 = [features.res5 for features in scales]
+        return self.head([average_scales(res5, self.scales)])
 
     def spatial_stream(self, clip: Tensor) -> StreamFeatures:
         """Runs the backbone on a (N, 3, T, H, W) clip."""

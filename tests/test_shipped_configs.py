@@ -149,6 +149,7 @@ def test_the_literal_config_is_the_method_as_written(upstream):
     assert (cfg.SLOWFAST.ALPHA, cfg.DATA.NUM_FRAMES, cfg.DATA.SAMPLING_RATE) == (4, 16, 4)
     assert (cfg.AC.LAMBDA, cfg.AC.CLASSES, cfg.AC.TEMPORAL_CAM) == (1.5, "all", "weighted")
     assert (cfg.AC.NORMALIZE, cfg.AC.DETACH_SPATIAL) == ("none", False)
+    assert (cfg.AC.DISTANCE, cfg.AC.DETACH_CLASSIFIER) == ("norm", False)
     assert cfg.SCAM.ENABLE and len(cfg.SCAM.SCALES) == 2
     assert cfg.SCAM.GRAD and cfg.SCAM.FRAME_STRIDE == 1
     assert (cfg.TEST.NUM_ENSEMBLE_VIEWS, cfg.TEST.NUM_SPATIAL_CROPS) == (10, 3)

@@ -15,6 +15,7 @@ from slowfast_ac.experiments.report import (
     write_report,
 )
 from slowfast_ac.experiments.suite import Run, load_suite, plan
+from slowfast_ac.figures import saved_figure
 from slowfast_ac.files import atomic_path
 
 CONFIGS = Path(__file__).parent.parent / "configs/demo"
@@ -75,34 +76,24 @@ def run_demo(
 
 def draw_losses(runs: Sequence[Run], path: Path) -> None:
     """Draws the terms of each run's loss, and its training error, epoch by epoch."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
-
-    figure, axes = pyplot.subplots(1, 3, figsize=(12, 3.6))
-    for run in runs:
-        epochs = [line for line in read_log(run.folder) if line.get("_type") == "train_epoch"]
-        # A run without consistency logs one loss and no terms.
-        base = [float(line.get("loss_0", line["loss"])) for line in epochs]
-        consistency = [float(line["loss_1"]) for line in epochs if "loss_1" in line]
-        error = [float(line["top1_err"]) for line in epochs]
-        numbers = range(1, len(epochs) + 1)
-        axes[0].plot(numbers, base, marker=".", label=run.variant)
-        axes[1].plot(range(1, len(consistency) + 1), consistency, marker=".", label=run.variant)
-        axes[2].plot(numbers, error, marker=".", label=run.variant)
     titles = ("cross entropy", "attention consistency (before lambda)", "training top-1 error, %")
-    for axis, title in zip(axes, titles, strict=True):
-        axis.set_title(title, fontsize=10)
-        axis.set_xlabel("epoch")
-        axis.xaxis.get_major_locator().set_params(integer=True)
-        axis.grid(alpha=0.3)
-    axes[1].set_yscale("log")
-    axes[0].legend(fontsize=8)
-    figure.tight_layout()
-    with atomic_path(path) as temporary:
-        figure.savefig(temporary, dpi=110)
-    pyplot.close(figure)
+    with saved_figure(path, figsize=(12, 3.6)) as figure:
+        axes = figure.subplots(1, 3)
+        for run in runs:
+            epochs = [line for line in read_log(run.folder) if line.get("_type") == "train_epoch"]
+            # A run without consistency logs one loss and no terms.
+            base = [float(line.get("loss_0", line["loss"])) for line in epochs]
+            consistency = [float(line["loss_1"]) for line in epochs if "loss_1" in line]
+            error = [float(line["top1_err"]) for line in epochs]
+            for axis, values in zip(axes, (base, consistency, error), strict=True):
+                axis.plot(range(1, len(values) + 1), values, marker=".", label=run.variant)
+        for axis, title in zip(axes, titles, strict=True):
+            axis.set_title(title, fontsize=10)
+            axis.set_xlabel("epoch")
+            axis.xaxis.get_major_locator().set_params(integer=True)
+            axis.grid(alpha=0.3)
+        axes[1].set_yscale("log")
+        axes[0].legend(fontsize=8)
 
 
 def draw_maps(runs: Sequence[Run], test_list: Path, path: Path) -> None:

@@ -15,7 +15,8 @@ from slowfast_ac.errors import InputError
 from slowfast_ac.evaluation.results import Results, average_precision, read_log, read_results
 from slowfast_ac.experiments.ablate import RECORD, is_finished, load_run_config
 from slowfast_ac.experiments.suite import Run, Suite
-from slowfast_ac.files import atomic_path, write_csv, write_json, write_text
+from slowfast_ac.figures import saved_figure
+from slowfast_ac.files import write_csv, write_json, write_text
 
 ATTENTION = "attention.json"
 
@@ -199,36 +200,27 @@ def _cell(column: Column, cells: dict, baseline: dict, paper: dict[str, float]) 
 
 def draw(table: dict[str, dict], columns: Sequence[Column], path: Path) -> None:
     """Draws every column but the sizes as points with error bars, one panel a column."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
-
     shown = [c for c in columns if c.compared and c.key not in ("params",)]
     names = [variant for variant, cells in table.items() if cells]
     if not names:
         return
     wide = min(4, len(shown))
     tall = -(-len(shown) // wide)
-    figure, axes = pyplot.subplots(
-        tall, wide, figsize=(3.4 * wide, 0.35 * len(names) * tall + 1.0 * tall), squeeze=False
-    )
-    for axis, column in zip(axes.flat, shown, strict=False):
-        for position, name in enumerate(names):
-            if column.key in table[name]:
-                mean, deviation = table[name][column.key]
-                axis.errorbar(mean, position, xerr=deviation, fmt="o", capsize=3)
-        axis.set_yticks(range(len(names)), names)
-        axis.set_ylim(len(names) - 0.5, -0.5)
-        axis.set_title(column.title, fontsize=9)
-        axis.grid(axis="x", alpha=0.3)
-        axis.tick_params(labelsize=8)
-    for axis in list(axes.flat)[len(shown) :]:
-        axis.axis("off")
-    figure.tight_layout()
-    with atomic_path(path) as temporary:
-        figure.savefig(temporary, dpi=110)
-    pyplot.close(figure)
+    size = (3.4 * wide, 0.35 * len(names) * tall + 1.0 * tall)
+    with saved_figure(path, figsize=size) as figure:
+        axes = figure.subplots(tall, wide, squeeze=False)
+        for axis, column in zip(axes.flat, shown, strict=False):
+            for position, name in enumerate(names):
+                if column.key in table[name]:
+                    mean, deviation = table[name][column.key]
+                    axis.errorbar(mean, position, xerr=deviation, fmt="o", capsize=3)
+            axis.set_yticks(range(len(names)), names)
+            axis.set_ylim(len(names) - 0.5, -0.5)
+            axis.set_title(column.title, fontsize=9)
+            axis.grid(axis="x", alpha=0.3)
+            axis.tick_params(labelsize=8)
+        for axis in list(axes.flat)[len(shown) :]:
+            axis.axis("off")
 
 
 def checkpoint_of(run: Run) -> Path:

@@ -44,6 +44,9 @@ def add_custom_config(cfg: CfgNode) -> None:
     # True: the maps are made with the classifier's weights as constants, so that the distance moves
     # the pathways only. False: the classifier, too.
     cfg.AC.DETACH_CLASSIFIER = False
+    # True: the lateral connections stay, the ablation that tells the loss from their absence. The
+    # slow pathway then needs the fast one, so SCAM's scales run both, on all frames.
+    cfg.AC.LATERAL = False
     # Normalisation of each map before the distance: none (as Eq. 3 is written), l2 or minmax.
     cfg.AC.NORMALIZE = "l2"
 
@@ -132,7 +135,8 @@ def build_scam_head(cfg: CfgNode, dim_res4: int, dim_res5: int) -> SCAMHead | No
     head = SCAMHead(
         scales=scam_scales(cfg),
         grad=cfg.SCAM.GRAD,
-        frame_stride=cfg.SCAM.FRAME_STRIDE,
+        # Fewer slow frames would no longer fit the fast pathway's.
+        frame_stride=1 if cfg.AC.LATERAL else cfg.SCAM.FRAME_STRIDE,
         temporal_reduction=cfg.AC.TEMPORAL_CAM,
         detach_classifier=cfg.AC.DETACH_CLASSIFIER,
         settings=settings,

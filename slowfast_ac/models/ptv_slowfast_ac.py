@@ -22,7 +22,9 @@ class PTVSlowFastAC(AttentionConsistency):
     def _construct_network(self, cfg: CfgNode) -> None:
         self.check(cfg)
         super()._construct_network(cfg)
-        remove_lateral_connections(self.model)
+        self.lateral = cfg.AC.LATERAL
+        if not self.lateral:
+            remove_lateral_connections(self.model)
         first = self.model.blocks[4].multipathway_blocks[0].res_blocks[0].branch1_conv
         self.scam = build_scam_head(cfg, first.in_channels, first.out_channels)
 
@@ -37,6 +39,14 @@ class PTVSlowFastAC(AttentionConsistency):
     def spatial_stream(self, clip: Tensor) -> StreamFeatures:
         """Runs the slow pathway alone on a (N, 3, T, H, W) clip."""
         return slow_pathway(self.model, clip)
+
+    def both_pathways(self, x: list[Tensor]) -> StreamFeatures:
+        """Runs both pathways with their lateral connections for the slow one's features."""
+        x = list(x)
+        for block in self.model.blocks[:4]:
+            x = block(x)
+        res4 = x[0]
+        return StreamFeatures(self.model.blocks[4](x)[0], res4)
 
 
 def slow_pathway(model: nn.Module, clip: Tensor) -> StreamFeatures:

@@ -1,9 +1,12 @@
 """SlowFastAC: PySlowFast's SlowFast without lateral connections, with maps in training."""
 
+import functools
+
 import torch
 from fvcore.common.config import CfgNode
 from torch import Tensor, nn
 
+from slowfast_ac.attention import resize
 from slowfast_ac.config import build_scam_head, consistency_settings
 from slowfast_ac.criterion import find_base_loss
 from slowfast_ac.errors import InputError
@@ -25,8 +28,12 @@ class AttentionConsistency(nn.Module):
     Predictions are the base network's own. With gradients, in training, and when the criterion is
     attention_consistency they carry ``attention``, the AttentionMaps of slowfast_ac.criterion.
 
-    The base network gives ``scam`` (a SCAMHead or None) and the three methods below.
+    With AC.LATERAL the lateral connections stay, and every scale runs both pathways.
+
+    The base network gives ``scam`` (a SCAMHead or None), ``lateral`` and the four methods below.
     """
+
+    lateral = False
 
     # How AC.BASE_LOSS is looked up when the network is built; PySlowFast's own losses come first.
     find_base_loss = staticmethod(find_base_loss)
@@ -46,20 +53,29 @@ class AttentionConsistency(nn.Module):
         x = list(x)  # both upstreams write into the list they are given
         if not (self.scam is not None and self.training and torch.is_grad_enabled()):
             return super().forward(x)
-        clip = x[0]
+        slow, fast = x
         pooling, last_stage = self.attention_layers()
         with captured_inputs(pooling) as res5, captured_inputs(last_stage) as res4:
             preds = super().forward(x)
         spatial, temporal = res5
         preds.attention = self.scam(
-            clip,
+            slow,
             StreamFeatures(spatial, res4[0]),
             temporal,
             self.classifier_weight(),
-            self.spatial_stream,
+            functools.partial(self.fused_stream, fast) if self.lateral else self.spatial_stream,
             self,
         )
         return preds
+
+    def fused_stream(self, fast: Tensor, slow: Tensor) -> StreamFeatures:
+        """Runs both pathways for the slow one's features.
+
+        Args:
+            fast: (N, 3, alpha T, H, W), the fast pathway's clip; resized to the slow one's frames.
+            slow: (N, 3, T, h, w), the slow pathway's clip.
+        """
+        return self.both_pathways([slow, resize(fast, slow.shape[-2:])])
 
     def check(self, cfg: CfgNode) -> None:
         """Refuses a config before anything is built; see :func:`check_supported`."""
@@ -78,13 +94,17 @@ class AttentionConsistency(nn.Module):
         """Runs the slow pathway alone on a (N, 3, T, H, W) clip."""
         raise NotImplementedError
 
+    def both_pathways(self, x: list[Tensor]) -> StreamFeatures:
+        """Runs both pathways with their lateral connections for the slow one's features."""
+        raise NotImplementedError
+
 
 class SlowFastAC(AttentionConsistency):
     """Mixin for PySlowFast's SlowFast class, checkout or wheel.
 
     The network is built by upstream, so every option of it stays, then its lateral connections are
-    taken out: ``s{i}_fuse`` becomes an identity and the first block of each slow stage takes the
-    slow channels only. Parameter names stay as they are.
+    taken out, unless AC.LATERAL keeps them: ``s{i}_fuse`` becomes an identity and the first block
+    of each slow stage takes the slow channels only. Parameter names stay as they are.
 
     Args:
         cfg: PySlowFast's config with the nodes AC and SCAM.
@@ -96,13 +116,9 @@ class SlowFastAC(AttentionConsistency):
     def _construct_network(self, cfg: CfgNode) -> None:
         self.check(cfg)
         super()._construct_network(cfg)
-        for number in (1, 2, 3, 4):
-            fuse = getattr(self, f"s{number}_fuse")
-            first = getattr(self, f"s{number + 1}").pathway0_res0
-            fused = fuse.conv_f2s.out_channels
-            first.branch1 = without_fused_channels(first.branch1, fused)
-            first.branch2.a = without_fused_channels(first.branch2.a, fused)
-            setattr(self, f"s{number}_fuse", nn.Identity())
+        self.lateral = cfg.AC.LATERAL
+        if not self.lateral:
+            remove_lateral_connections(self)
         dim_res4 = self.s5.pathway0_res0.branch1.in_channels
         dim_res5 = self.s5.pathway0_res0.branch1.out_channels
         self.scam = build_scam_head(cfg, dim_res4, dim_res5)
@@ -118,6 +134,25 @@ class SlowFastAC(AttentionConsistency):
     def spatial_stream(self, clip: Tensor) -> StreamFeatures:
         """Runs the slow pathway alone on a (N, 3, T, H, W) clip."""
         return slow_pathway(self, clip)
+
+    def both_pathways(self, x: list[Tensor]) -> StreamFeatures:
+        """Runs both pathways with their lateral connections for the slow one's features."""
+        x = self.s2_fuse(self.s2(self.s1_fuse(self.s1(list(x)))))
+        x = [self.pathway0_pool(x[0]), self.pathway1_pool(x[1])]
+        x = self.s4_fuse(self.s4(self.s3_fuse(self.s3(x))))
+        res4 = x[0]
+        return StreamFeatures(self.s5(x)[0], res4)
+
+
+def remove_lateral_connections(model: nn.Module) -> None:
+    """Takes the lateral connections out of PySlowFast's SlowFast, in place."""
+    for number in (1, 2, 3, 4):
+        fuse = getattr(model, f"s{number}_fuse")
+        first = getattr(model, f"s{number + 1}").pathway0_res0
+        fused = fuse.conv_f2s.out_channels
+        first.branch1 = without_fused_channels(first.branch1, fused)
+        first.branch2.a = without_fused_channels(first.branch2.a, fused)
+        setattr(model, f"s{number}_fuse", nn.Identity())
 
 
 def slow_pathway(model: nn.Module, clip: Tensor) -> StreamFeatures:

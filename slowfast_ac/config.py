@@ -51,6 +51,9 @@ def add_custom_config(cfg: CfgNode) -> None:
     # True: the maps are made with the classifier's weights as constants, so that the distance moves
     # the pathways only. False: the classifier, too.
     cfg.AC.DETACH_CLASSIFIER = False
+    # True: the lateral connections stay, the ablation that tells the loss from their absence. The
+    # slow pathway then needs the fast one, so SCAM's scales run both, on all frames.
+    cfg.AC.LATERAL = False
     # Normalisation of each map before the distance: none (as Eq. 3 is written), l2 or minmax.
     cfg.AC.NORMALIZE = "l2"
 
@@ -139,7 +142,8 @@ def multi_scale(cfg: CfgNode) -> MultiScale:
         result = MultiScale(
             scales=cfg.SCAM.SCALES if cfg.SCAM.ENABLE else (1.0,),
             grad=cfg.SCAM.GRAD,
-            frame_stride=cfg.SCAM.FRAME_STRIDE,
+            # Fewer slow frames would no longer fit the fast pathway's.
+            frame_stride=1 if cfg.AC.LATERAL else cfg.SCAM.FRAME_STRIDE,
         )
     smallest = min(result.scales) * cfg.DATA.TRAIN_CROP_SIZE
     if cfg.SCAM.ENABLE and smallest < STRIDE:

@@ -21,6 +21,7 @@ DEFAULTS = {
         "DETACH_SPATIAL": False,
         "DETACH_CLASSIFIER": False,
         "DISTANCE": "norm",
+        "LATERAL": False,
         "NORMALIZE": "l2",
     },
     "SCAM": {

@@ -101,7 +101,7 @@ def _spread_logits(model: nn.Module, run: Callable[[], object]) -> None:
     run()
     handle.remove()
     for parameter in linear.parameters():
-        parameter /= logits[0].std()
+        parameter.div_(logits[0].std())
 
 
 def _that_run(names: Sequence[str], settings: Settings) -> list[str]:

@@ -30,6 +30,8 @@ import torch
 from slowfast_ac.figures import saved_figure
 from slowfast_ac.files import atomic_path, write_json, write_text
 
+Draw = Callable[[str, Sequence[Mapping[str, Any]], Path], None]
+
 
 @dataclass(frozen=True)
 class Column:
@@ -87,7 +89,7 @@ def write_bench(
     title: str,
     settings: Mapping[str, object],
     rows: Sequence[Mapping[str, Any]],
-    draw: Callable[[str, Sequence[Mapping[str, Any]], Path], None] | None = None,
+    draw: Draw | None = None,
 ) -> Path:
     """Writes the four files.
 

@@ -48,7 +48,8 @@ def main(args: argparse.Namespace) -> None:
 
     import torch
 
-    from slowfast_ac.benchmark.results import describe_machine, write_bench
+    from slowfast_ac.benchmark.results import describe_machine, draw_ratios, write_bench
+    from slowfast_ac.benchmark.scaling import draw_scaling
 
     _check(args)
     if args.threads:
@@ -56,9 +57,7 @@ def main(args: argparse.Namespace) -> None:
     output = Path(args.output)
     measure = {"decode": _decode, "views": _views}.get(args.what, _networks)
     device, about, rows = measure(args, output)
-    draw = None
-    if args.what == "scaling":
-        from slowfast_ac.benchmark.scaling import draw_scaling as draw
+    draw = draw_scaling if args.what == "scaling" else draw_ratios
     about = describe_machine(device) | about
     path = write_bench(output, f"slowfast-ac bench {args.what}", about, rows, draw)
     print(path.read_text(encoding="utf-8"))

@@ -33,8 +33,10 @@ from slowfast_ac.pyslowfast.config_file import load_config
 from slowfast_ac.visualization.annotation import Annotation, read_annotation
 from slowfast_ac.visualization.heatmap import Heatmap, heatmap
 
-COLUMNS = ("path", "label", "predicted", "score", "stream", "pointing", "energy", "chance")
-COLUMNS += ("agreement",)
+COLUMNS = (
+    *("path", "label", "predicted", "score", "stream", "pointing", "energy", "chance"),
+    "agreement",
+)
 
 
 def attention_quality(

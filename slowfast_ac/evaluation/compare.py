@@ -4,6 +4,7 @@ import json
 import os
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas
@@ -79,7 +80,7 @@ def per_class(baseline: Results, ours: Results, names: Sequence[str]) -> list[di
     for label, name in enumerate(names):
         chosen = baseline.labels == label
         first, second = right[0][chosen], right[1][chosen]
-        row = {"class": name, "videos": int(chosen.sum())}
+        row: dict[str, Any] = {"class": name, "videos": int(chosen.sum())}
         if row["videos"]:
             row |= {
                 "baseline": float(first.mean()),
@@ -110,7 +111,7 @@ def overall(baseline: Results, ours: Results, chosen: np.ndarray | None = None) 
     """
     chosen = np.ones(len(baseline.labels), dtype=bool) if chosen is None else chosen
     first, second = (results.right()[chosen] for results in (baseline, ours))
-    summary = {"videos": int(chosen.sum())}
+    summary: dict[str, Any] = {"videos": int(chosen.sum())}
     for name, results, right in (("baseline", baseline, first), ("ours", ours, second)):
         low, high = wilson(int(right.sum()), len(right))
         summary[name] = {
@@ -213,7 +214,7 @@ def _compare_multi_label(first: Results, second: Results, names: list[str], outp
     baseline, ours = average_precision(first), average_precision(second)
     rows = []
     for label, name in enumerate(names):
-        row = {"class": name, "videos": int(first.labels[:, label].sum())}
+        row: dict[str, Any] = {"class": name, "videos": int(first.labels[:, label].sum())}
         if row["videos"]:
             row["baseline"], row["ours"] = float(baseline[label]), float(ours[label])
             row["difference"] = row["ours"] - row["baseline"]

@@ -21,7 +21,14 @@ from slowfast_ac.evaluation.classification import (
     write_table,
 )
 from slowfast_ac.evaluation.pictures import draw_calibration
-from slowfast_ac.evaluation.results import LOG, Results, average_precision, read_log, read_results
+from slowfast_ac.evaluation.results import (
+    LOG,
+    Results,
+    average_precision,
+    clip_accuracy,
+    read_log,
+    read_results,
+)
 from slowfast_ac.evaluation.significance import wilson
 from slowfast_ac.files import write_json, write_text
 
@@ -212,15 +219,7 @@ def _multi_label(results: Results, names: Sequence[str], output: Path) -> str:
 def _read_source(path: Path) -> Source:
     if not path.is_dir():
         return Source(None, None, {})
-    clip = {}
-    if (path / LOG).is_file():
-        log = read_log(path)
-        last = next((line for line in reversed(log) if line.get("_type") == "val_epoch"), {})
-        clip = {
-            rank: 100 - float(last[f"{rank}_err"])
-            for rank in ("top1", "top5")
-            if f"{rank}_err" in last
-        }
+    clip = clip_accuracy(read_log(path)) if (path / LOG).is_file() else {}
     config = path / "config.yaml"
     data = yaml.safe_load(config.read_text(encoding="utf-8"))["DATA"] if config.is_file() else {}
     folder = Path(data.get("PATH_TO_DATA_DIR") or ".")

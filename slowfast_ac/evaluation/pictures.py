@@ -25,7 +25,7 @@ def draw_classes(rows: Sequence[dict], members: Sequence[int], path: Path) -> No
     if not chosen:
         by_change = sorted(present, key=lambda row: -abs(row["difference"]))[:MOST_CLASSES]
         chosen = sorted(by_change, key=lambda row: -row["difference"])
-    position = np.arange(len(chosen))
+    position = np.arange(len(chosen), dtype=float)
     with saved_figure(path, figsize=(max(6, 0.6 * len(chosen)), 4.5)) as figure:
         axis = figure.subplots()
         for offset, key in ((-0.2, "baseline"), (0.2, "ours")):
@@ -33,7 +33,7 @@ def draw_classes(rows: Sequence[dict], members: Sequence[int], path: Path) -> No
         for place, row in zip(position, chosen, strict=True):
             height = 100 * max(row["baseline"], row["ours"])
             text = f"{100 * row['difference']:+.1f}"
-            axis.text(place, height + 1, text, ha="center", fontsize=7)
+            axis.text(float(place), height + 1, text, ha="center", fontsize=7)
         names = [row["class"] for row in chosen]
         axis.set_xticks(position, names, rotation=45, ha="right", fontsize=8)
         axis.set_ylabel("%")

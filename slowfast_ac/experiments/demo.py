@@ -22,14 +22,9 @@ CONFIGS = Path(__file__).parent.parent / "configs/demo"
 CLIPS = {"train": 40, "val": 10, "test": 20}
 # A smoke run: everything happens, nothing is learnt.
 QUICK_CLIPS = {"train": 4, "val": 2, "test": 2}
-QUICK_OPTS = ("SOLVER.MAX_EPOCH", "2", "SOLVER.WARMUP_EPOCHS", "0.0", "LOG_PERIOD", "1")
-QUICK_OPTS += (
-    "TRAIN.EVAL_PERIOD",
-    "1",
-    "BN.NUM_BATCHES_PRECISE",
-    "2",
-    "RESNET.WIDTH_PER_GROUP",
-    "8",
+QUICK_OPTS = (
+    *("SOLVER.MAX_EPOCH", "2", "SOLVER.WARMUP_EPOCHS", "0.0", "LOG_PERIOD", "1"),
+    *("TRAIN.EVAL_PERIOD", "1", "BN.NUM_BATCHES_PRECISE", "2", "RESNET.WIDTH_PER_GROUP", "8"),
 )
 
 
@@ -117,4 +112,6 @@ def draw_maps(runs: Sequence[Run], test_list: Path, path: Path) -> None:
     scores = ", ".join(f"{name} {result.score:.2f}" for name, result in heatmaps.items())
     title = f"{Path(entry.path).name}: maps of its true class (score: {scores})"
     with atomic_path(path) as temporary:
-        draw_strip(temporary, heatmaps, title, annotation and annotation.boxes_at(times))
+        draw_strip(
+            temporary, heatmaps, title, None if annotation is None else annotation.boxes_at(times)
+        )

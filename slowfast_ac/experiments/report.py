@@ -6,13 +6,20 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from tqdm import tqdm
 
 from slowfast_ac.data.lists import read_list
 from slowfast_ac.errors import InputError
-from slowfast_ac.evaluation.results import Results, average_precision, read_log, read_results
+from slowfast_ac.evaluation.results import (
+    Results,
+    average_precision,
+    clip_accuracy,
+    read_log,
+    read_results,
+)
 from slowfast_ac.experiments.ablate import RECORD, is_finished, load_run_config
 from slowfast_ac.experiments.suite import Run, Suite
 from slowfast_ac.figures import saved_figure
@@ -148,11 +155,11 @@ def _attention(run: Run) -> dict[str, float]:
     return attention_quality(cfg, checkpoint_of(run), test_list, progress=False)
 
 
-def summarise(rows: Sequence[dict[str, float]]) -> dict[str, object]:
+def summarise(rows: Sequence[dict[str, float]]) -> dict[str, Any]:
     """Returns each value's mean and standard deviation over the seeds, and their number."""
     if not rows:
         return {}
-    cells: dict[str, object] = {"seeds": len(rows)}
+    cells: dict[str, Any] = {"seeds": len(rows)}
     for key in rows[0]:
         values = [row[key] for row in rows if key in row]
         deviation = statistics.stdev(values) if len(values) > 1 else 0.0
@@ -248,21 +255,16 @@ def _size(cfg) -> dict[str, float]:
 
 
 def _from_log(log: Sequence[dict]) -> dict[str, float]:
-    values = {}
+    values: dict[str, float] = {}
     # The checkout says dt, the wheel time_diff, for the last step of each LOG_PERIOD.
     steps = [
-        float(line.get("dt_net", line.get("time_diff")))
+        float(line["dt_net"] if "dt_net" in line else line["time_diff"])
         for line in log
         if str(line.get("_type", "")).startswith("train_iter")
     ]
     if steps:
         values["step_seconds"] = statistics.median(steps)
-    last = next((line for line in reversed(log) if line.get("_type") == "val_epoch"), {})
-    if "top1_err" in last:
-        for rank in ("top1", "top5"):
-            values[f"clip_{rank}"] = 100 - float(last[f"{rank}_err"])
-    if "map" in last:
-        values["clip_map"] = 100 * float(last["map"])
+    values |= {f"clip_{name}": value for name, value in clip_accuracy(log).items()}
     memory = [_mebibytes(line) for line in log if "gpu_mem" in line or "mem" in line]
     if memory and max(memory) > 0:
         values["memory_mebibytes"] = max(memory)

@@ -20,7 +20,7 @@ import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -177,8 +177,8 @@ def heatmap(
         streams["temporal"] = _stream(maps.temporal, clip.times)
         streams["both"] = _stream(maps.both, clip.times)
     scores = maps.scores[0].cpu().numpy()
-    input_size = tuple(pathways[0].shape[-2:])
-    return Heatmap(clip, streams, int(maps.class_ids[0]), scores, input_size)
+    height, width = pathways[0].shape[-2:]
+    return Heatmap(clip, streams, int(maps.class_ids[0]), scores, (height, width))
 
 
 def find_head(model: nn.Module) -> tuple[nn.Module, nn.Linear]:
@@ -189,13 +189,13 @@ def find_head(model: nn.Module) -> tuple[nn.Module, nn.Linear]:
     """
     pooling = getattr(model, "head", None)
     classifier = getattr(pooling, "projection", None)
-    blocks = getattr(getattr(model, "model", None), "blocks", ())
+    blocks: Sequence[Any] = getattr(getattr(model, "model", None), "blocks", ())
     if len(blocks) == 7:  # PyTorchVideo's create_slowfast
         pooling, classifier = blocks[5], blocks[6].proj
     elif len(blocks) == 6:  # its create_resnet
         pooling, classifier = blocks[5].pool, blocks[5].proj
     detects = getattr(model, "enable_detection", False) or getattr(model, "detection_mode", False)
-    if detects or not isinstance(classifier, nn.Linear):
+    if detects or pooling is None or not isinstance(classifier, nn.Linear):
         raise InputError(
             f"{type(model).__name__}: maps need a linear classifier on average-pooled features; "
             "use SlowFast, SlowFastAC, ResNet, SlowAC or their PTV variants, without detection"

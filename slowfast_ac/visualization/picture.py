@@ -10,6 +10,8 @@ from collections.abc import Iterable, Iterator, Mapping
 
 import cv2
 import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.patches import Rectangle
 
 from slowfast_ac.figures import saved_figure
@@ -80,8 +82,9 @@ def draw_strip(
     height, width = clip.frames.shape[1:3]
     scale = (PANEL_AREA / (height * width)) ** 0.5
     size = (width * scale * len(columns) + 1.4, height * scale * len(rows) + 1.1)
-    with saved_figure(path, figsize=np.maximum(size, (6.5, 0)), dpi=DPI) as figure:
-        figure.get_layout_engine().set(w_pad=0.02, h_pad=0.02, wspace=0, hspace=0)
+    layout = ConstrainedLayoutEngine(w_pad=0.02, h_pad=0.02, wspace=0, hspace=0)
+    figsize = (max(size[0], 6.5), size[1])
+    with saved_figure(path, figsize=figsize, dpi=DPI, layout=layout) as figure:
         figure.suptitle(title, size=9)
         grid = figure.subplots(len(rows), len(columns), squeeze=False)
         for axes, (label, images) in zip(grid, rows.items(), strict=True):
@@ -91,17 +94,20 @@ def draw_strip(
                 axis.set(xticks=[], yticks=[])
                 axis.spines[:].set_visible(False)
                 if boxes is not None:
-                    x0, y0, x1, y1 = boxes[column]
-                    for color, line in (("black", 2.5), ("white", 1.0)):
-                        corner = (x0 - 0.5, y0 - 0.5)
-                        outline = {"fill": False, "edgecolor": color, "linewidth": line}
-                        axis.add_patch(Rectangle(corner, x1 - x0, y1 - y0, **outline))
+                    _outline(axis, boxes[column])
         for axis, column in zip(grid[0], columns, strict=True):
             axis.set_title(f"{clip.times[column]:.2f} s", size=7)
-        note = (
-            "colours: low (blue) to high (red); each row is scaled to its own range over the clip"
-        )
+        note = "low is blue, high is red; each row is scaled to its own range over the clip"
         figure.supxlabel(note, size=6, color="0.35")
+
+
+def _outline(axis: Axes, box: np.ndarray) -> None:
+    x0, y0, x1, y1 = box
+    for color, width in (("black", 2.5), ("white", 1.0)):
+        # Pixel i covers i - 0.5 to i + 0.5.
+        corner = (x0 - 0.5, y0 - 0.5)
+        line = Rectangle(corner, x1 - x0, y1 - y0, fill=False, edgecolor=color, linewidth=width)
+        axis.add_patch(line)
 
 
 def overlay_frames(

@@ -46,7 +46,7 @@ def build(name):
 def build_plain():
     """The same without PySlowFast."""
     torch.manual_seed(0)
-    tiny = {"model_num_class": 5, "model_depth": 18, "stem_dim_out": 8, "crop_size": 64}
+    tiny = {"model_num_class": 5, "model_depth": 18, "stem_dim_out": 16, "crop_size": 64}
     return without_batch_statistics(create_slowfast_ac(**tiny, num_frames=16, dropout_rate=0.0))
 
 

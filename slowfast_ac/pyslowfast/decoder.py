@@ -26,6 +26,7 @@ from types import ModuleType
 import av
 import numpy as np
 import torch
+from av.video.reformatter import VideoReformatter
 from torch import Tensor
 
 from slowfast_ac.data.video import VideoReader
@@ -49,6 +50,8 @@ class PyAVClips(VideoReader):
     ) -> None:
         super().__init__(io.BytesIO(source) if isinstance(source, bytes) else source)
         self.short_side = short_side
+        # One for all frames: a new one costs more than the conversion of a small frame.
+        self._reformatter = VideoReformatter()
 
     def read(self, start: float, end: float) -> tuple[float, Tensor]:
         """Decodes the frames with start <= time <= end or, if none, the one shown at ``start``.
@@ -75,7 +78,8 @@ class PyAVClips(VideoReader):
             scale = self.short_side / min(width, height)
             width, height = round(width * scale), round(height * scale)
         # The filter that torchvision's decoder resized with.
-        return frame.to_ndarray(format="rgb24", width=width, height=height, interpolation="AREA")
+        rgb = self._reformatter.reformat(frame, width, height, "rgb24", interpolation="AREA")
+        return rgb.to_ndarray()
 
 
 class TorchCodecClips:

@@ -68,14 +68,3 @@ def test_a_pipe_that_broke_elsewhere_is_not_taken_for_it(monkeypatch):
     monkeypatch.setattr(inspect, "main", lose_a_worker)
     with pytest.raises(BrokenPipeError):
         main(["inspect", "weights.pyth"])
-
-
-def test_names_of_the_package_are_there_all_the_same():
-    import slowfast_ac
-    from slowfast_ac import losses
-
-    for name in slowfast_ac.__all__:
-        assert getattr(slowfast_ac, name)
-    assert slowfast_ac.AttentionConsistencyLoss is losses.AttentionConsistencyLoss
-    with pytest.raises(AttributeError, match="'slowfast_ac' has no attribute 'AttentionMap'"):
-        slowfast_ac.AttentionMap  # noqa: B018

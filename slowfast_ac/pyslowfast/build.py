@@ -17,6 +17,15 @@ def build_model(cfg: CfgNode) -> nn.Module:
     return builder.build_model(cfg)
 
 
+def build_on_cpu(cfg: CfgNode) -> nn.Module:
+    """Builds the config's model on the CPU, without what needs a process group."""
+    cfg = cfg.clone()
+    cfg.NUM_GPUS = 0
+    if "NORM_TYPE" in cfg.BN:
+        cfg.BN.NORM_TYPE = "batchnorm"
+    return build_model(cfg)
+
+
 def count_parameters(model: nn.Module) -> int:
     """Returns the number of parameters."""
     return sum(parameter.numel() for parameter in model.parameters())

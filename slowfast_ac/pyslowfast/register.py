@@ -5,8 +5,13 @@ import importlib
 
 from slowfast_ac.config import LOSS_NAME, add_custom_config
 from slowfast_ac.errors import InputError
-from slowfast_ac.losses import BASE_LOSSES, AttentionConsistencyLoss
+from slowfast_ac.losses import BASE_LOSSES
 from slowfast_ac.pyslowfast.find import Upstream
+from slowfast_ac.pyslowfast.loss_terms import (
+    RecordedLoss,
+    install_loss_terms,
+    loop_takes_terms,
+)
 
 _MODELS = {"checkout": "checkout_models", "wheel": "wheel.models"}
 
@@ -18,8 +23,9 @@ def register_into(upstream: Upstream) -> None:
     models = importlib.import_module(f"slowfast_ac.pyslowfast.{_MODELS[upstream.kind]}")
     losses = importlib.import_module("slowfast.models.losses")
     losses._LOSSES[LOSS_NAME] = functools.partial(
-        AttentionConsistencyLoss, base_losses=find_base_loss, return_terms=True
+        RecordedLoss, base_losses=find_base_loss, return_terms=loop_takes_terms(upstream)
     )
+    install_loss_terms()
     if upstream.kind == "checkout":
         registry = importlib.import_module("slowfast.models.build").MODEL_REGISTRY
         for model in models.MODELS:

@@ -1,15 +1,18 @@
 """What upstream's visualisation and demo would meet only after all the training."""
 
 import json
+import os
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import cv2
 from fvcore.common.config import CfgNode
 from torch import nn
 
 from slowfast_ac.errors import InputError
 from slowfast_ac.pyslowfast.build import build_on_cpu
-from slowfast_ac.pyslowfast.outputs import results_file
+from slowfast_ac.pyslowfast.outputs import absolute, results_file
 from slowfast_ac.pyslowfast.repairs.visualization import NEEDS_DETECTOR, has_detector
 
 
@@ -110,16 +113,29 @@ def _check_demo(cfg: CfgNode) -> None:
         if cfg.DETECTION.ENABLE and demo[key]:
             _require_file(f"DEMO.{key}", demo[key])
     if demo.WEBCAM < 0:
-        if not demo.INPUT_VIDEO:
-            raise InputError("DEMO.INPUT_VIDEO: empty, and DEMO.WEBCAM is -1; give one of them")
-        if "://" not in demo.INPUT_VIDEO and not Path(demo.INPUT_VIDEO).exists():
-            raise InputError(f"DEMO.INPUT_VIDEO: {demo.INPUT_VIDEO}: there is no such video")
+        _check_input(demo.INPUT_VIDEO)
+    shown = os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")
+    if not demo.OUTPUT_FILE and sys.platform == "linux" and not shown:
+        raise InputError(
+            "DEMO.OUTPUT_FILE: empty, and there is no display to show the video on; give a file"
+        )
     length = cfg.DATA.NUM_FRAMES * cfg.DATA.SAMPLING_RATE
     if length // 2 < demo.BUFFER_SIZE:
         raise InputError(
             f"DEMO.BUFFER_SIZE: {demo.BUFFER_SIZE} exceeds half of the clip's {length} frames "
             "(DATA.NUM_FRAMES x DATA.SAMPLING_RATE)"
         )
+
+
+def _check_input(video: str) -> None:
+    if not video:
+        raise InputError("DEMO.INPUT_VIDEO: empty, and DEMO.WEBCAM is -1; give one of them")
+    path = Path(absolute(video))
+    if "://" not in video and not path.exists():
+        raise InputError(f"DEMO.INPUT_VIDEO: {video}: there is no such video")
+    # Pictures in a folder are for precomputed boxes.
+    if not path.is_dir() and not cv2.VideoCapture(absolute(video)).isOpened():
+        raise InputError(f"DEMO.INPUT_VIDEO: {video}: OpenCV cannot open it")
 
 
 def check_class_names(key: str, path: str, num_classes: int) -> None:

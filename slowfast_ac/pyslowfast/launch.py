@@ -14,7 +14,7 @@ from slowfast_ac.pyslowfast import checks, setup
 from slowfast_ac.pyslowfast.check_visualization import check_visualization
 from slowfast_ac.pyslowfast.config_file import load_config
 from slowfast_ac.pyslowfast.find import Upstream
-from slowfast_ac.pyslowfast.outputs import check_outputs, hold, make_folders
+from slowfast_ac.pyslowfast.outputs import absolute, check_outputs, hold, make_folders
 from slowfast_ac.pyslowfast.supported import load_tool, require_supported
 
 
@@ -120,7 +120,10 @@ def _jobs(cfg: CfgNode, upstream: Upstream) -> Iterator[tuple[Job, CfgNode]]:
     if board.ENABLE and (board.MODEL_VIS.ENABLE or board.WRONG_PRED_VIS.ENABLE):
         yield Job(upstream, "visualization", "visualize"), cfg.clone()
     if cfg.DEMO.ENABLE:
-        yield Job(upstream, "demo_net", "demo"), cfg.clone()
+        demo_cfg = cfg.clone()
+        for key in ("INPUT_VIDEO", "OUTPUT_FILE"):
+            demo_cfg.DEMO[key] = absolute(cfg.DEMO[key])
+        yield Job(upstream, "demo_net", "demo"), demo_cfg
 
 
 def test_views(cfg: CfgNode) -> tuple[int, ...]:

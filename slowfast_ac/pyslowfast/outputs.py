@@ -73,6 +73,11 @@ def hold(cfg: CfgNode) -> Iterator[None]:
         yield
 
 
+def absolute(path: str) -> str:
+    """Returns a local path made absolute: OpenCV takes ``a:b.mp4`` for the protocol ``a``."""
+    return path if not path or _is_remote(path) else os.path.abspath(path)
+
+
 def results_file(cfg: CfgNode) -> Path | None:
     """Returns the file of TEST.SAVE_RESULTS_PATH, or None where none is written."""
     results = cfg.TEST.get("SAVE_RESULTS_PATH", "")

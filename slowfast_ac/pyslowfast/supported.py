@@ -1,6 +1,7 @@
 """Whether a checkout has what ``slowfast-ac run`` takes from it."""
 
 import importlib.util
+from collections.abc import Callable
 from types import ModuleType
 
 from slowfast_ac.errors import InputError
@@ -8,6 +9,14 @@ from slowfast_ac.pyslowfast.find import Upstream
 
 # Of the checkouts' main branch, see README.
 TRIED = "commits of January 2021 to March 2026"
+
+# Name of a tool -> what is done to it once it is imported.
+_mends: dict[str, list[Callable[[ModuleType], None]]] = {}
+
+
+def mend_tool(name: str, mend: Callable[[ModuleType], None]) -> None:
+    """Has ``load_tool(NAME)`` mend what it imports."""
+    _mends.setdefault(name, []).append(mend)
 
 
 def load_tool(upstream: Upstream, name: str) -> ModuleType:
@@ -19,6 +28,8 @@ def load_tool(upstream: Upstream, name: str) -> ModuleType:
     spec = importlib.util.spec_from_file_location(f"pyslowfast_tools_{name}", path)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
+    for mend in _mends.get(name, ()):
+        mend(module)
     return module
 
 

@@ -2,17 +2,22 @@
 
 import importlib
 import io
+from collections.abc import Iterator
+from types import ModuleType, SimpleNamespace
 
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from PIL import Image
+from torch.utils.data import DataLoader
 
+from slowfast_ac.checkpoint.unpickle import safe_load
 from slowfast_ac.errors import InputError
 from slowfast_ac.pyslowfast.find import Upstream
 from slowfast_ac.pyslowfast.repairs import Repair
 from slowfast_ac.pyslowfast.repairs.imports import add_module, is_missing
+from slowfast_ac.pyslowfast.supported import mend_tool
 
 NEEDS_DETECTOR = (
     "needs detectron2's detector of people, which PyPI does not have; install detectron2 from "
@@ -113,6 +118,49 @@ def _add_movies(_: Upstream) -> None:
     importlib.import_module("torch.utils.tensorboard.summary").make_video = make_video
 
 
+class _FourParts:
+    """Batches of a loader without the clips' times, which came in June 2022."""
+
+    def __init__(self, loader: DataLoader):
+        self.loader = loader
+
+    def __len__(self) -> int:
+        return len(self.loader)
+
+    def __iter__(self) -> Iterator[tuple]:
+        for inputs, labels, index, *_, meta in self.loader:
+            yield inputs, labels, index, meta
+
+
+def _takes_four_of_five(upstream: Upstream) -> bool:
+    visualization, train = (
+        (upstream.root / "tools" / name).read_text(encoding="utf-8", errors="replace")
+        for name in ("visualization.py", "train_net.py")
+    )
+    return "inputs, labels, _, meta in" in visualization and "index, time, meta" in train
+
+
+def _give_four(_: Upstream) -> None:
+    mend_tool("visualization", _give_four_to)
+
+
+def _give_four_to(tool: ModuleType) -> None:
+    original = tool.loader.construct_loader
+    tool.loader = SimpleNamespace(
+        construct_loader=lambda *args, **options: _FourParts(original(*args, **options))
+    )
+
+
+def _unpickles(upstream: Upstream) -> bool:
+    path = upstream.root / "tools/visualization.py"
+    return "pickle.load(" in path.read_text(encoding="utf-8", errors="replace")
+
+
+def _load_safely(_: Upstream) -> None:
+    safe = SimpleNamespace(load=lambda file, **_: safe_load(file.name))
+    mend_tool("visualization", lambda tool: setattr(tool, "pickle", safe))
+
+
 REPAIRS = (
     Repair(
         "drawing without detectron2",
@@ -128,5 +176,19 @@ REPAIRS = (
         ("checkout",),
         _lacks_movies,
         _add_movies,
+    ),
+    Repair(
+        "batches of visualization.py",
+        "it takes four parts of a batch, which has five since June 2022",
+        ("checkout",),
+        _takes_four_of_five,
+        _give_four,
+    ),
+    Repair(
+        "TENSORBOARD.PREDICTIONS_PATH",
+        "it is unpickled, so that a file can run code",
+        ("checkout",),
+        _unpickles,
+        _load_safely,
     ),
 )

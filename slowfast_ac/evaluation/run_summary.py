@@ -36,7 +36,8 @@ def summarize(
     for count, line in zip(views, tests[len(tests) - len(views) :], strict=False):
         # In percent, mean average precision too.
         accuracy = _accuracy({key: float(line[key]) for key in _NAMES if key in line})
-        yield f"  by video        {accuracy} (test of each video: {_number(count, 'view')} x {_number(crops, 'crop')})"
+        clips = f"{_number(count, 'view')} x {_number(crops, 'crop')}"
+        yield f"  by video        {accuracy} (test: {clips} of each video)"
 
 
 def _by_clip(lines: Sequence[dict]) -> Iterator[str]:

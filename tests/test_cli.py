@@ -79,3 +79,26 @@ def test_names_of_the_package_are_there_all_the_same():
     assert slowfast_ac.AttentionConsistencyLoss is losses.AttentionConsistencyLoss
     with pytest.raises(AttributeError, match="'slowfast_ac' has no attribute 'AttentionMap'"):
         slowfast_ac.AttentionMap  # noqa: B018
+
+
+@pytest.mark.parametrize("module", ["sklearn", "cv2"])
+def test_a_missing_package_is_one_line_with_its_name_on_pypi(monkeypatch, capsys, module):
+    def fail(_):
+        raise ModuleNotFoundError(f"No module named '{module}.x'", name=f"{module}.x")
+
+    monkeypatch.setattr("slowfast_ac.cli.compare.main", fail)
+    assert main(["compare", "a", "b"]) == 2
+    package = {"sklearn": "scikit-learn", "cv2": "opencv-python"}[module]
+    assert capsys.readouterr().err == (
+        f"slowfast-ac: compare needs the package {package}, which is missing; run: pip install "
+        f"{package}\n"
+    )
+
+
+def test_a_module_of_this_package_that_is_missing_is_a_fault_and_shown(monkeypatch):
+    def fail(_):
+        raise ModuleNotFoundError("No module named 'slowfast_ac.x'", name="slowfast_ac.x")
+
+    monkeypatch.setattr("slowfast_ac.cli.compare.main", fail)
+    with pytest.raises(ModuleNotFoundError):
+        main(["compare", "a", "b"])

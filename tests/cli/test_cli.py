@@ -68,3 +68,26 @@ def test_a_pipe_that_broke_elsewhere_is_not_taken_for_it(monkeypatch):
     monkeypatch.setattr(inspect, "main", lose_a_worker)
     with pytest.raises(BrokenPipeError):
         main(["inspect", "weights.pyth"])
+
+
+@pytest.mark.parametrize("module", ["sklearn", "cv2"])
+def test_a_missing_package_is_one_line_with_its_name_on_pypi(monkeypatch, capsys, module):
+    def fail(_):
+        raise ModuleNotFoundError(f"No module named '{module}.x'", name=f"{module}.x")
+
+    monkeypatch.setattr("slowfast_ac.cli.compare.main", fail)
+    assert main(["compare", "a", "b"]) == 2
+    package = {"sklearn": "scikit-learn", "cv2": "opencv-python"}[module]
+    assert capsys.readouterr().err == (
+        f"slowfast-ac: compare needs the package {package}, which is missing; run: pip install "
+        f"{package}\n"
+    )
+
+
+def test_a_module_of_this_package_that_is_missing_is_a_fault_and_shown(monkeypatch):
+    def fail(_):
+        raise ModuleNotFoundError("No module named 'slowfast_ac.x'", name="slowfast_ac.x")
+
+    monkeypatch.setattr("slowfast_ac.cli.compare.main", fail)
+    with pytest.raises(ModuleNotFoundError):
+        main(["compare", "a", "b"])

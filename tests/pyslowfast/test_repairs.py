@@ -1,6 +1,7 @@
 """Each repair against a small stand-in of what is broken, and against packages that are whole."""
 
 import importlib
+import inspect
 import os
 import signal
 import subprocess
@@ -143,20 +144,6 @@ def test_functional_tensor_is_torchvisions_own_module(checkout, modules):
     assert torch.equal(importlib.import_module(name).hflip(image), image.flip(-1))
 
 
-@pytest.mark.parametrize(("version", "needed"), [("2.5.1", True), ("2.14.1", False)])
-def test_torch_six_is_added_for_the_versions_that_upstream_misjudges(
-    checkout, modules, version, needed
-):
-    modules.setattr(torch, "__version__", version)
-    mend = repair("torch._six")
-    assert mend.needed(checkout) == needed
-    if needed:
-        mend.apply(checkout)
-        from torch._six import int_classes
-
-        assert int_classes is int
-
-
 @pytest.mark.parametrize("classes", [1, 2, 3, 5, 9])
 def test_topks_of_few_classes(classes):
     generator = torch.Generator().manual_seed(0)
@@ -199,6 +186,8 @@ def test_applied_repairs_are_not_needed_again(upstream):
             "synchronisation without a GPU",
             "names of unreadable videos",
             "RandAugment",
+            "batches of visualization.py",
+            "TENSORBOARD.PREDICTIONS_PATH",
         ):
             assert not mended.needed(upstream), mended.name
 
@@ -211,7 +200,8 @@ def _save(folder, epoch, model, tmp_cfg):
 
 def _last(folder):
     module = importlib.import_module("slowfast.utils.checkpoint")
-    task = {"task": ""} if hasattr(module, "load_test_checkpoint") else {}  # the checkout
+    function = inspect.unwrap(module.get_last_checkpoint)
+    task = {"task": ""} if "task" in inspect.signature(function).parameters else {}
     return module.get_last_checkpoint(str(folder), **task)
 
 

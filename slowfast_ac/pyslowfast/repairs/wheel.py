@@ -69,22 +69,6 @@ def device(cfg) -> torch.device:
     return torch.device("cuda" if cfg.NUM_GPUS and torch.cuda.is_available() else "cpu")
 
 
-def _crop_fails(_: Upstream) -> bool:
-    transform = importlib.import_module("slowfast.datasets.transform")
-    return not isinstance(transform.random_crop(torch.zeros(1, 1, 4, 4), 4), tuple)
-
-
-def _mend_crop(_: Upstream) -> None:
-    transform = importlib.import_module("slowfast.datasets.transform")
-    original = transform.random_crop
-
-    def random_crop(images, size, boxes=None):
-        result = original(images, size, boxes)
-        return result if isinstance(result, tuple) else (result, boxes)
-
-    transform.random_crop = random_crop
-
-
 def _rates_are_lost(_: Upstream) -> bool:
     optimizers = importlib.import_module("slowfast.models.optimizer")
     parameter = nn.Parameter(torch.zeros(1))
@@ -129,13 +113,6 @@ REPAIRS = (
         ("wheel",),
         _rates_are_lost,
         _keep_rates,
-    ),
-    Repair(
-        "crops of the frame's own size",
-        "random_crop returns one value instead of two when nothing is to be cropped",
-        ("wheel",),
-        _crop_fails,
-        _mend_crop,
     ),
     Repair(
         "the checkout's names",

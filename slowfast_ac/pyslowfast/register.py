@@ -6,6 +6,7 @@ import importlib
 from slowfast_ac.config import LOSS_NAME, add_custom_config
 from slowfast_ac.pyslowfast.find import Upstream
 from slowfast_ac.pyslowfast.loss_terms import (
+    LoggedAttentionConsistencyLoss,
     install_loss_terms,
     loop_takes_terms,
 )

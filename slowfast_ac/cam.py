@@ -17,6 +17,8 @@ from torch import Tensor
 
 from slowfast_ac.errors import InputError
 
+# Pixels of the clip that one position of a stream's last feature map covers, each way.
+STRIDE = 32
 TEMPORAL_REDUCTIONS = ("weighted", "average", "random")
 NORMALIZATIONS = ("none", "l2", "minmax")
 _EPS = 1e-6
@@ -35,9 +37,12 @@ def spatial_cam(features: Sequence[Tensor], weight: Tensor) -> Tensor:
 
     Returns:
         (N, L, H, W), the average of the maps over the scales.
+
+    Raises:
+        InputError: naming the argument, where there is no scale.
     """
     if not features:
-        raise ValueError("spatial_cam needs the features of at least one scale")
+        raise InputError("features: give those of at least one scale")
     with _full_precision(weight):
         volume = average_scales([_widen(scale).mean(dim=2) for scale in features])
         return _project(volume, weight)
@@ -54,11 +59,11 @@ def temporal_cam(features: Tensor, weight: Tensor, reduction: str = "weighted") 
 
     Returns:
         (N, L, H, W).
+
+    Raises:
+        InputError: naming the argument and the allowed values.
     """
-    if reduction not in TEMPORAL_REDUCTIONS:
-        raise InputError(
-            f"temporal reduction {reduction!r}: choose one of {', '.join(TEMPORAL_REDUCTIONS)}"
-        )
+    check_choice("reduction", reduction, TEMPORAL_REDUCTIONS)
     with _full_precision(weight):
         if reduction == "random":
             clips = torch.arange(len(features), device=features.device)
@@ -71,7 +76,7 @@ def temporal_cam(features: Tensor, weight: Tensor, reduction: str = "weighted") 
         return _project(volume, weight)
 
 
-def attention_consistency(
+def attention_consistency_loss(
     temporal: Tensor, spatial: Tensor, class_weight: Tensor | None = None
 ) -> Tensor:
     """Attention-consistency loss (Eq. 3), without its factor lambda.
@@ -87,16 +92,19 @@ def attention_consistency(
     Returns:
         A scalar: 1 / (N H W) of the sum over clips and classes of the norms. For N = 0 a zero that
         is still connected to the graph.
+
+    Raises:
+        InputError: for maps of different shapes.
     """
     if temporal.shape != spatial.shape:
-        raise ValueError(
-            f"maps of different shapes: temporal {tuple(temporal.shape)}, "
-            f"spatial {tuple(spatial.shape)}"
+        raise InputError(
+            f"temporal: a map of {tuple(temporal.shape)} has no distance to the spatial one of "
+            f"{tuple(spatial.shape)}"
         )
     clips, _, height, width = spatial.shape
     with _full_precision(spatial):
         # vector_norm's derivative at zero is zero, unlike that of sqrt(sum(square)).
-        distance = torch.linalg.vector_norm(_widen(temporal) - _widen(spatial), dim=(2, 3))
+        distance: Tensor = torch.linalg.vector_norm(_widen(temporal) - _widen(spatial), dim=(2, 3))
         if class_weight is not None:
             distance = distance * class_weight
         return distance.sum() / (max(clips, 1) * height * width)
@@ -112,17 +120,19 @@ def normalize_map(cam: Tensor, how: str = "none") -> Tensor:
 
     Returns:
         (N, L, H, W).
+
+    Raises:
+        InputError: naming the argument and the allowed values.
     """
+    check_choice("how", how, NORMALIZATIONS)
     if how == "none":
         return cam
     flat = _widen(cam).flatten(2)
     if how == "l2":
         flat = F.normalize(flat, dim=2, eps=_EPS)
-    elif how == "minmax":
+    else:
         low, high = flat.amin(dim=2, keepdim=True), flat.amax(dim=2, keepdim=True)
         flat = (flat - low) / (high - low).clamp_min(_EPS)
-    else:
-        raise InputError(f"map normalisation {how!r}: choose one of {', '.join(NORMALIZATIONS)}")
     return flat.view_as(cam)
 
 
@@ -151,6 +161,16 @@ def resize(volume: Tensor, size: Sequence[int]) -> Tensor:
     return resized.view(*volume.shape[:-2], *size)
 
 
+def check_choice(argument: str, value: str, allowed: Sequence[str]) -> None:
+    """Refuses a value that is not one of those allowed.
+
+    Raises:
+        InputError: naming the argument, the value and the allowed ones.
+    """
+    if value not in allowed:
+        raise InputError(f"{argument}: {value!r} is not one of {', '.join(allowed)}")
+
+
 def _project(volume: Tensor, weight: Tensor) -> Tensor:
     return torch.einsum("nchw,lc->nlhw", volume, _widen(weight))
 
@@ -159,5 +179,5 @@ def _widen(tensor: Tensor) -> Tensor:
     return tensor.float() if tensor.dtype in (torch.float16, torch.bfloat16) else tensor
 
 
-def _full_precision(tensor: Tensor):
+def _full_precision(tensor: Tensor) -> torch.autocast:
     return torch.autocast(tensor.device.type, enabled=False)

@@ -8,7 +8,7 @@ import torch
 from slowfast_ac.cam import (
     NORMALIZATIONS,
     TEMPORAL_REDUCTIONS,
-    attention_consistency,
+    attention_consistency_loss,
     average_scales,
     normalize_map,
     resize,
@@ -86,7 +86,7 @@ def test_equal_scales_give_the_map_of_one(scales):
 
 
 def test_no_scale_is_an_error():
-    with pytest.raises(ValueError, match="at least one scale"):
+    with pytest.raises(InputError, match="^features: .*at least one scale"):
         spatial_cam([], weights())
 
 
@@ -142,7 +142,9 @@ def test_random_map_leaves_the_other_frames_without_gradient():
 
 
 def test_unknown_reduction_names_the_known_ones():
-    with pytest.raises(InputError, match="'sum': choose one of weighted, average, random"):
+    with pytest.raises(
+        InputError, match="^reduction: 'sum' is not one of weighted, average, random"
+    ):
         temporal_cam(features(), weights(), "sum")
 
 
@@ -171,7 +173,7 @@ def maps(seed):
     ids=["all", "per clip", "per class"],
 )
 def test_consistency_is_the_unsquared_norm_of_each_map_summed_over_classes(class_weight):
-    loss = attention_consistency(maps(1), maps(2), class_weight)
+    loss = attention_consistency_loss(maps(1), maps(2), class_weight)
     factors = np.ones((CLIPS, CLASSES)) if class_weight is None else class_weight.numpy()
     factors = np.broadcast_to(factors, (CLIPS, CLASSES))
     assert loss.shape == ()
@@ -181,13 +183,15 @@ def test_consistency_is_the_unsquared_norm_of_each_map_summed_over_classes(class
 
 
 def test_consistency_is_symmetric_and_zero_for_equal_maps():
-    assert attention_consistency(maps(1), maps(2)) == attention_consistency(maps(2), maps(1))
-    assert attention_consistency(maps(1), maps(1)) == 0
+    assert attention_consistency_loss(maps(1), maps(2)) == attention_consistency_loss(
+        maps(2), maps(1)
+    )
+    assert attention_consistency_loss(maps(1), maps(1)) == 0
 
 
 def test_maps_of_different_shapes_are_refused_rather_than_broadcast():
-    with pytest.raises(ValueError, match=r"temporal \(2, 3, 6, 7\), spatial \(2, 1, 6, 7\)"):
-        attention_consistency(maps(1), maps(2)[:, :1])
+    with pytest.raises(InputError, match=r"^temporal: .*\(2, 3, 6, 7\) .* \(2, 1, 6, 7\)"):
+        attention_consistency_loss(maps(1), maps(2)[:, :1])
 
 
 @pytest.mark.parametrize("agreeing", [[0], [0, 2], [0, 1, 2]])
@@ -196,7 +200,7 @@ def test_gradient_is_zero_where_maps_agree_and_finite_everywhere(agreeing):
     temporal = maps(2)
     temporal[:, agreeing] = spatial.detach()[:, agreeing]
     temporal.requires_grad_()
-    attention_consistency(temporal, spatial).backward()
+    attention_consistency_loss(temporal, spatial).backward()
     others = [label for label in range(CLASSES) if label not in agreeing]
     for tensor in (temporal, spatial):
         assert (tensor.grad[:, agreeing] == 0).all()
@@ -208,7 +212,7 @@ def test_zero_clips_give_a_zero_that_still_reaches_the_classifier():
     weight = weights().requires_grad_()
     temporal = temporal_cam(features()[:0], weight)
     spatial = spatial_cam([features()[:0], features(3, 4)[:0]], weight)
-    loss = attention_consistency(temporal, spatial)
+    loss = attention_consistency_loss(temporal, spatial)
     assert loss.item() == 0
     loss.backward()
     assert torch.equal(weight.grad, torch.zeros_like(weight))
@@ -235,7 +239,7 @@ def test_derivatives_of_the_temporal_map(reduction):
 @pytest.mark.parametrize("how", NORMALIZATIONS)
 def test_derivatives_of_the_consistency_of_normalised_maps(how):
     def loss(temporal, spatial):
-        return attention_consistency(normalize_map(temporal, how), normalize_map(spatial, how))
+        return attention_consistency_loss(normalize_map(temporal, how), normalize_map(spatial, how))
 
     inputs = small(2, 2, 2, 3, seed=1), small(2, 2, 2, 3, seed=2)
     assert torch.autograd.gradcheck(loss, inputs)
@@ -254,7 +258,7 @@ def test_autocast_changes_nothing_of_the_maps_and_the_loss(dtype, reduction):
         volume, weight = features().float(), weights().float()
         spatial = spatial_cam([volume, features(3, 4, seed=1).float()], weight)
         temporal = temporal_cam(volume, weight, reduction)
-        return spatial, temporal, attention_consistency(temporal, spatial)
+        return spatial, temporal, attention_consistency_loss(temporal, spatial)
 
     expected = compute()
     with torch.autocast("cpu", dtype):
@@ -281,8 +285,8 @@ def test_half_features_give_float32_maps_of_the_same_numbers(dtype):
 def test_squares_beyond_the_range_of_half_precision_do_not_overflow():
     temporal, spatial = (300 * maps(1)).half(), (300 * maps(2)).half()
     with torch.autocast("cpu", torch.float16):
-        loss = attention_consistency(temporal, spatial)
-    expected = attention_consistency(temporal.double(), spatial.double())
+        loss = attention_consistency_loss(temporal, spatial)
+    expected = attention_consistency_loss(temporal.double(), spatial.double())
     assert loss.item() == pytest.approx(expected.item(), rel=1e-5)
 
 
@@ -296,7 +300,7 @@ def test_gradient_is_zero_where_maps_agree_under_autocast(dtype):
     temporal_weight.requires_grad_()
     with torch.autocast("cpu", dtype):
         spatial = spatial_cam([volume], spatial_weight)
-        attention_consistency(temporal_cam(volume, temporal_weight), spatial).backward()
+        attention_consistency_loss(temporal_cam(volume, temporal_weight), spatial).backward()
     for gradient in (spatial_weight.grad, temporal_weight.grad):
         assert (gradient[0] == 0).all()
         assert (gradient[1:] != 0).all()
@@ -345,7 +349,7 @@ def test_half_maps_are_normalised_in_float32(how, dtype):
 
 
 def test_unknown_normalisation_names_the_known_ones():
-    with pytest.raises(InputError, match="'softmax': choose one of none, l2, minmax"):
+    with pytest.raises(InputError, match="^how: 'softmax' is not one of none, l2, minmax"):
         normalize_map(maps(1), "softmax")
 
 

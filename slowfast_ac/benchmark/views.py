@@ -1,6 +1,7 @@
 """``slowfast-ac predict`` with 30 views of one video, against 30 predictions of one view."""
 
-from collections.abc import Callable, Sequence
+import functools
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -9,14 +10,15 @@ from fvcore.common.config import CfgNode
 
 from slowfast_ac.benchmark import networks
 from slowfast_ac.benchmark.decode import FPS, moving_texture
-from slowfast_ac.benchmark.timing import interleave
-from slowfast_ac.benchmark.train import add_times
+from slowfast_ac.benchmark.settings import Settings
+from slowfast_ac.benchmark.timing import add_times, interleave
 from slowfast_ac.data.video import write_video
 from slowfast_ac.files import atomic_path
 from slowfast_ac.inference.load import TrainedModel, load_model
 from slowfast_ac.inference.predict import CENTER_VIEW, Views, predict
 
-VIEWS = Views(10, 3)
+CLIPS, CROPS = 10, 3
+VIEWS = Views(CLIPS, CROPS)
 # Arguments of load_model; the first is also asked for single views.
 MODELS: dict[str, dict[str, Any]] = {
     "views": {},
@@ -29,28 +31,20 @@ NAMES = (BASELINE, *MODELS)
 
 
 def bench_views(
-    cfg: CfgNode,
-    folder: Path,
-    *,
-    seconds: float,
-    iterations: int,
-    warmup: int,
-    only: Sequence[str] | None = None,
-) -> list[dict[str, object]]:
+    cfg: CfgNode, folder: Path, settings: Settings, *, seconds: float
+) -> list[dict[str, Any]]:
     """Measures predictions of a video from file to scores, decoding and all.
 
     Args:
         cfg: config of the network, whose weights are random.
         folder: for the generated video and weights, which are removed.
+        settings: at least 1 iteration; ``only`` has names of :data:`NAMES`.
         seconds: of the video, 340 x 256.
-        iterations: predictions a row that are timed, at least 1.
-        warmup: predictions before that.
-        only: names of :data:`NAMES`; the baseline runs in any case.
 
     Returns:
-        One row a way to predict; ``seconds`` are those of 30 views.
+        One row per way to predict; ``seconds`` are those of 30 views.
     """
-    names = networks.choose(NAMES, only)
+    names = networks.choose(NAMES, settings.only)
     video, weights = folder / "bench_views.mp4", folder / "bench_views.pyth"
     try:
         write_video(video, moving_texture(seconds), FPS, crf=23)
@@ -62,18 +56,20 @@ def bench_views(
                 steps[name] = lambda: _single_views(single, video)
             else:
                 model = load_model(weights, **MODELS[name])
-                steps[name] = lambda model=model: predict(model, video, VIEWS)
-        times = interleave(steps, iterations, warmup)
+                steps[name] = functools.partial(predict, model, video, VIEWS)
+        times = interleave(steps, settings)
     finally:
         video.unlink(missing_ok=True)
         weights.unlink(missing_ok=True)
-    rows = {name: {"name": name, "video_seconds": seconds} for name in names}
-    add_times(rows, times, VIEWS.clips * VIEWS.crops)
+    rows: dict[str, dict[str, Any]] = {
+        name: {"name": name, "video_seconds": seconds} for name in names
+    }
+    add_times(rows, times, CLIPS * CROPS)
     return list(rows.values())
 
 
 def _single_views(model: TrainedModel, video: Path) -> None:
-    for _ in range(VIEWS.clips * VIEWS.crops):
+    for _ in range(CLIPS * CROPS):
         predict(model, video, CENTER_VIEW)
 
 

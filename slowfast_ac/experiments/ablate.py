@@ -104,6 +104,7 @@ def _execute(run: Run, progress: tqdm) -> bool:
         )
         tail: deque[str] = deque(maxlen=3)
         try:
+            assert process.stdout is not None
             for line in process.stdout:
                 log.write(line)
                 tail.append(line.strip())

@@ -14,6 +14,7 @@ from slowfast_ac.experiments.report import (
     write_report,
 )
 from slowfast_ac.experiments.suite import Run, load_suite, plan
+from slowfast_ac.figures import saved_figure
 from slowfast_ac.files import atomic_path
 from slowfast_ac.pyslowfast.log import read_log
 
@@ -21,14 +22,9 @@ CONFIGS = Path(__file__).parent.parent / "configs/demo"
 CLIPS = {"train": 40, "val": 10, "test": 20}
 # A smoke run: everything happens, nothing is learnt.
 QUICK_CLIPS = {"train": 4, "val": 2, "test": 2}
-QUICK_OPTS = ("SOLVER.MAX_EPOCH", "2", "SOLVER.WARMUP_EPOCHS", "0.0", "LOG_PERIOD", "1")
-QUICK_OPTS += (
-    "TRAIN.EVAL_PERIOD",
-    "1",
-    "BN.NUM_BATCHES_PRECISE",
-    "2",
-    "RESNET.WIDTH_PER_GROUP",
-    "8",
+QUICK_OPTS = (
+    *("SOLVER.MAX_EPOCH", "2", "SOLVER.WARMUP_EPOCHS", "0.0", "LOG_PERIOD", "1"),
+    *("TRAIN.EVAL_PERIOD", "1", "BN.NUM_BATCHES_PRECISE", "2", "RESNET.WIDTH_PER_GROUP", "8"),
 )
 
 
@@ -75,34 +71,24 @@ def run_demo(
 
 def draw_losses(runs: Sequence[Run], path: Path) -> None:
     """Draws the terms of each run's loss, and its training error, epoch by epoch."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
-
-    figure, axes = pyplot.subplots(1, 3, figsize=(12, 3.6))
-    for run in runs:
-        epochs = [line for line in read_log(run.folder) if line.get("_type") == "train_epoch"]
-        # A run without consistency logs one loss and no terms.
-        base = [float(line.get("loss_0", line["loss"])) for line in epochs]
-        consistency = [float(line["loss_1"]) for line in epochs if "loss_1" in line]
-        error = [float(line["top1_err"]) for line in epochs]
-        numbers = range(1, len(epochs) + 1)
-        axes[0].plot(numbers, base, marker=".", label=run.variant)
-        axes[1].plot(range(1, len(consistency) + 1), consistency, marker=".", label=run.variant)
-        axes[2].plot(numbers, error, marker=".", label=run.variant)
     titles = ("cross entropy", "attention consistency (before lambda)", "training top-1 error, %")
-    for axis, title in zip(axes, titles, strict=True):
-        axis.set_title(title, fontsize=10)
-        axis.set_xlabel("epoch")
-        axis.xaxis.get_major_locator().set_params(integer=True)
-        axis.grid(alpha=0.3)
-    axes[1].set_yscale("log")
-    axes[0].legend(fontsize=8)
-    figure.tight_layout()
-    with atomic_path(path) as temporary:
-        figure.savefig(temporary, dpi=110)
-    pyplot.close(figure)
+    with saved_figure(path, figsize=(12, 3.6)) as figure:
+        axes = figure.subplots(1, 3)
+        for run in runs:
+            epochs = [line for line in read_log(run.folder) if line.get("_type") == "train_epoch"]
+            # A run without consistency logs one loss and no terms.
+            base = [float(line.get("loss_0", line["loss"])) for line in epochs]
+            consistency = [float(line["loss_1"]) for line in epochs if "loss_1" in line]
+            error = [float(line["top1_err"]) for line in epochs]
+            for axis, values in zip(axes, (base, consistency, error), strict=True):
+                axis.plot(range(1, len(values) + 1), values, marker=".", label=run.variant)
+        for axis, title in zip(axes, titles, strict=True):
+            axis.set_title(title, fontsize=10)
+            axis.set_xlabel("epoch")
+            axis.xaxis.get_major_locator().set_params(integer=True)
+            axis.grid(alpha=0.3)
+        axes[1].set_yscale("log")
+        axes[0].legend(fontsize=8)
 
 
 def draw_maps(runs: Sequence[Run], test_list: Path, path: Path) -> None:
@@ -117,10 +103,13 @@ def draw_maps(runs: Sequence[Run], test_list: Path, path: Path) -> None:
     heatmaps = {}
     for run in runs:
         model = load_model(checkpoint_of(run), config=load_run_config(run))
-        heatmaps[run.variant] = heatmap(model.network, entry.path, model.preprocessing, entry.label)
+        network = model.require_network("draw maps of")
+        heatmaps[run.variant] = heatmap(network, entry.path, model.preprocessing, entry.label)
     annotation = read_annotation(entry.path)
     times = next(iter(heatmaps.values())).clip.times
     scores = ", ".join(f"{name} {result.score:.2f}" for name, result in heatmaps.items())
     title = f"{Path(entry.path).name}: maps of its true class (score: {scores})"
     with atomic_path(path) as temporary:
-        draw_strip(temporary, heatmaps, title, annotation and annotation.boxes_at(times))
+        draw_strip(
+            temporary, heatmaps, title, None if annotation is None else annotation.boxes_at(times)
+        )

@@ -11,11 +11,11 @@ from fvcore.common.config import CfgNode
 from pytorchvideo.models import create_resnet, create_slowfast
 from torch import Tensor, nn
 
+from slowfast_ac.cam import STRIDE
 from slowfast_ac.checkpoint.convert import config_obstacle, convert_checkpoint, network_obstacle
 from slowfast_ac.checkpoint.names import DEPTHS, Layout, find_layout, name_table
 from slowfast_ac.checkpoint.open import Checkpoint
 from slowfast_ac.errors import InputError
-from slowfast_ac.models.builder import STRIDE
 
 ACTIVATIONS = {"softmax": nn.Softmax, "sigmoid": nn.Sigmoid, "none": nn.Identity}
 STAGES = (1, 2, 3, 4)  # PyTorchVideo's numbers of the stages s2 to s5

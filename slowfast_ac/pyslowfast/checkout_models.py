@@ -3,16 +3,16 @@
 from slowfast.models.ptv_model_builder import PTVSlowFast
 from slowfast.models.video_model_builder import ResNet, SlowFast
 
-from slowfast_ac.models.ptv_slowfast_ac import PTVSlowFastAC as PTVSlowFastACMixin
-from slowfast_ac.models.slow_ac import SlowAC as SlowACMixin
-from slowfast_ac.models.slowfast_ac import SlowFastAC as SlowFastACMixin
-from slowfast_ac.pyslowfast.register import find_base_loss
+from slowfast_ac.models.ptv_slowfast_ac import PTVSlowFastACMixin
+from slowfast_ac.models.slow_ac import SlowACMixin
+from slowfast_ac.models.slowfast_ac import SlowFastACMixin
+from slowfast_ac.pyslowfast.register import find_upstream_loss
 
 
 class SlowFastAC(SlowFastACMixin, SlowFast):
     """Branch-independent SlowFast with attention maps in training."""
 
-    find_base_loss = staticmethod(find_base_loss)
+    find_base_loss = staticmethod(find_upstream_loss)
 
 
 class SlowAC(SlowACMixin, ResNet):
@@ -22,7 +22,7 @@ class SlowAC(SlowACMixin, ResNet):
 class PTVSlowFastAC(PTVSlowFastACMixin, PTVSlowFast):
     """SlowFastAC of PyTorchVideo's parts."""
 
-    find_base_loss = staticmethod(find_base_loss)
+    find_base_loss = staticmethod(find_upstream_loss)
 
 
 MODELS = (SlowFastAC, SlowAC, PTVSlowFastAC)

@@ -181,8 +181,8 @@ def heatmap(
         streams["temporal"] = _stream(maps.temporal, clip.times)
         streams["both"] = _stream(maps.both, clip.times)
     scores = maps.scores[0].cpu().numpy()
-    input_size = tuple(pathways[0].shape[-2:])
-    return Heatmap(clip, streams, int(maps.class_ids[0]), scores, input_size)
+    height, width = pathways[0].shape[-2:]
+    return Heatmap(clip, streams, int(maps.class_ids[0]), scores, (height, width))
 
 
 def held_frames(count: int, onto: int) -> np.ndarray:

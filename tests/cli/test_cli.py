@@ -49,7 +49,7 @@ def test_the_version_is_that_of_the_installed_package(capsys):
 
 
 def test_a_reader_that_has_seen_enough_ends_the_command_in_silence(tmp_path):
-    suite = Path(__file__).parents[1] / "configs/suites/table3.yaml"
+    suite = Path(__file__).parents[2] / "configs/suites/table3.yaml"
     command = [sys.executable, "-m", "slowfast_ac", "ablate", str(suite), "--dry-run"]
     with subprocess.Popen(
         [*command, "--output", str(tmp_path)], stdout=subprocess.PIPE, stderr=subprocess.PIPE

@@ -1,0 +1,68 @@
+"""A two-stream network that makes attention maps while it is trained."""
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from slowfast_ac.losses import AttentionOutput
+from slowfast_ac.models.surgery import captured_inputs
+from slowfast_ac.scam_head import MultiScale, SCAMHead, StreamFeatures, multi_scale_features
+
+
+class TwoStream(nn.Module):
+    """Adds the attention maps to a slow and a fast pathway that share nothing but the classifier.
+
+    ::
+
+        clip ──► slow pathway ──► res5 ──┬──────────► GAP ──┐
+          │          ▲                   ▼                  ├─► classifier ─► logits
+          └─► x 0.5 ─┘ (same weights)   SCAM ─► S           │
+                                               W ─► T ◄─┐   │   attention = S, T
+        clip ──► fast pathway ──► res5 ─────────────────┴──► GAP ──┘
+
+    Args:
+        scam: makes the maps of the features; None makes none.
+        multi_scale: the scales of the slow pathway's features.
+    """
+
+    scam: SCAMHead | None
+    multi_scale: MultiScale
+
+    def attend(
+        self, classify: Callable[[list[Tensor]], Tensor], pathways: Sequence[Tensor]
+    ) -> AttentionOutput:
+        """Classifies clips and, in training with gradients, makes their maps.
+
+        Args:
+            classify: the network's own forward pass.
+            pathways: the pathways' clips, slow (N, 3, T, H, W) and fast (N, 3, alpha T, H, W).
+        """
+        pathways = list(pathways)  # both upstreams write into the list they are given
+        if not (self.scam is not None and self.training and torch.is_grad_enabled()):
+            return AttentionOutput(classify(pathways), None)
+        clip = pathways[0]
+        pooling, last_stage = self.attention_layers()
+        with captured_inputs(pooling) as res5, captured_inputs(last_stage) as res4:
+            logits = classify(pathways)
+        spatial, temporal = res5
+        scales = multi_scale_features(
+            clip,
+            StreamFeatures(spatial, res4[0]),
+            self.multi_scale,
+            self.spatial_stream,
+            backbone=self,
+        )
+        return AttentionOutput(logits, self.scam(scales, temporal, self.classifier_weight()))
+
+    def attention_layers(self) -> tuple[nn.Module, nn.Module]:
+        """Returns the layers whose inputs are both streams' res5 and both streams' res4."""
+        raise NotImplementedError
+
+    def classifier_weight(self) -> Tensor:
+        """Returns the (L, C_s + C_t) weight of the one classifier."""
+        raise NotImplementedError
+
+    def spatial_stream(self, clip: Tensor) -> StreamFeatures:
+        """Runs the slow pathway alone on a (N, 3, T, H, W) clip."""
+        raise NotImplementedError

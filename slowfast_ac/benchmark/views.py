@@ -1,5 +1,6 @@
 """``slowfast-ac predict`` with 30 views of one video, against 30 predictions of one view."""
 
+import functools
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,8 @@ from slowfast_ac.files import atomic_path
 from slowfast_ac.inference.load import TrainedModel, load_model
 from slowfast_ac.inference.predict import CENTER_VIEW, Views, predict
 
-VIEWS = Views(10, 3)
+CLIPS, CROPS = 10, 3
+VIEWS = Views(CLIPS, CROPS)
 # Arguments of load_model; the first is also asked for single views.
 MODELS: dict[str, dict[str, Any]] = {
     "views": {},
@@ -54,7 +56,7 @@ def bench_views(
                 steps[name] = lambda: _single_views(single, video)
             else:
                 model = load_model(weights, **MODELS[name])
-                steps[name] = lambda model=model: predict(model, video, VIEWS)
+                steps[name] = functools.partial(predict, model, video, VIEWS)
         times = interleave(steps, settings)
     finally:
         video.unlink(missing_ok=True)
@@ -62,12 +64,12 @@ def bench_views(
     rows: dict[str, dict[str, Any]] = {
         name: {"name": name, "video_seconds": seconds} for name in names
     }
-    add_times(rows, times, VIEWS.clips * VIEWS.crops)
+    add_times(rows, times, CLIPS * CROPS)
     return list(rows.values())
 
 
 def _single_views(model: TrainedModel, video: Path) -> None:
-    for _ in range(VIEWS.clips * VIEWS.crops):
+    for _ in range(CLIPS * CROPS):
         predict(model, video, CENTER_VIEW)
 
 

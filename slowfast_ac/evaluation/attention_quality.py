@@ -63,11 +63,11 @@ def attention_quality(
     Raises:
         InputError: if the checkpoint does not fit the config, or no video of the list has boxes.
     """
-    network = load_model(checkpoint, config=cfg)
-    clips = read_clips_with_boxes(network.config, list_path)
+    model = load_model(checkpoint, config=cfg)
+    clips = read_clips_with_boxes(model.config, list_path)
     rows = []
     for entry, annotation in tqdm(clips, unit="clip", file=sys.stderr, disable=not progress):
-        rows += measure_clip(network, entry, annotation, scales)
+        rows += measure_clip(model, entry, annotation, scales)
     summary = summarise(rows)
     if output is not None:
         table = ([_cell(row[column]) for column in COLUMNS] for row in rows)
@@ -99,7 +99,7 @@ def read_clips_with_boxes(
 
 
 def measure_clip(
-    network: TrainedModel, entry: Entry, annotation: Annotation, scales: Sequence[float] = (1.0,)
+    model: TrainedModel, entry: Entry, annotation: Annotation, scales: Sequence[float] = (1.0,)
 ) -> list[dict]:
     """Measures one clip.
 
@@ -107,7 +107,8 @@ def measure_clip(
         A dict a stream, with the keys :data:`COLUMNS`. ``energy`` is nan where no map of the
         clip has a positive value, ``agreement`` where there is one stream or a map is constant.
     """
-    result = heatmap(network.network, entry.path, network.preprocessing, entry.label, scales=scales)
+    network = model.require_network("measure maps of")
+    result = heatmap(network, entry.path, model.preprocessing, entry.label, scales=scales)
     height, width = result.clip.frames.shape[1:3]
     frame = (width, height)
     rows = []

@@ -103,7 +103,8 @@ def draw_maps(runs: Sequence[Run], test_list: Path, path: Path) -> None:
     heatmaps = {}
     for run in runs:
         model = load_model(checkpoint_of(run), config=load_run_config(run))
-        heatmaps[run.variant] = heatmap(model.network, entry.path, model.preprocessing, entry.label)
+        network = model.require_network("draw maps of")
+        heatmaps[run.variant] = heatmap(network, entry.path, model.preprocessing, entry.label)
     annotation = read_annotation(entry.path)
     times = next(iter(heatmaps.values())).clip.times
     scores = ", ".join(f"{name} {result.score:.2f}" for name, result in heatmaps.items())

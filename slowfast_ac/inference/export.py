@@ -76,7 +76,6 @@ def check_format(format: str, path: StrPath) -> None:
 
 def public_config(model: TrainedModel) -> CfgNode:
     """Returns the config of weights without the folders of this machine."""
-    assert model.config is not None  # weights have one
     cfg = model.config.clone()
     for key in _LOCAL_PATHS:
         *nodes, name = key.split(".")

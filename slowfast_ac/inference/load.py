@@ -7,7 +7,7 @@ PySlowFast need not be installed, or PySlowFast's own builder for what PyTorchVi
 
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import torch
@@ -43,7 +43,7 @@ class TrainedModel:
         network: in evaluation mode, BatchNorm and all, called with the list of the pathways'
             clips; None for a program.
         optimized: the copy of it that ``scores`` runs, BatchNorm folded.
-        config: the keys of PySlowFast that it was built with; None for a program.
+        config: the keys of PySlowFast that it was built with; empty for a program.
         checkpoint: its weights and what the file says about them; None for a program.
         name: the model's name in PySlowFast.
         views: how many to show at once; each time at least the crops of one clip.
@@ -56,7 +56,7 @@ class TrainedModel:
     classes: tuple[str, ...] | None = None
     network: nn.Module | None = None
     optimized: nn.Module | None = None
-    config: CfgNode | None = None
+    config: CfgNode = field(default_factory=CfgNode)
     checkpoint: Checkpoint | None = None
     name: str = ""
     views: int = 1

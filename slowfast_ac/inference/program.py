@@ -138,6 +138,13 @@ def _write_onnx(model: nn.Module, clips: Tensor, path: Path, metadata: Mapping[s
 def _write_pt2(model: nn.Module, clips: Tensor, path: Path, metadata: Mapping[str, str]) -> None:
     batch = torch.export.Dim("batch")
     program = torch.export.export(model, (clips,), dynamic_shapes=({0: batch},))
+    # Each conversion of a type asserts the device that it was traced on; a GPU's is another.
+    for module in program.graph_module.modules():
+        if isinstance(module, torch.fx.GraphModule):
+            for node in module.graph.nodes:
+                if node.target is torch.ops.aten._assert_tensor_metadata.default:
+                    module.graph.erase_node(node)
+            module.recompile()
     torch.export.save(program, path, extra_files=dict(metadata))
 
 

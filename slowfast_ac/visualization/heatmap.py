@@ -64,7 +64,7 @@ def attention_maps(
 
     Args:
         model: SlowFastAC, SlowAC or PTVSlowFastAC, PySlowFast's SlowFast, ResNet, PTVSlowFast or
-            PTVResNet, or what a Predictor holds.
+            PTVResNet, or what load_model returns as ``network``.
         pathways: the network's input, (N, 3, T, H, W) each; H and W may differ from each other.
         class_ids: N classes; None takes each clip's class of highest score.
         scales: sizes of the clip relative to ``pathways``, 1.0 first.

@@ -88,6 +88,17 @@ def test_program_in_bfloat16_gives_nearly_the_same_scores(
         assert 1e-5 < (found - expected).abs().max() < 0.02
 
 
+@pytest.mark.parametrize("name", ["SlowFastAC", "Slow"])
+def test_program_of_torch_export_moves_to_another_device(trained, folder, name):
+    """To meta, as to a GPU: nothing in it may insist on the CPU."""
+    cfg, _, checkpoint = trained(name)
+    export(load_model(checkpoint, device="cpu"), "pt2", folder / "x.pt2")
+    program = torch.export.load(folder / "x.pt2").module().to("meta")
+    size = cfg.DATA.TEST_CROP_SIZE
+    found = program(torch.empty(3, 3, cfg.DATA.NUM_FRAMES, size, size, device="meta"))
+    assert (found.shape, found.device.type) == ((3, 7), "meta")
+
+
 def test_pytorchvideos_names_in_pyslowfasts_network_give_the_same_program(
     trained, folder, noise, scores
 ):

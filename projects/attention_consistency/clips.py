@@ -1,20 +1,17 @@
-"""Generates the clips of the evidence: ``python clips.py FOLDER``."""
+"""Generates the clips of the evidence, a data set a number of decoys: ``clips.py FOLDER``."""
 
 import sys
 from pathlib import Path
 
 from slowfast_ac.data.synthetic.dataset import write_dataset
-
-SIZE = {"size": (96, 96), "num_frames": 8, "fps": 7.5, "workers": 1}
-CLIPS = {"train": 100, "val": 20, "test": 40}
+from slowfast_ac.experiments.demo import CLIPS, LOOK
 
 
 def main(folder: str) -> None:
-    """Writes one data set a number of decoys."""
-    for decoys in (2,):
-        path = Path(folder) / f"kinds_{decoys}"
-        write_dataset(path, CLIPS, num_distractors=2, family="kinds", num_decoys=decoys, **SIZE)
-        print(path)
+    """Writes ``FOLDER/kinds_0``, ``kinds_2`` and ``kinds_4``; those of the demo are ``kinds_2``."""
+    for decoys in (0, 2, 4):
+        look = {**LOOK, "num_decoys": decoys}
+        print(write_dataset(Path(folder) / f"kinds_{decoys}", CLIPS, **look))
 
 
 if __name__ == "__main__":

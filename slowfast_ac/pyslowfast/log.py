@@ -28,20 +28,6 @@ def parse_stats(text: str) -> dict | None:
         return None
 
 
-def clip_accuracy(log: Sequence[dict]) -> dict[str, float]:
-    """Returns what the last validation of a log says, one clip per video, in %.
-
-    Returns:
-        ``top1`` and ``top5``, or ``map`` where a video has several labels; nothing without a
-        validation.
-    """
-    last: dict = next((line for line in reversed(log) if line.get("_type") == "val_epoch"), {})
-    values = {
-        rank: 100 - float(last[f"{rank}_err"]) for rank in ("top1", "top5") if f"{rank}_err" in last
-    }
-    return values | ({"map": 100 * float(last["map"])} if "map" in last else {})
-
-
 def read_log(run: str | os.PathLike) -> list[dict]:
     """Returns the ``json_stats`` lines of a run directory's log, in order.
 

@@ -9,8 +9,9 @@ import numpy as np
 from slowfast_ac.benchmark.networks import choose
 from slowfast_ac.benchmark.timing import interleave, paired_ratios, spread
 from slowfast_ac.benchmark.train import MEBIBYTE
-from slowfast_ac.data.video import read_frames, write_video
-from slowfast_ac.pyslowfast.decoder import PyAVClips, TorchCodecClips
+from slowfast_ac.data.torchcodec_video import TorchCodecVideo
+from slowfast_ac.data.video import VideoReader, read_frames, write_video
+from slowfast_ac.pyslowfast.decoder import read_span
 
 FPS = 30
 WIDTH, HEIGHT = 340, 256
@@ -69,13 +70,19 @@ def _whole_video(path: Path, start: float) -> int:
 
 
 def _span(path: Path, start: float) -> int:
-    with PyAVClips(path) as reader:
-        return reader.read(start, start + SPAN)[1].nbytes
+    with VideoReader(path) as reader:
+        return _read(reader, start)
 
 
 def _torchcodec(path: Path, start: float) -> int:
-    with TorchCodecClips(path) as reader:
-        return reader.read(start, start + SPAN)[1].nbytes
+    with TorchCodecVideo(path) as reader:
+        return _read(reader, start)
+
+
+def _read(reader: VideoReader | TorchCodecVideo, start: float) -> int:
+    timeline = reader.timeline
+    first, last = timeline.first_number(start, FPS), timeline.last_number(start + SPAN, FPS)
+    return read_span(reader, timeline.shown(range(first, last + 1), FPS)).nbytes
 
 
 def _bench_video(

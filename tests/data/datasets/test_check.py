@@ -44,7 +44,7 @@ def test_every_bad_line_is_found_with_its_real_reason(check, tmp_path):
     assert reasons[3] == f"cannot read video {tmp_path}/empty.mp4: the file is empty"
     assert "Invalid data found" in reasons[4]
     assert reasons[5].endswith("nowhere.mp4: No such file or directory")
-    assert reasons[6].endswith("folder.mp4: not a file")
+    assert reasons[6].endswith("folder.mp4: Is a directory, not a file")
     assert "separated by ','" in reasons[7]
     assert "label 2 is not below" in reasons[8]
     assert "empty" in reasons[10]

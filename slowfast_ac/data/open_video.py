@@ -51,13 +51,15 @@ def choose_film(container: av.container.InputContainer) -> av.VideoStream:
     return films[0]
 
 
-def rewind(container: av.container.InputContainer, stream: av.VideoStream) -> None:
-    """Goes back to the beginning of a stream."""
-    if stream.start_time is None:
-        container.seek(0, stream=stream, unsupported_byte_offset=True)
-    else:
+def rewind(
+    container: av.container.InputContainer, stream: av.VideoStream, is_timed: bool = True
+) -> None:
+    """Goes back to the beginning of a stream, which in one without times is its first byte."""
+    if is_timed or stream.start_time is not None:
         # MPEG-TS skips its first key frame when asked for the exact start.
-        container.seek(min(stream.start_time, 0), stream=stream)
+        container.seek(min(stream.start_time or 0, 0), stream=stream)
+    else:
+        container.seek(0, stream=stream, unsupported_byte_offset=True)
 
 
 def regular_file(name: str) -> tuple[str, int, int]:

@@ -22,24 +22,23 @@ class Origin:
         parts: of each part, its first time in the file and its place in the video, in ticks.
         untimed: frames at the beginning that have no time, as Matroska reads negative ones. They
             are reached only in a file that was just opened.
+        is_timed: whether packets say when their frames are shown. A raw stream has no times, and
+            AVI has none that say where a B-frame belongs.
     """
 
     parts: list[tuple[int, int]]
     untimed: int = 0
+    is_timed: bool = True
+
+    @property
+    def is_seekable(self) -> bool:
+        """Whether a time can be sought: frames without times are counted from the first."""
+        return self.is_timed and len(self.parts) == 1
 
     def ticks(self, pts: int, part: int = 0) -> int:
         """Returns ticks from the beginning of the video for a time of the file."""
         first, place = self.parts[min(part, len(self.parts) - 1)]
         return pts - first + place
-
-
-def has_timestamps(stream: av.VideoStream) -> bool:
-    """Tells whether packets say when their frames are shown.
-
-    A raw stream has no timestamps, and AVI has none that say where a B-frame belongs.
-    """
-    is_avi = stream.container.format.name == "avi"
-    return stream.start_time is not None and not (is_avi and stream.codec_context.has_b_frames)
 
 
 def header_rate(stream: av.VideoStream) -> Fraction | None:
@@ -77,7 +76,7 @@ def read_timeline(
         typical = 1 / float(steady) if steady else float(np.median(np.diff(times), initial=0.04))
         end = float(times[-1]) + typical
     ticks = stream.duration or 0
-    said = float(ticks * stream.time_base) if stream.start_time is not None else 0.0
+    said = float(ticks * stream.time_base) if origin.is_timed else 0.0
     # A duration by the header counts from the first frame to the end of the last, more or less.
     if said > 0 and abs(said - end) <= 1.5 / (float(steady) if steady else 30):
         end = max(said, float(times[-1]) + 1e-6)
@@ -87,7 +86,7 @@ def read_timeline(
 def _from_index(stream: av.VideoStream, size: int | None):
     # MP4 and AVI list all frames. Where they are equally spaced, nothing else has to be read.
     count = stream.frames
-    if count < 2 or not has_timestamps(stream) or len(stream.index_entries) != count:
+    if count < 2 or len(stream.index_entries) != count or _hides_order(stream):
         return None
     entries = list(stream.index_entries)
     decoded = np.array([entry.timestamp for entry in entries])
@@ -99,14 +98,24 @@ def _from_index(stream: av.VideoStream, size: int | None):
         return None
     times = _seconds(np.arange(count) * int(steps[0]), stream.time_base)
     end = float(count * int(steps[0]) * stream.time_base)
-    return Origin([(stream.start_time, 0)]), times, end
+    return Origin([(stream.start_time or 0, 0)]), times, end
 
 
 def _from_packets(container, stream, interval: Fraction):
-    timed = has_timestamps(stream)
+    packets = [
+        (packet.pts, packet.dts, packet.duration or 0)
+        for packet in container.demux(stream)
+        # Empty chunks of AVI and what an edit list cuts off show nothing.
+        if packet.size and not packet.is_discard and not _is_hidden(stream, packet)
+    ]
+    is_timed = not _hides_order(stream) and any(pts is not None for pts, _, _ in packets)
+    if not is_timed and all(dts is None for _, dts, _ in packets):
+        # The clock of a raw stream may not hold a whole frame.
+        times = np.arange(len(packets)) * float(interval)
+        return Origin([(0, 0)], is_timed=False), times, float(len(packets) * interval)
     step = max(1, round(interval / stream.time_base))
     parts, ticks, end, untimed = [], [], 0, 0
-    for part in _parts(container, stream, timed, step):
+    for part in _parts(packets, is_timed, step):
         known = [(pts, duration or step) for pts, duration in part if pts is not None]
         if not parts:
             untimed = len(part) - len(known)
@@ -117,31 +126,31 @@ def _from_packets(container, stream, interval: Fraction):
             parts.append((begin, place))
             ticks += sorted(pts - begin + place for pts, _ in known)
             end = max(pts + duration - begin + place for pts, duration in known)
-    origin = Origin(parts or [(0, 0)], untimed if timed else 0)
-    if stream.start_time is None:
-        # Counted; the clock of a raw stream may not hold a whole frame.
-        return origin, np.arange(len(ticks)) * float(interval), float(len(ticks) * interval)
+    origin = Origin(parts or [(0, 0)], untimed if is_timed else 0, is_timed)
     return origin, _seconds(np.array(ticks), stream.time_base), float(end * stream.time_base)
 
 
-def _parts(container, stream, timed: bool, step: int) -> Iterator[list[tuple[int | None, int]]]:
+def _parts(
+    packets: list[tuple[int | None, int | None, int]], is_timed: bool, step: int
+) -> Iterator[list[tuple[int | None, int]]]:
     part, latest, last = [], None, None
-    for packet in container.demux(stream):
-        # Empty chunks of AVI and what an edit list cuts off show nothing.
-        if not packet.size or packet.is_discard or _is_hidden(stream, packet):
-            continue
-        pts = packet.pts if timed and packet.pts is not None else packet.dts
-        if pts is None and last is not None:
-            pts = last + step
-        last = pts
-        if packet.dts is not None:
-            if latest is not None and packet.dts < latest and part:
+    for pts, dts, duration in packets:
+        time = pts if is_timed and pts is not None else dts
+        if time is None and last is not None:
+            time = last + step
+        last = time
+        if dts is not None:
+            if latest is not None and dts < latest and part:
                 yield part
                 part = []
-            latest = packet.dts
-        part.append((pts, packet.duration))
+            latest = dts
+        part.append((time, duration))
     if part:
         yield part
+
+
+def _hides_order(stream: av.VideoStream) -> bool:
+    return stream.container.format.name == "avi" and bool(stream.codec_context.has_b_frames)
 
 
 def _is_hidden(stream: av.VideoStream, packet: av.Packet) -> bool:

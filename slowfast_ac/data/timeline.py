@@ -111,10 +111,7 @@ def find_rate(
         hints: rates by the header, the likeliest first; the measured one is tried after them.
         tick: seconds of the container's clock, to which it rounds times.
     """
-    measured = None
-    if len(times) > 2:
-        measured = Fraction((len(times) - 1) / float(times[-1])).limit_denominator(1001)
-    for rate in (*hints, measured):
+    for rate in (*hints, *_measured(times, tick)):
         if not rate or rate < SLOWEST_RATE:
             continue
         interval = 1 / float(rate)
@@ -126,3 +123,16 @@ def find_rate(
         if fits and filled and (np.diff(numbers) > 0).all():
             return Fraction(rate), tolerance
     return None, TIME_TOLERANCE
+
+
+def _measured(times: np.ndarray, tick: float) -> list[Fraction]:
+    if len(times) < 3:
+        return []
+    measured = (len(times) - 1) / float(times[-1])
+    whole = round(measured)
+    # One of the usual rates, where the clock is too coarse to tell it from what is measured.
+    slack = 1.5 * measured * tick / float(times[-1])
+    usual = [
+        r for r in (Fraction(whole), Fraction(whole * 1000, 1001)) if abs(r - measured) < slack
+    ]
+    return [*usual, Fraction(measured).limit_denominator(1_000_000)]

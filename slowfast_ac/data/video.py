@@ -20,7 +20,7 @@ from slowfast_ac.data.open_video import (
     regular_file,
     rewind,
 )
-from slowfast_ac.data.packets import Origin, has_timestamps, read_timeline
+from slowfast_ac.data.packets import Origin, read_timeline
 from slowfast_ac.data.picture import one_size, upright
 from slowfast_ac.data.timeline import Timeline
 from slowfast_ac.errors import InputError
@@ -101,7 +101,6 @@ class VideoReader:
         else:
             self.name = "<bytes>"
         self.stored_sizes: set[tuple[int, int]] = set()
-        self._timed = False
         self._known: tuple[Timeline, Origin] | None = None
         try:
             with self._errors_named():
@@ -111,7 +110,6 @@ class VideoReader:
             raise
         context = self._stream.codec_context
         self._size = context.width, context.height
-        self._timed = has_timestamps(self._stream)
 
     def __enter__(self) -> "VideoReader":
         return self
@@ -231,11 +229,9 @@ class VideoReader:
     def _decode_from(self, start: float) -> Iterator[tuple[float, av.VideoFrame]]:
         """Yields (time, frame) from a frame at or before ``start`` on, where there is one."""
         _, origin = self._read_timeline()
-        # Without timestamps frames are counted, and times that come twice cannot be sought.
-        seekable = self._timed and len(origin.parts) == 1
         back = 0.0
         while True:
-            target = max(start - back, 0.0) if seekable else 0.0
+            target = max(start - back, 0.0) if origin.is_seekable else 0.0
             decoded = self._decode(target)
             first = next(decoded, None)
             # Seeking goes by the order of decoding, or by a guess, and can miss the frame.
@@ -258,7 +254,7 @@ class VideoReader:
             elif origin.untimed and not isinstance(self._source, av.container.InputContainer):
                 self._open()
             else:
-                rewind(self._container, self._stream)
+                rewind(self._container, self._stream, origin.is_timed)
         time, part, latest = -interval, 0, -math.inf
         frames = self._container.decode(self._stream)
         for number in itertools.count():
@@ -267,9 +263,9 @@ class VideoReader:
             if frame is None:
                 return
             self.stored_sizes.add((frame.width, frame.height))
-            if not self._timed and number < len(timeline.times):
+            if not origin.is_timed and number < len(timeline.times):
                 time = float(timeline.times[number])
-            elif not self._timed or frame.pts is None:
+            elif not origin.is_timed or frame.pts is None:
                 time += interval
             else:
                 part += len(origin.parts) > 1 and frame.pts < latest

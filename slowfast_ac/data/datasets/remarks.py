@@ -51,9 +51,10 @@ def _of_times(reader: VideoReader) -> list[Remark]:
             )
             rate = timeline.steady_rate(TARGET_FPS)
             found.append(Remark("frame rate", reason + f"{rate:.4g} times a second"))
-        if longest > max(1.0, 10 * float(np.median(steps))):
-            at = float(timeline.times[int(steps.argmax())])
-            reason = f"times jump: the frame at {at:.2f} s stays for {longest:.2f} s"
+        stays = np.append(steps, timeline.end - timeline.times[-1])
+        if stays.max() > max(1.0, 10 * float(np.median(steps))):
+            at = float(timeline.times[int(stays.argmax())])
+            reason = f"times jump: the frame at {at:.2f} s stays for {stays.max():.2f} s"
             found.append(Remark("times", reason))
         still = int((steps <= 0).sum())
         if still:
@@ -73,6 +74,9 @@ def _of_times(reader: VideoReader) -> list[Remark]:
             f"{timeline.fps:.4g}"
         )
         found.append(Remark("header", reason))
+    if reader.stream.start_time is None:
+        reason = f"it has no timestamps; {timeline.fps:.4g} frames a second are assumed"
+        found.append(Remark("times", reason))
     ticks = reader.stream.duration
     said = float(ticks * reader.stream.time_base) if ticks else timeline.end
     if abs(said - timeline.end) > max(0.1 * timeline.end, 2 / timeline.fps):

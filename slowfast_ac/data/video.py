@@ -1,18 +1,32 @@
 """Video files: probe, read by time and write, with PyAV."""
 
 import contextlib
+import itertools
 import math
 import os
-from collections.abc import Iterable, Iterator
+from collections import OrderedDict
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import BinaryIO
+from typing import BinaryIO, NamedTuple
 
 import av
 import numpy as np
 
+from slowfast_ac.data.open_video import (
+    choose_film,
+    open_container,
+    reason,
+    regular_file,
+    rewind,
+)
+from slowfast_ac.data.packets import Origin, read_timeline
+from slowfast_ac.data.picture import one_size, upright
+from slowfast_ac.data.timeline import Timeline
 from slowfast_ac.errors import InputError
 from slowfast_ac.files import atomic_path
+
+_KEPT_TIMELINES = 64
 
 
 @dataclass(frozen=True)
@@ -21,11 +35,11 @@ class VideoInfo:
 
     Attributes:
         path: the file.
-        fps: average frames per second.
+        fps: frames per second, on average where they vary.
         num_frames: number of frames, 0 where the header does not say.
         duration: seconds from the first frame to the end of the last.
-        width: of a decoded frame, in pixels.
-        height: of a decoded frame, in pixels.
+        width: of a frame as it is shown, in pixels.
+        height: of a frame as it is shown, in pixels.
     """
 
     path: str
@@ -36,46 +50,66 @@ class VideoInfo:
     height: int
 
 
-class VideoReader:
-    """The first video stream of a file, read by time, any number of times.
+class Shown(NamedTuple):
+    """A frame that was asked for.
 
-    Times are seconds since the start of the stream, whatever its first timestamp is. Rotation
-    metadata is ignored, as PySlowFast does.
+    Args:
+        index: its place in the timeline.
+        time: seconds at which it begins; earlier than the timeline says where that one is lost and
+            this one stays on the screen.
+        frame: upright, of the video's size.
+    """
+
+    index: int
+    time: float
+    frame: av.VideoFrame
+
+
+class VideoReader:
+    """The film in a file, read by time, any number of times.
+
+    Times are seconds since the first frame, whatever its timestamp is. Of several video streams the
+    first is read that is no cover picture. Frames come upright and in one size.
 
     Args:
         source: a path, a binary file or an open PyAV container; the reader closes it.
+        threads: whether to decode with several threads.
+
+    Attributes:
+        name: the file's, for messages.
+        stored_sizes: width and height in pixels of the frames decoded so far, as they are stored.
 
     Raises:
         InputError: if it is no readable video, now or while it is read.
     """
 
-    def __init__(self, source: str | os.PathLike | BinaryIO | av.container.InputContainer) -> None:
+    def __init__(
+        self,
+        source: str | os.PathLike | BinaryIO | av.container.InputContainer,
+        threads: bool = False,
+    ) -> None:
+        self._source, self._threads = source, threads
+        self._file: tuple | None = None
+        self._container = None
         if isinstance(source, av.container.InputContainer):
             self.name = source.name or "<bytes>"
-            self._container = source
+            if os.path.isfile(self.name):
+                self._file = regular_file(self.name)
+        elif isinstance(source, str | os.PathLike):
+            self.name = os.fspath(source)
+            self._file = regular_file(self.name)
         else:
-            self.name = os.fspath(source) if isinstance(source, str | os.PathLike) else "<bytes>"
-            if os.path.isfile(self.name) and os.path.getsize(self.name) == 0:
-                raise InputError(f"cannot read video {self.name}: the file is empty")
+            self.name = "<bytes>"
+        self.stored_sizes: set[tuple[int, int]] = set()
+        self._known: tuple[Timeline, Origin] | None = None
+        try:
             with self._errors_named():
-                # A title in an old encoding should not make a video unreadable.
-                self._container = av.open(
-                    self.name if isinstance(source, os.PathLike) else source,
-                    metadata_errors="ignore",
-                )
-        if not self._container.streams.video:
+                self._open()
+        except InputError:
             self.close()
-            raise InputError(f"cannot read video {self.name}: it has no video stream")
-        self._stream = self._container.streams.video[0]
-        rate = self._stream.average_rate or self._stream.guessed_rate
-        if not rate:
-            self.close()
-            raise InputError(f"cannot read video {self.name}: its frame rate is unknown")
-        self._frame_time = 1 / Fraction(rate)
-        # A raw stream has no timestamps, and AVI has none that say where a B-frame belongs.
-        self._has_timestamps = self._stream.start_time is not None and not (
-            self._container.format.name == "avi" and self._stream.codec_context.has_b_frames
-        )
+            raise
+        context = self._stream.codec_context
+        self._size = context.width, context.height
 
     def __enter__(self) -> "VideoReader":
         return self
@@ -85,12 +119,18 @@ class VideoReader:
 
     def close(self) -> None:
         """Closes the file; left open, PyAV keeps its memory until garbage is collected."""
-        self._container.close()
+        if self._container is not None:
+            self._container.close()
+
+    @property
+    def timeline(self) -> Timeline:
+        """When the frames are shown; the first time that it is asked for, the file is read."""
+        return self._read_timeline()[0]
 
     @property
     def fps(self) -> float:
-        """Average frames per second."""
-        return float(1 / self._frame_time)
+        """Frames per second, on average where they vary."""
+        return self.timeline.fps
 
     @property
     def num_frames(self) -> int:
@@ -99,27 +139,24 @@ class VideoReader:
 
     @property
     def duration(self) -> float:
-        """Seconds of video by the header or, where it does not say, by :meth:`measure`."""
-        ticks = self._stream.duration or 0
-        return float(ticks * self._stream.time_base) if ticks > 0 else self.measure()
+        """Seconds from the first frame to the end of the last."""
+        return self.timeline.end
 
-    def measure(self) -> float:
-        """Returns the seconds of video that are there: reads all packets, decodes none."""
-        end = Fraction(0)
-        with self._errors_named():
-            self._seek(0.0)
-            for packet in self._container.demux(self._stream):
-                if not packet.size:
-                    continue
-                if self._has_timestamps and packet.pts is not None:
-                    length = (packet.duration or 0) * packet.time_base or self._frame_time
-                    end = max(end, self._time(packet.pts) + length)
-                else:
-                    end += self._frame_time
-        return float(end)
+    @property
+    def shown_size(self) -> tuple[int, int]:
+        """Height and width of the frames, in pixels."""
+        first = next(self.at([0]), None)
+        if first is None:
+            raise InputError(f"cannot read video {self.name}: no frame can be decoded")
+        return first.frame.height, first.frame.width
+
+    @property
+    def stream(self) -> av.VideoStream:
+        """The film's stream, whose header may be looked at."""
+        return self._stream
 
     def frames(
-        self, start: float = 0.0, end: float = math.inf, with_shown: bool = False
+        self, start: float = 0.0, end: float = math.inf
     ) -> Iterator[tuple[float, av.VideoFrame]]:
         """Yields (time, frame) for start <= time < end, in the order of presentation.
 
@@ -128,31 +165,74 @@ class VideoReader:
         Args:
             start: seconds.
             end: seconds.
-            with_shown: yield first the frame that is already on the screen at ``start``, that is
-                the last one before it, unless a frame begins at ``start``.
         """
+        for time, frame in self._decode_from(start):
+            if time >= end:
+                return
+            if time >= start:
+                yield time, self._picture(frame)
+
+    def at(self, indices: Sequence[int]) -> Iterator[Shown]:
+        """Yields frames of the timeline in one pass; ends early where the video does.
+
+        Where a frame cannot be decoded, the one before it is still on the screen.
+
+        Args:
+            indices: ascending.
+        """
+        if not len(indices):
+            return
+        timeline = self.timeline
+        times, slack = timeline.times, timeline.tolerance if timeline.rate else 1e-6
+        wanted = iter(indices)
+        index = next(wanted, None)
         shown = None
+        for time, frame in self._decode_from(times[index]):
+            while index is not None and times[index] < time - slack:
+                # The frame before or, at the beginning, the first that there is.
+                yield self._shown(index, *(shown or (time, frame)))
+                index = next(wanted, None)
+            while index is not None and times[index] <= time + slack:
+                yield self._shown(index, time, frame)
+                index = next(wanted, None)
+            if index is None:
+                return
+            shown = time, frame
+
+    def _shown(self, index: int, time: float, frame: av.VideoFrame) -> Shown:
+        return Shown(index, time, self._picture(frame))
+
+    def _picture(self, frame: av.VideoFrame) -> av.VideoFrame:
         with self._errors_named():
-            for time, frame in self._decode_from(start):
-                if time < start:
-                    shown = time, frame
-                    continue
-                if shown and with_shown and time > start:
-                    yield shown
-                shown = None
-                if time >= end:
-                    return
-                yield time, frame
-            if shown and with_shown:
-                yield shown
+            return upright(one_size(frame, *self._size))
+
+    def _read_timeline(self) -> tuple[Timeline, Origin]:
+        if self._known is None and self._file in _timelines:
+            self._known = _timelines[self._file]
+        if self._known is None:
+            size = self._file[1] if self._file else None
+            with self._errors_named():
+                self._known = read_timeline(self._container, self._stream, size)
+            if self._file:
+                _timelines[self._file] = self._known
+                while len(_timelines) > _KEPT_TIMELINES:
+                    _timelines.popitem(last=False)
+        return self._known
+
+    def _open(self) -> None:
+        self.close()
+        self._container = open_container(self._source)
+        self._stream = choose_film(self._container)
+        if self._threads:
+            self._stream.thread_type = "AUTO"
 
     def _decode_from(self, start: float) -> Iterator[tuple[float, av.VideoFrame]]:
         """Yields (time, frame) from a frame at or before ``start`` on, where there is one."""
+        _, origin = self._read_timeline()
         back = 0.0
         while True:
-            target = max(start - back, 0.0) if self._has_timestamps else 0.0
-            self._seek(target)
-            decoded = self._decode()
+            target = max(start - back, 0.0) if origin.is_seekable else 0.0
+            decoded = self._decode(target)
             first = next(decoded, None)
             # Seeking goes by the order of decoding, or by a guess, and can miss the frame.
             if target == 0.0 or (first is not None and first[0] <= start):
@@ -162,38 +242,48 @@ class VideoReader:
             yield first
             yield from decoded
 
-    def _seek(self, seconds: float) -> None:
-        start = self._stream.start_time
-        if start is None:
-            self._container.seek(0, stream=self._stream, unsupported_byte_offset=True)
-        elif seconds == 0.0:
-            # MPEG-TS skips its first key frame when asked for the exact start.
-            self._container.seek(min(start, 0), stream=self._stream)
-        else:
-            self._container.seek(start + int(seconds / self._stream.time_base), stream=self._stream)
-
-    def _decode(self) -> Iterator[tuple[float, av.VideoFrame]]:
-        time = -self._frame_time
-        for frame in self._container.decode(self._stream):
-            if self._has_timestamps and frame.pts is not None:
-                time = self._time(frame.pts)
+    def _decode(self, target: float) -> Iterator[tuple[float, av.VideoFrame]]:
+        timeline, origin = self._read_timeline()
+        time_base = self._stream.time_base
+        interval = 1 / timeline.fps
+        with self._errors_named():
+            first, place = origin.parts[0]
+            ticks = int(target / time_base) - place
+            if target > 0 and ticks > 0:
+                self._container.seek(first + ticks, stream=self._stream)
+            elif origin.untimed and not isinstance(self._source, av.container.InputContainer):
+                self._open()
             else:
-                time += self._frame_time
-            yield float(time), frame
-
-    def _time(self, pts: int) -> Fraction:
-        return (pts - self._stream.start_time) * self._stream.time_base
+                rewind(self._container, self._stream, origin.is_timed)
+        time, part, latest = -interval, 0, -math.inf
+        frames = self._container.decode(self._stream)
+        for number in itertools.count():
+            with self._errors_named():
+                frame = next(frames, None)
+            if frame is None:
+                return
+            self.stored_sizes.add((frame.width, frame.height))
+            if not origin.is_timed and number < len(timeline.times):
+                time = float(timeline.times[number])
+            elif not origin.is_timed or frame.pts is None:
+                time += interval
+            else:
+                part += len(origin.parts) > 1 and frame.pts < latest
+                latest = frame.pts
+                ticks = origin.ticks(frame.pts, part)
+                time = ticks * time_base.numerator / time_base.denominator
+            yield time, frame
 
     @contextlib.contextmanager
     def _errors_named(self) -> Iterator[None]:
+        # PyAV raises more than its own errors: IndexError, ValueError, MemoryError, ...
         try:
             yield
-        except av.error.InvalidDataError as error:
-            raise InputError(
-                f"cannot read video {self.name}: {error.strerror} (no video, or cut short)"
-            ) from error
-        except (av.error.FFmpegError, OSError) as error:
-            raise InputError(f"cannot read video {self.name}: {error.strerror}") from error
+        except Exception as error:
+            raise InputError(f"cannot read video {self.name}: {reason(error)}") from error
+
+
+_timelines: OrderedDict[tuple, tuple[Timeline, Origin]] = OrderedDict()
 
 
 def probe(path: str | os.PathLike) -> VideoInfo:

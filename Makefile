@@ -1,4 +1,4 @@
-# make test   sets up .venv and runs lint, docstring check and tests
+# make test   sets up .venv and runs lint, contracts of imports, types and tests
 # make docs   builds the site in output/site
 # make demo   sets up .venv and runs the demo (make demo QUICK=1 for a minute-long smoke run)
 PYTHON ?= python3
@@ -24,6 +24,7 @@ lint: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/lint-imports
+	$(BIN)/mypy
 
 test: setup lint
 	$(BIN)/python -m pytest --numprocesses 2

@@ -107,7 +107,7 @@ def open_all(path: str | Path) -> list[Checkpoint]:
     return [_describe(str(path), local, container, weights) for weights in found]
 
 
-def local_path(path: str | Path) -> Path:
+def local_path(path: StrPath) -> Path:
     """Returns where a file is on this machine, after a download if it is a URL.
 
     Raises:

@@ -28,7 +28,9 @@ def main(args: argparse.Namespace) -> None:
 
 
 def _print(checkpoint, several: bool) -> None:
-    rows = [("file", f"{checkpoint.path}, {checkpoint.file_size:,} bytes")]
+    rows: list[tuple[str, object]] = [
+        ("file", f"{checkpoint.path}, {checkpoint.file_size:,} bytes")
+    ]
     if several:
         rows.append(("weights", f"{checkpoint.weights} (choose with --weights)"))
     rows += [
@@ -48,7 +50,7 @@ def _print(checkpoint, several: bool) -> None:
         print(f"{name:12}{'not in the file' if value is None else value}")
 
 
-def _classes(checkpoint) -> str | None:
+def _classes(checkpoint) -> object:
     if checkpoint.num_classes is None or "classes" not in checkpoint.texts:
         return checkpoint.num_classes
     return f"{checkpoint.num_classes}, with their names"

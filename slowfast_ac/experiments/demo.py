@@ -3,6 +3,7 @@
 import os
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from slowfast_ac.data.lists import read_list
 from slowfast_ac.data.synthetic.dataset import write_dataset
@@ -24,8 +25,10 @@ CONFIGS = Path(__file__).parent.parent / "configs/demo"
 # The clips of projects/attention_consistency, whose first seed the demo is: kind x motion among
 # decoys, as large and as long as the network's input.
 CLIPS = {"train": 100, "val": 20, "test": 40}
-LOOK = {"size": (96, 96), "num_frames": 8, "fps": 7.5}
-LOOK |= {"family": "kinds", "num_decoys": 2, "num_distractors": 2}
+LOOK: dict[str, Any] = {
+    **{"size": (96, 96), "num_frames": 8, "fps": 7.5},
+    **{"family": "kinds", "num_decoys": 2, "num_distractors": 2},
+}
 # A smoke run: everything happens, nothing is learnt.
 QUICK_CLIPS = {"train": 4, "val": 2, "test": 2}
 QUICK_OPTS = (

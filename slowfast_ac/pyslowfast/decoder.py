@@ -39,7 +39,9 @@ Handle = str | os.PathLike | bytes | av.container.InputContainer | VideoReader |
 
 
 def read_span(
-    reader: VideoReader | TorchCodecVideo, indices: Sequence[int], short_side: int = 0
+    reader: VideoReader | TorchCodecVideo,
+    indices: Sequence[int] | np.ndarray,
+    short_side: int = 0,
 ) -> Tensor:
     """Decodes frames of a video's timeline.
 

@@ -6,7 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 OUTPUT ?= output/demo
 
-.PHONY: setup lint test demo docs clean
+.PHONY: setup lint test test-checkouts demo docs clean
 
 setup: $(VENV)/.ready
 
@@ -28,6 +28,10 @@ lint: setup
 
 test: setup lint
 	$(BIN)/python -m pytest --numprocesses 2
+
+# PYSLOWFAST_ROOTS=/path/to/SlowFast:/path/to/fork
+test-checkouts: setup
+	PYSLOWFAST_ROOTS="$(PYSLOWFAST_ROOTS)" $(BIN)/python -m pytest
 
 demo: setup
 	$(BIN)/slowfast-ac demo --output $(OUTPUT) $(if $(QUICK),--quick)

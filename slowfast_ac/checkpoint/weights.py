@@ -94,7 +94,7 @@ def choose_weights(path: str, found: list[Weights], name: str | None) -> Weights
     if name is None:
         raise InputError(
             f"{path}: holds the weights of {len(found)} networks: {', '.join(names)}; choose one "
-            "with --weights NAME (in Python weights=)"
+            "with --weights NAME (in Python weights=; to train from it, convert it first)"
         )
     raise InputError(f"{path}: --weights: {name!r} is not one of {', '.join(names)}")
 

@@ -5,6 +5,7 @@ PySlowFast need not be installed, or PySlowFast's own builder for what PyTorchVi
 (nonlocal blocks, C2D, I3D, R18, RESNET.STRIDE_1X1, grouped convolutions, X3D).
 """
 
+import logging
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -25,6 +26,7 @@ from slowfast_ac.inference.open_program import PROGRAMS, open_program
 from slowfast_ac.inference.optimize import compile_network, optimize_network
 from slowfast_ac.inference.upstream import build_with_pyslowfast
 
+logger = logging.getLogger(__name__)
 # Views that are shown at once. A CPU gains nothing beyond a few; alone, a view is slower there,
 # since torch leaves oneDNN for small convolutions of one clip.
 VIEWS = {"cpu": 3, "cuda": 15}
@@ -142,6 +144,8 @@ def _from_weights(
     pyslowfast: StrPath | None,
 ) -> TrainedModel:
     check_input(checkpoint, cfg)
+    if checkpoint.aside:
+        logger.warning("%s: not of the network: %s", checkpoint.path, ", ".join(checkpoint.aside))
     obstacle = find_obstacle(checkpoint, cfg)
     network: nn.Module
     if obstacle is None:

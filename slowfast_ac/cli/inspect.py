@@ -28,7 +28,9 @@ def main(args: argparse.Namespace) -> None:
 
 
 def _print(checkpoint, several: bool) -> None:
-    rows: list[tuple[str, object]] = [("file", f"{checkpoint.path}, {checkpoint.file_size:,} bytes")]
+    rows: list[tuple[str, object]] = [
+        ("file", f"{checkpoint.path}, {checkpoint.file_size:,} bytes")
+    ]
     if several:
         rows.append(("weights", f"{checkpoint.weights} (choose with --weights)"))
     rows += [

@@ -117,7 +117,7 @@ def load_model(
         path = path.path
     else:
         path = os.fspath(path)
-        is_program = Path(path).suffix in PROGRAMS
+        is_program = _suffix(path) in PROGRAMS
         checkpoint = None if is_program else open_checkpoint(path, weights)
     if checkpoint is not None:
         cfg = model_config(checkpoint, config, opts)
@@ -128,11 +128,15 @@ def load_model(
         raise InputError(f"{path}: a program holds one network; leave --weights out")
     elif precision != "float32":
         raise InputError(f"{path}: a program's precision is that of its export; leave it out here")
-    elif compile and Path(path).suffix == ".onnx":
+    elif compile and _suffix(path) == ".onnx":
         raise InputError(f"{path}: ONNX Runtime does its own optimising; leave --compile out")
     else:
         model = _from_program(path, trust, compile)
     return model if classes is None else _with_classes(model, classes)
+
+
+def _suffix(path: str) -> str:
+    return Path(path.partition("?")[0] if "://" in path else path).suffix
 
 
 def _from_weights(
@@ -145,7 +149,9 @@ def _from_weights(
 ) -> TrainedModel:
     check_input(checkpoint, cfg)
     if checkpoint.aside:
-        logger.warning("%s: not of the network: %s", checkpoint.path, ", ".join(checkpoint.aside))
+        first, *others = checkpoint.aside
+        more = f" and {len(others)} others" if others else ""
+        logger.warning("%s: not of the network: %s%s", checkpoint.path, first, more)
     obstacle = find_obstacle(checkpoint, cfg)
     network: nn.Module
     if obstacle is None:

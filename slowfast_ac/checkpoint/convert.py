@@ -228,8 +228,8 @@ def network_obstacle(
     """
     if layout.blocks not in DEPTHS[target]:
         return f"{target} has no depth with {list(layout.blocks)} blocks in s2 to s5"
-    if target == "pyslowfast":
-        return None
+    if target == "pyslowfast" and source == "caffe2":
+        return None  # both are built by PySlowFast
     if layout.nonlocal_blocks:
         stage, pathway, block = layout.nonlocal_blocks[0]
         return f"s{stage}.pathway{pathway}_nonlocal{block}: PyTorchVideo has no nonlocal blocks"

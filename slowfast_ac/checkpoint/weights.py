@@ -13,8 +13,11 @@ from slowfast_ac.errors import InputError
 
 # Who puts weights under a key of this name.
 _FORMATS = {"model_state": "pyslowfast", "blobs": "caffe2"}
-# Where the weights of a network that is not known are looked for.
-_USUAL_KEYS = ("model_state", "blobs", "state_dict")
+# Where the weights of a network that is not known are looked for, the likeliest first.
+_USUAL_KEYS = (
+    *("model_state", "blobs", "state_dict", "model_state_dict", "model", "module", "net"),
+    "",
+)
 _DEPTH = 6
 
 
@@ -50,7 +53,7 @@ def find_weights(path: str, data: Mapping[object, object]) -> list[Weights]:
     Raises:
         InputError: if there are no tensors.
     """
-    unknown: list[Weights] = []
+    unknown: list[tuple[int, Weights]] = []
     found: list[Weights] = []
     for keys, mapping, extras in _mappings(data):
         tensors = {
@@ -60,18 +63,22 @@ def find_weights(path: str, data: Mapping[object, object]) -> list[Weights]:
         }
         if not tensors:
             continue
-        format = _FORMATS.get(keys[-1] if keys else "", "state_dict")
+        last = keys[-1] if keys else ""
+        format = _FORMATS.get(last, "state_dict")
         around = {**extras, **{name: mapping[name] for name in mapping if name not in tensors}}
         for network in find_networks(tensors):
             own = {name: tensors[name] for name in network.names}
             name = ".".join(filter(None, (*keys, network.prefix.rstrip("./")))) or "weights"
             aside = tuple(name for name in tensors if name not in own)
             found.append(Weights(name, format, network.naming, network.prefix, own, aside, around))
-        if not keys or keys[-1] in _USUAL_KEYS:
-            unknown.append(Weights(".".join(keys), format, None, "", tensors, (), around))
-    if not found and not unknown:
+        if last in _USUAL_KEYS:
+            weights = Weights(".".join(keys), format, None, "", tensors, (), around)
+            unknown.append((_USUAL_KEYS.index(last), weights))
+    if found:
+        return _distinct(found)
+    if not unknown:
         raise _no_weights(path, data)
-    return _distinct(found) or unknown[-1:]
+    return [min(unknown, key=lambda item: item[0])[1]]
 
 
 def choose_weights(path: str, found: list[Weights], name: str | None) -> Weights:
@@ -94,7 +101,7 @@ def choose_weights(path: str, found: list[Weights], name: str | None) -> Weights
     if name is None:
         raise InputError(
             f"{path}: holds the weights of {len(found)} networks: {', '.join(names)}; choose one "
-            "with --weights NAME (in Python weights=)"
+            "with --weights NAME (in Python weights=; to train from it, convert it first)"
         )
     raise InputError(f"{path}: --weights: {name!r} is not one of {', '.join(names)}")
 

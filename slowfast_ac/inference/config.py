@@ -48,7 +48,7 @@ DEFAULTS: dict[str, Any] = {
 _OF_THE_NETWORK = (
     *("MODEL.ARCH", "MODEL.HEAD_ACT", "DATA.NUM_FRAMES", "DATA.TRAIN_CROP_SIZE", "SLOWFAST.ALPHA"),
     *("RESNET.SPATIAL_STRIDES", "RESNET.SPATIAL_DILATIONS", "RESNET.STRIDE_1X1"),
-    "MULTIGRID.SHORT_CYCLE",
+    *("MULTIGRID.SHORT_CYCLE", "NONLOCAL.INSTANTIATION", "NONLOCAL.POOL"),
 )
 # How its clips are made: a given config has to agree; a single key may be overridden on purpose.
 _OF_THE_INPUT = (
@@ -144,8 +144,10 @@ def _require_agreement(
     for key in keys:
         if key == "SLOWFAST.ALPHA" and checkpoint.pathways == 1:
             continue
+        if key.startswith("NONLOCAL.") and not any("nonlocal" in n for n in checkpoint.state_dict):
+            continue
         own, given = config_value(checkpoint.config, key), config_value(cfg, key)
-        if own is not None and _plain(own) != _plain(given):
+        if own is not None and given is not None and _plain(own) != _plain(given):
             raise InputError(
                 f"{checkpoint.path}: was trained with {key} {own}, but {given} is given ({source})"
             )

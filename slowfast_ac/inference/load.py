@@ -5,6 +5,7 @@ PySlowFast need not be installed, or PySlowFast's own builder for what PyTorchVi
 (nonlocal blocks, C2D, I3D, R18, RESNET.STRIDE_1X1, grouped convolutions, X3D).
 """
 
+import logging
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -25,6 +26,7 @@ from slowfast_ac.inference.open_program import PROGRAMS, open_program
 from slowfast_ac.inference.optimize import compile_network, optimize_network
 from slowfast_ac.inference.upstream import build_with_pyslowfast
 
+logger = logging.getLogger(__name__)
 # Views that are shown at once. A CPU gains nothing beyond a few; alone, a view is slower there,
 # since torch leaves oneDNN for small convolutions of one clip.
 VIEWS = {"cpu": 3, "cuda": 15}
@@ -115,7 +117,7 @@ def load_model(
         path = path.path
     else:
         path = os.fspath(path)
-        is_program = Path(path).suffix in PROGRAMS
+        is_program = _suffix(path) in PROGRAMS
         checkpoint = None if is_program else open_checkpoint(path, weights)
     if checkpoint is not None:
         cfg = model_config(checkpoint, config, opts)
@@ -126,11 +128,15 @@ def load_model(
         raise InputError(f"{path}: a program holds one network; leave --weights out")
     elif precision != "float32":
         raise InputError(f"{path}: a program's precision is that of its export; leave it out here")
-    elif compile and Path(path).suffix == ".onnx":
+    elif compile and _suffix(path) == ".onnx":
         raise InputError(f"{path}: ONNX Runtime does its own optimising; leave --compile out")
     else:
         model = _from_program(path, trust, compile)
     return model if classes is None else _with_classes(model, classes)
+
+
+def _suffix(path: str) -> str:
+    return Path(path.partition("?")[0] if "://" in path else path).suffix
 
 
 def _from_weights(
@@ -142,6 +148,10 @@ def _from_weights(
     pyslowfast: StrPath | None,
 ) -> TrainedModel:
     check_input(checkpoint, cfg)
+    if checkpoint.aside:
+        first, *others = checkpoint.aside
+        more = f" and {len(others)} others" if others else ""
+        logger.warning("%s: not of the network: %s%s", checkpoint.path, first, more)
     obstacle = find_obstacle(checkpoint, cfg)
     network: nn.Module
     if obstacle is None:

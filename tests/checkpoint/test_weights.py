@@ -154,6 +154,12 @@ def test_a_part_of_a_name_chooses_if_one_alone_has_it(tmp_path, weights):
         open_checkpoint(tmp_path / "x", "state")
 
 
+def test_a_tensor_beside_an_unknown_network_is_not_taken_for_it(tmp_path):
+    data = {"best": torch.tensor(0.9), "model": {"patch_embed.proj.weight": torch.ones(2, 3)}}
+    torch.save(data, tmp_path / "x")
+    assert list(open_checkpoint(tmp_path / "x").state_dict) == ["patch_embed.proj.weight"]
+
+
 def test_what_is_left_aside_is_named(tmp_path, weights, capsys):
     torch.save(WRAPPED["Lightning with a loss"](weights), tmp_path / "x")
     assert open_checkpoint(tmp_path / "x").aside == ("criterion.weight",)

@@ -3,6 +3,7 @@
 import errno
 import os
 import stat
+from collections.abc import Sequence
 from typing import BinaryIO
 
 import av
@@ -29,16 +30,20 @@ def open_container(
     return av.open(file, metadata_errors="ignore", options={"format_whitelist": ",".join(films)})
 
 
-def choose_film(container: av.container.InputContainer) -> av.VideoStream:
-    """Returns the first video stream that is no cover picture.
+def choose_film(
+    container: av.container.InputContainer, videos: Sequence[av.VideoStream]
+) -> av.VideoStream:
+    """Returns the first of a container's video streams that is no cover picture.
 
     Raises:
         InputError: if there is none; the file is not named.
     """
-    videos = container.streams.video
     films = [s for s in videos if not s.disposition & av.stream.Disposition.attached_pic]
     if not films:
         raise InputError(f"it has {'a cover picture and no film' if videos else 'no video stream'}")
+    films = [stream for stream in films if stream.codec_context is not None]
+    if not films:
+        raise InputError("its codec is not known here")
     if len(films) > 1:
         # A cover need not be marked as one; it is one frame.
         counts = dict.fromkeys((stream.index for stream in films), 0)

@@ -77,6 +77,7 @@ class VideoReader:
 
     Attributes:
         name: the file's, for messages.
+        picture_first: whether a cover picture comes before the film.
         stored_sizes: width and height in pixels of the frames decoded so far, as they are stored.
 
     Raises:
@@ -221,8 +222,12 @@ class VideoReader:
 
     def _open(self) -> None:
         self.close()
+        if hasattr(self._source, "seek") and self._container is not None:
+            self._source.seek(0)
         self._container = open_container(self._source)
-        self._stream = choose_film(self._container)
+        videos = self._container.streams.video
+        self._stream = choose_film(self._container, videos)
+        self.picture_first = videos[0].index != self._stream.index
         if self._threads:
             self._stream.thread_type = "AUTO"
 
@@ -244,17 +249,9 @@ class VideoReader:
 
     def _decode(self, target: float) -> Iterator[tuple[float, av.VideoFrame]]:
         timeline, origin = self._read_timeline()
-        time_base = self._stream.time_base
-        interval = 1 / timeline.fps
+        time_base, interval = self._stream.time_base, 1 / timeline.fps
         with self._errors_named():
-            first, place = origin.parts[0]
-            ticks = int(target / time_base) - place
-            if target > 0 and ticks > 0:
-                self._container.seek(first + ticks, stream=self._stream)
-            elif origin.untimed and not isinstance(self._source, av.container.InputContainer):
-                self._open()
-            else:
-                rewind(self._container, self._stream, origin.is_timed)
+            self._seek(target, origin)
         time, part, latest = -interval, 0, -math.inf
         frames = self._container.decode(self._stream)
         for number in itertools.count():
@@ -273,6 +270,23 @@ class VideoReader:
                 ticks = origin.ticks(frame.pts, part)
                 time = ticks * time_base.numerator / time_base.denominator
             yield time, frame
+
+    def _seek(self, target: float, origin: Origin) -> None:
+        first, place = origin.parts[0]
+        ticks = int(target / self._stream.time_base) - place
+        can_open = not isinstance(self._source, av.container.InputContainer)
+        try:
+            if target > 0 and ticks > 0:
+                self._container.seek(first + ticks, stream=self._stream)
+            elif origin.untimed and can_open:
+                self._open()
+            else:
+                rewind(self._container, self._stream, origin.is_timed)
+        except av.error.FFmpegError:
+            # A file without an index, or a damaged one, is read from its beginning.
+            if not can_open:
+                raise
+            self._open()
 
     @contextlib.contextmanager
     def _errors_named(self) -> Iterator[None]:

@@ -92,8 +92,7 @@ def _of_pictures(reader: VideoReader) -> list[Remark]:
         sizes = ", ".join(f"{w} x {h}" for w, h in sorted(reader.stored_sizes))
         reason = f"its size changes ({sizes}); every frame is stretched to {width} x {height}"
         found.append(Remark("size", reason))
-    first = stream.container.streams.video[0]
-    if first.index != stream.index:
+    if reader.picture_first:
         reason = f"a picture comes first; the film, stream {stream.index}, is read"
         found.append(Remark("cover", reason))
     aspect = stream.sample_aspect_ratio

@@ -7,7 +7,7 @@ agree.
 
 import os
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import yaml
 from fvcore.common.config import CfgNode
@@ -58,18 +58,37 @@ _OF_THE_INPUT = (
 Config = str | os.PathLike[str] | Mapping[str, Any]
 
 
+class ModelConfig(NamedTuple):
+    """The config of a trained network.
+
+    Args:
+        cfg: the keys of the config, over PySlowFast's defaults of what inference reads.
+        unsaid: those that the config does not have.
+    """
+
+    cfg: CfgNode
+    unsaid: tuple[str, ...]
+
+    def said(self) -> CfgNode:
+        """Returns the config without what it does not have; some PySlowFasts lack such keys."""
+        cfg = self.cfg.clone()
+        for key in self.unsaid:
+            node, name = key.split(".")
+            del cfg[node][name]
+            if not cfg[node]:
+                del cfg[node]
+        return cfg
+
+
 def model_config(
     checkpoint: Checkpoint, config: Config | None = None, opts: Sequence[object] = ()
-) -> CfgNode:
+) -> ModelConfig:
     """Returns the config of a checkpoint's network, the given one or that in its file.
 
     Args:
         checkpoint: the opened file.
         config: a file of PySlowFast's or its content; None takes the one in the checkpoint.
         opts: keys and values in turn, which override it.
-
-    Returns:
-        Its keys over PySlowFast's defaults of what inference reads.
 
     Raises:
         InputError: naming the file and the key: if there is no config, a value is of another type,
@@ -96,7 +115,9 @@ def model_config(
     if config_value(settings, "MODEL.NUM_CLASSES") is None and "MODEL.NUM_CLASSES" not in opts:
         cfg.MODEL.NUM_CLASSES = checkpoint.num_classes or cfg.MODEL.NUM_CLASSES
     _require_weights(cfg, checkpoint, source)
-    return cfg
+    kept = {"MODEL.MODEL_NAME", "MODEL.NUM_CLASSES", *map(str, opts)}  # set above
+    unsaid = [key for key in DEFAULTS if config_value(settings, key) is None and key not in kept]
+    return ModelConfig(cfg, tuple(unsaid))
 
 
 def read_config(path: str | os.PathLike[str]) -> dict[str, Any]:

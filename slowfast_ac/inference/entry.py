@@ -139,7 +139,7 @@ def _read_index(path: Path) -> dict[str, dict[str, str]]:
 def _describe(
     model: TrainedModel, name: str, path: Path, digest: str, accuracy: Mapping[str, str]
 ) -> dict[str, str]:
-    network, cfg, preprocessing = model.network, public_config(model), model.preprocessing
+    network, cfg, preprocessing = model.network, model.config, model.preprocessing
     assert network is not None and model.checkpoint is not None  # it was exported
     return {
         "name": name,

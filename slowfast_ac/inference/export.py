@@ -76,7 +76,7 @@ def check_format(format: str, path: StrPath) -> None:
 
 def public_config(model: TrainedModel) -> CfgNode:
     """Returns the config of weights without the folders of this machine."""
-    cfg = model.config.clone()
+    cfg = model.said.clone()
     for key in _LOCAL_PATHS:
         *nodes, name = key.split(".")
         section = cfg.get(nodes[0], {}) if nodes else cfg

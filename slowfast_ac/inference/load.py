@@ -21,7 +21,7 @@ from slowfast_ac.data.clips import Preprocessing
 from slowfast_ac.errors import InputError
 from slowfast_ac.files import StrPath
 from slowfast_ac.inference.build import build_classifier, check_input, find_obstacle
-from slowfast_ac.inference.config import Config, model_config
+from slowfast_ac.inference.config import Config, ModelConfig, model_config
 from slowfast_ac.inference.open_program import PROGRAMS, open_program
 from slowfast_ac.inference.optimize import compile_network, optimize_network
 from slowfast_ac.inference.upstream import build_with_pyslowfast
@@ -49,6 +49,7 @@ class TrainedModel:
         checkpoint: its weights and what the file says about them; None for a program.
         name: the model's name in PySlowFast.
         views: how many to show at once; each time at least the crops of one clip.
+        said: the part of ``config`` that a file or the user gave; the rest are defaults.
     """
 
     path: str
@@ -62,6 +63,7 @@ class TrainedModel:
     checkpoint: Checkpoint | None = None
     name: str = ""
     views: int = 1
+    said: CfgNode = field(default_factory=CfgNode)
 
     def class_name(self, class_id: int) -> str:
         """Returns the class's name, or its number where the name is not known."""
@@ -120,8 +122,8 @@ def load_model(
         is_program = _suffix(path) in PROGRAMS
         checkpoint = None if is_program else open_checkpoint(path, weights)
     if checkpoint is not None:
-        cfg = model_config(checkpoint, config, opts)
-        model = _from_weights(checkpoint, cfg, device, precision, compile, pyslowfast)
+        settings = model_config(checkpoint, config, opts)
+        model = _from_weights(checkpoint, settings, device, precision, compile, pyslowfast)
     elif config is not None or opts:
         raise InputError(f"{path}: a program holds its own settings; leave the config out")
     elif weights is not None:
@@ -141,12 +143,13 @@ def _suffix(path: str) -> str:
 
 def _from_weights(
     checkpoint: Checkpoint,
-    cfg: CfgNode,
+    settings: ModelConfig,
     device: str | torch.device | None,
     precision: str,
     compile: bool,
     pyslowfast: StrPath | None,
 ) -> TrainedModel:
+    cfg = settings.cfg
     check_input(checkpoint, cfg)
     if checkpoint.aside:
         first, *others = checkpoint.aside
@@ -157,7 +160,7 @@ def _from_weights(
     if obstacle is None:
         network = build_classifier(checkpoint, cfg)
     else:
-        network = build_with_pyslowfast(checkpoint, cfg, obstacle, pyslowfast)
+        network = build_with_pyslowfast(checkpoint, settings, obstacle, pyslowfast)
     device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     network.to(device)
     try:
@@ -185,6 +188,7 @@ def _from_weights(
         checkpoint,
         cfg.MODEL.MODEL_NAME or cfg.MODEL.ARCH,
         _views(device, compile),
+        settings.said(),
     )
 
 

@@ -2,15 +2,13 @@
 
 from collections.abc import Mapping
 
-from fvcore.common.config import CfgNode
 from torch import Tensor, nn
 
 from slowfast_ac.checkpoint.load import load_weights
 from slowfast_ac.checkpoint.open import Checkpoint
-from slowfast_ac.config import config_value
 from slowfast_ac.errors import InputError
 from slowfast_ac.files import StrPath
-from slowfast_ac.inference.config import DEFAULTS
+from slowfast_ac.inference.config import ModelConfig
 from slowfast_ac.pyslowfast import setup
 from slowfast_ac.pyslowfast.build import build_model
 from slowfast_ac.pyslowfast.checks import check_depth, check_names, check_sizes
@@ -19,13 +17,13 @@ from slowfast_ac.pyslowfast.find import INSTALL_HINT, is_present
 
 
 def build_with_pyslowfast(
-    checkpoint: Checkpoint, cfg: CfgNode, obstacle: str, root: StrPath | None = None
+    checkpoint: Checkpoint, config: ModelConfig, obstacle: str, root: StrPath | None = None
 ) -> nn.Module:
     """Builds a config's network with PySlowFast and loads all of a checkpoint's weights.
 
     Args:
         checkpoint: the weights.
-        cfg: see :func:`~slowfast_ac.inference.config.model_config`.
+        config: see :func:`~slowfast_ac.inference.config.model_config`.
         obstacle: why PyTorchVideo's parts do not do.
         root: a checkout; by default PYSLOWFAST_ROOT or what is importable.
 
@@ -40,7 +38,7 @@ def build_with_pyslowfast(
             f"{checkpoint.path}: {obstacle}; such a network is built by PySlowFast: {INSTALL_HINT}"
         )
     upstream = setup(root)
-    full = over_defaults(_without_unsaid(cfg), checkpoint.path)
+    full = over_defaults(config.said(), checkpoint.path)
     check_names(full, upstream)
     check_sizes(full)
     check_depth(full)
@@ -54,18 +52,6 @@ def build_with_pyslowfast(
     else:
         network.load_state_dict(_by_name(checkpoint, network.state_dict()))
     return network.eval().requires_grad_(False)
-
-
-def _without_unsaid(cfg: CfgNode) -> CfgNode:
-    """Returns the config without keys at PySlowFast's defaults; the wheel lacks some of them."""
-    cfg = cfg.clone()
-    for key, default in DEFAULTS.items():
-        if config_value(cfg, key) == default:
-            node, name = key.split(".")
-            del cfg[node][name]
-            if not cfg[node]:
-                del cfg[node]
-    return cfg
 
 
 def _by_name(checkpoint: Checkpoint, wanted: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -159,14 +159,10 @@ def build_scam_head(cfg: CfgNode, dim_res4: int, dim_res5: int) -> SCAMHead | No
     """Builds the head, or returns None where the criterion does not ask for maps.
 
     Args:
-        cfg: a config with our nodes.
+        cfg: a config with our nodes that passed :func:`check_values`.
         dim_res4: channels of the slow pathway's res4.
         dim_res5: channels of its res5.
-
-    Raises:
-        InputError: see :func:`check_values`, whatever the criterion is.
     """
-    check_values(cfg)
     if not uses_consistency(cfg):
         return None
     return SCAMHead(

@@ -9,8 +9,9 @@ import numpy as np
 from slowfast_ac.benchmark.networks import choose
 from slowfast_ac.benchmark.timing import interleave, paired_ratios, spread
 from slowfast_ac.benchmark.train import MEBIBYTE
+from slowfast_ac.data.reader import VideoReader
 from slowfast_ac.data.torchcodec_video import TorchCodecVideo
-from slowfast_ac.data.video import VideoReader, read_frames, write_video
+from slowfast_ac.data.video import read_frames, write_video
 from slowfast_ac.pyslowfast.decoder import read_span
 
 FPS = 30

@@ -11,8 +11,9 @@ from slowfast_ac.benchmark.networks import choose
 from slowfast_ac.benchmark.settings import Settings
 from slowfast_ac.benchmark.timing import add_times, interleave
 from slowfast_ac.benchmark.train import MEBIBYTE
+from slowfast_ac.data.reader import VideoReader
 from slowfast_ac.data.torchcodec_video import TorchCodecVideo
-from slowfast_ac.data.video import VideoReader, read_frames, write_video
+from slowfast_ac.data.video import read_frames, write_video
 from slowfast_ac.pyslowfast.decoder import read_span
 
 FPS = 30

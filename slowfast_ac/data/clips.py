@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from fvcore.common.config import CfgNode
 from torch import Tensor
 
-from slowfast_ac.data.video import Shown, VideoReader
+from slowfast_ac.data.reader import Shown, VideoReader
 from slowfast_ac.errors import InputError
 
 # Upstream's three crops; of an upright video they are the top, the centre and the bottom.

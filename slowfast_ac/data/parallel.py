@@ -102,7 +102,7 @@ def _pool(workers: int) -> ProcessPoolExecutor:
     # fork server imports this package once, not once a worker.
     methods = multiprocessing.get_all_start_methods()
     context = multiprocessing.get_context("forkserver" if "forkserver" in methods else "spawn")
-    context.set_forkserver_preload(["slowfast_ac.data.video"])
+    context.set_forkserver_preload(["slowfast_ac.data.reader"])
     return ProcessPoolExecutor(workers, mp_context=context, initializer=_start_worker)
 
 

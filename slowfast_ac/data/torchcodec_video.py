@@ -5,8 +5,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from slowfast_ac.data.reader import VideoReader
 from slowfast_ac.data.timeline import TIME_TOLERANCE, Timeline
-from slowfast_ac.data.video import VideoReader
 from slowfast_ac.errors import InputError
 
 

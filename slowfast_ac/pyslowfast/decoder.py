@@ -31,8 +31,8 @@ import torch
 from torch import Tensor
 
 from slowfast_ac.data.clips import to_rgb
+from slowfast_ac.data.reader import VideoReader
 from slowfast_ac.data.torchcodec_video import TorchCodecVideo
-from slowfast_ac.data.video import VideoReader
 from slowfast_ac.errors import InputError
 
 Handle = str | os.PathLike | bytes | av.container.InputContainer | VideoReader | TorchCodecVideo

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from slowfast_ac.data.clips import Preprocessing, read_clips
-from slowfast_ac.data.video import VideoReader
+from slowfast_ac.data.reader import VideoReader
 
 CONTAINERS = ["mp4", "mkv", "mov", "avi", "webm", "ts", "mpg", "flv", "3gp", "wmv"]
 RATES = {"24": Fraction(24), "29.97": Fraction(30000, 1001), "60": Fraction(60)}

@@ -6,7 +6,7 @@ import pytest
 
 from slowfast_ac.data.clips import Preprocessing, read_clips
 from slowfast_ac.data.datasets.check import check_videos
-from slowfast_ac.data.video import VideoReader
+from slowfast_ac.data.reader import VideoReader
 from slowfast_ac.errors import InputError
 
 CONTAINERS = ["mp4", "mkv", "mov", "avi", "webm", "ts", "mpg", "flv", "3gp", "wmv"]
@@ -59,7 +59,7 @@ def test_an_error_that_is_none_of_ffmpegs_names_the_file(tmp_path, whole, monkey
     def broken(*_):
         raise IndexError("list index out of range")
 
-    monkeypatch.setattr("slowfast_ac.data.video.read_timeline", broken)
+    monkeypatch.setattr("slowfast_ac.data.reader.read_timeline", broken)
     with pytest.raises(InputError, match=f"cannot read video {path}: IndexError: list index"):
         next(VideoReader(path).frames())
 

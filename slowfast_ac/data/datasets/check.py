@@ -11,7 +11,7 @@ from slowfast_ac.data.datasets.folder import underscored
 from slowfast_ac.data.datasets.remarks import TARGET_FPS, Remark, remarks
 from slowfast_ac.data.lists import Entry, parse_line, read_lines
 from slowfast_ac.data.parallel import iter_processes
-from slowfast_ac.data.video import VideoReader
+from slowfast_ac.data.reader import VideoReader
 from slowfast_ac.errors import InputError
 from slowfast_ac.files import write_csv, write_text
 

@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path, PurePath
 
-from slowfast_ac.data.video import VideoReader
+from slowfast_ac.data.reader import VideoReader
 from slowfast_ac.errors import InputError
 
 # Files of these names are taken for videos unopened, so that a broken one is missed by nobody.

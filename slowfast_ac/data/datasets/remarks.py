@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from slowfast_ac.data.video import VideoReader
+from slowfast_ac.data.reader import VideoReader
 
 # DATA.TARGET_FPS, at which PySlowFast counts DATA.NUM_FRAMES and DATA.SAMPLING_RATE.
 TARGET_FPS = 30

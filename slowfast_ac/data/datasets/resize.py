@@ -11,7 +11,7 @@ import av
 
 from slowfast_ac.data.datasets.remarks import Remark, remarks
 from slowfast_ac.data.parallel import map_processes
-from slowfast_ac.data.video import VideoReader
+from slowfast_ac.data.reader import VideoReader
 from slowfast_ac.errors import InputError
 from slowfast_ac.files import atomic_path
 

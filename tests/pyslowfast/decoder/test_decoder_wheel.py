@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import torch
 
-from slowfast_ac.data.video import VideoReader
+from slowfast_ac.data.reader import VideoReader
 from slowfast_ac.pyslowfast.decoder import install_wheel
 
 

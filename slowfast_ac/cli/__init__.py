@@ -80,7 +80,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 2
     except ModuleNotFoundError as error:
         name = (error.name or "").partition(".")[0]
-        if name in ("", "slowfast_ac"):
+        if name in ("", "slowfast", "slowfast_ac"):
             raise
         package = PACKAGES.get(name, name)
         print(

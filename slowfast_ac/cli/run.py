@@ -26,7 +26,7 @@ def main(args: argparse.Namespace) -> None:
     """Runs the configs and says where their results are."""
     from slowfast_ac.evaluation.run_summary import summarize
     from slowfast_ac.pyslowfast.cluster import machines
-    from slowfast_ac.pyslowfast.launch import run, test_views
+    from slowfast_ac.pyslowfast.launch import run, tested_views
     from slowfast_ac.pyslowfast.outputs import results_file
 
     shards = machines(args.shard_id, args.num_shards, args.init_method)
@@ -46,7 +46,7 @@ def main(args: argparse.Namespace) -> None:
         for line in summarize(
             cfg.OUTPUT_DIR,
             trained=cfg.TRAIN.ENABLE,
-            views=test_views(cfg),
+            views=tested_views(cfg),
             crops=cfg.TEST.NUM_SPATIAL_CROPS,
             results=results_file(cfg),
         ):

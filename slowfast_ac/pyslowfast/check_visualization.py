@@ -30,6 +30,15 @@ def check_visualization(cfg: CfgNode) -> None:
         _check_demo(cfg)
 
 
+def shows_something(cfg: CfgNode) -> bool:
+    """Whether a run ends with upstream's visualisation or demo, which load a checkpoint."""
+    if "TENSORBOARD" not in cfg:
+        return False
+    board = cfg.TENSORBOARD
+    draws = board.MODEL_VIS.ENABLE or board.WRONG_PRED_VIS.ENABLE
+    return bool(cfg.DEMO.ENABLE or (board.ENABLE and draws))
+
+
 def _check_board(cfg: CfgNode) -> None:
     board = cfg.TENSORBOARD
     draws = board.MODEL_VIS.ENABLE or board.WRONG_PRED_VIS.ENABLE

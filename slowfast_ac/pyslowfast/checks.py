@@ -13,6 +13,7 @@ from slowfast_ac.config import LOSS_NAME, check_values, consistency_settings
 from slowfast_ac.data.lists import check_list, read_list
 from slowfast_ac.errors import InputError
 from slowfast_ac.models.slowfast_ac import check_supported
+from slowfast_ac.pyslowfast.check_visualization import shows_something
 from slowfast_ac.pyslowfast.compute import check_compute
 from slowfast_ac.pyslowfast.find import Upstream
 from slowfast_ac.pyslowfast.finetune import check_finetune
@@ -39,7 +40,7 @@ def check_config(cfg: CfgNode, upstream: Upstream) -> None:
     check_depth(cfg)
     check_devices(cfg, upstream)
     check_packages(cfg)
-    if cfg.TEST.ENABLE:
+    if cfg.TEST.ENABLE or shows_something(cfg):
         check_tested(cfg, upstream)
     if cfg.TRAIN.ENABLE:
         check_start(cfg, upstream)

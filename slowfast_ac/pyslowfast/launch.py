@@ -113,7 +113,7 @@ def _jobs(cfg: CfgNode, upstream: Upstream) -> Iterator[tuple[Job, CfgNode]]:
     """Yields the jobs, each with a config of its own, since upstream writes into what it gets."""
     if cfg.TRAIN.ENABLE:
         yield Job(upstream, "train_net", "train"), cfg.clone()
-    for number in test_views(cfg):
+    for number in _numbers_of_views(cfg):
         test_cfg = cfg.clone()
         test_cfg.TEST.NUM_ENSEMBLE_VIEWS = number
         yield Job(upstream, "test_net", "test"), test_cfg
@@ -129,13 +129,19 @@ def _jobs(cfg: CfgNode, upstream: Upstream) -> Iterator[tuple[Job, CfgNode]]:
         yield Job(upstream, "demo_net", "demo"), demo_cfg
 
 
-def test_views(cfg: CfgNode) -> tuple[int, ...]:
-    """Returns the number of views of each test that the config asks for."""
+def tested_views(cfg: CfgNode) -> list[int]:
+    """Returns the number of views of each test that the config asks for, in their order."""
+    # Upstream's test goes through a list of its own, where there is one.
+    series = cfg.TEST.get("NUM_TEMPORAL_CLIPS")
+    return [views for number in _numbers_of_views(cfg) for views in (series or [number])]
+
+
+def _numbers_of_views(cfg: CfgNode) -> tuple[int, ...]:
     if not cfg.TEST.ENABLE:
         return ()
-    views = cfg.TEST.NUM_ENSEMBLE_VIEWS
-    # Upstream's request for a series of tests.
-    return (1, 3, 5, 7, 10) if views == -1 else (views,)
+    # -1 is upstream's request for a series of tests.
+    number = cfg.TEST.NUM_ENSEMBLE_VIEWS
+    return (1, 3, 5, 7, 10) if number == -1 else (number,)
 
 
 def _launch(cfg: CfgNode, init_method: str, job: Job) -> None:

@@ -58,7 +58,7 @@ def hold(cfg: CfgNode) -> Iterator[None]:
         try:
             # Of the process: it ends with it, however it ends, and is not inherited by workers.
             fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+        except (BlockingIOError, PermissionError):
             file.seek(0)
             raise InputError(
                 f"OUTPUT_DIR: another run, {file.read().strip()}, is at work in "

@@ -106,6 +106,15 @@ def test_the_log_has_one_line_for_each_repair(upstream, finished):
     assert said == [repair.name for repair in apply_repairs(upstream)]
 
 
+@pytest.mark.needs("slowfast/models/masked.py")  # of the age of the key
+def test_a_series_of_upstreams_own_is_counted_too(tiny_cfg):
+    from slowfast_ac.pyslowfast.launch import tested_views
+
+    assert tested_views(tiny_cfg("TEST.NUM_ENSEMBLE_VIEWS", 4)) == [4]
+    assert tested_views(tiny_cfg("TEST.NUM_TEMPORAL_CLIPS", [3, 5])) == [3, 5]
+    assert tested_views(tiny_cfg("TEST.ENABLE", False)) == []
+
+
 def test_what_upstream_asserts_is_one_line(upstream, refused, tmp_path):
     from slowfast.config import defaults
 

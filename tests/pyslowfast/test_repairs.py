@@ -227,6 +227,15 @@ def test_depth_18_has_the_blocks_of_resnet_18_where_it_is_unknown(upstream, monk
     assert {**known, 18: blocks} == networks._MODEL_STAGE_DEPTH
 
 
+def test_what_a_killed_run_left_half_written_is_cleared_away(tiny_cfg, tmp_path):
+    left = tmp_path / checkpoints.STAGING / "checkpoints/checkpoint_epoch_00001.pyth"
+    left.parent.mkdir(parents=True)
+    left.write_bytes(b"PK half")
+    _save(tmp_path, 1, torch.nn.Linear(2, 2), tiny_cfg())
+    names = [path.name for path in tmp_path.rglob("*")]
+    assert names == ["checkpoints", "checkpoint_epoch_00002.pyth"]
+
+
 KILLED = """
 import os, signal, sys, torch
 from slowfast_ac.pyslowfast import setup

@@ -157,6 +157,16 @@ def test_a_demo_that_needs_a_detector_is_refused_where_there_is_none(tiny_cfg, n
         checks.check_visualization(cfg)
 
 
+@pytest.mark.checkout
+def test_random_weights_are_not_shown(refused, names, video_lists, tmp_path):
+    line = refused(
+        *(tmp_path / "output", "TRAIN.ENABLE", False, "TEST.ENABLE", False, "DEMO.ENABLE", True),
+        *("DEMO.LABEL_FILE_PATH", names, "DEMO.OUTPUT_FILE", tmp_path / "demo.mp4"),
+        *("DEMO.INPUT_VIDEO", video_lists / "test_0_0.mp4"),
+    )
+    assert "TEST.CHECKPOINT_FILE_PATH: empty" in line
+
+
 @pytest.mark.parametrize("text", ["", "[]", '{"a": "b"}', '{"a": 0, "b": 2}'])
 def test_class_names_that_name_too_little_are_refused(tmp_path, text):
     path = tmp_path / "names.json"

@@ -4,6 +4,7 @@ import functools
 import importlib
 import logging
 import os
+import shutil
 import zipfile
 from pathlib import Path
 
@@ -70,8 +71,8 @@ def _save_whole(original):
         final = Path(path_to_job) / "checkpoints" / Path(written).name
         final.parent.mkdir(parents=True, exist_ok=True)
         os.replace(written, final)
-        Path(written).parent.rmdir()
-        Path(written).parent.parent.rmdir()
+        # With what a killed run may have left there.
+        shutil.rmtree(os.path.join(path_to_job, STAGING), ignore_errors=True)
         return str(final)
 
     return save_checkpoint

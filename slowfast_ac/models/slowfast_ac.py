@@ -53,7 +53,7 @@ class AttentionConsistency(nn.Module):
         x = list(x)  # both upstreams write into the list they are given
         if not (self.scam is not None and self.training and torch.is_grad_enabled()):
             return super().forward(x)
-        slow, fast = x
+        slow, fast = x[0], x[-1]
         pooling, last_stage = self.attention_layers()
         with captured_inputs(pooling) as res5, captured_inputs(last_stage) as res4:
             preds = super().forward(x)

@@ -77,9 +77,6 @@ def collect(folder: str | Path, path: str | Path) -> int:
 
 def measure(folder: Path) -> dict:
     """Returns what one finished run found; see the module's docstring."""
-    import torch
-
-    from slowfast_ac.data.clips import read_clip, to_pathways
     from slowfast_ac.data.lists import read_list
     from slowfast_ac.evaluation.attention_quality import measure_clip
     from slowfast_ac.evaluation.results import read_results
@@ -102,16 +99,14 @@ def measure(folder: Path) -> dict:
     columns: dict[str, list[float]] = {name: [] for name in MEASURES if "right" not in name}
     logits: dict[str, list[list[float]]] = {"spatial": [], "temporal": []}
     for entry in read_list(data / "test.csv", prefix=cfg.DATA.PATH_PREFIX):
-        rows = measure_clip(model, entry, read_annotation(entry.path))
+        # The pass that makes the maps is the one whose features are read.
+        with captured_inputs(pooling) as features:
+            rows = measure_clip(model, entry, read_annotation(entry.path))
         for row in rows:
             for name in ("pointing", "energy"):
                 if (key := f"{row['stream']}_{name}") in columns:
                     columns[key].append(_rounded(row[name]))
         columns["agreement"].append(_rounded(rows[0]["agreement"]))
-        clip = read_clip(entry.path, model.preprocessing)
-        pathways = to_pathways(clip.frames, model.preprocessing)
-        with torch.no_grad(), captured_inputs(pooling) as features:
-            network(pathways)
         weights = classifier.weight.detach().split([f.shape[1] for f in features], dim=1)
         for name, volume, weight in zip(logits, features, weights, strict=False):
             own = volume.mean(dim=(2, 3, 4))[0] @ weight.T
@@ -202,8 +197,9 @@ def tables(runs: Sequence[Mapping], baseline: str) -> str:
         for name in MEASURES:
             by_seed = np.nanmean(matrix(runs, variant, name, seeds[variant]), axis=1)
             digits = 1 if name in PERCENT else 2
-            deviation = by_seed.std(ddof=1) if len(by_seed) > 1 else float("nan")
-            cells.append(f"{by_seed.mean():.{digits}f} ± {deviation:.{digits}f}")
+            cells.append(f"{by_seed.mean():.{digits}f}")
+            if len(by_seed) > 1:
+                cells[-1] += f" ± {by_seed.std(ddof=1):.{digits}f}"
         lines.append("| " + " | ".join(cells) + " |")
     lines += ["", f"Difference to `{baseline}` on the same seeds and clips, with 95 % intervals:"]
     lines += ["", "| variant | measure | seed by seed | mean | seeds and clips | seeds (t) |"]
@@ -219,7 +215,8 @@ def tables(runs: Sequence[Mapping], baseline: str) -> str:
             by_seed = ", ".join(f"{d:+.{digits}f}" for d in np.nanmean(difference, axis=1))
             cells = [f"`{variant}`", title, by_seed, f"{np.nanmean(difference):+.{digits}f}"]
             for low, high in (interval(difference), seed_interval(difference)):
-                cells.append(f"{low:+.{digits}f} to {high:+.{digits}f}")
+                known = np.isfinite(low)
+                cells.append(f"{low:+.{digits}f} to {high:+.{digits}f}" if known else "-")
             lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines) + "\n"
 

@@ -4,6 +4,7 @@ Where the paper leaves room, projects/attention_consistency/README.md has the de
 """
 
 import contextlib
+import math
 from collections.abc import Iterator, Mapping
 
 from fvcore.common.config import CfgNode
@@ -14,6 +15,8 @@ from slowfast_ac.losses import ConsistencySettings
 from slowfast_ac.scam_head import MultiScale, SCAMHead
 
 LOSS_NAME = "attention_consistency"
+# The paper's lambda is for the maps of a crop of 224.
+PAPER_LAMBDA, PAPER_SIDE = 1.5, 7
 
 MEMORY_FORMATS = ("contiguous", "channels_last")
 PRECISIONS = ("default", "float32", "tf32", "bfloat16")
@@ -153,6 +156,21 @@ def multi_scale(cfg: CfgNode) -> MultiScale:
             "point of the map covers"
         )
     return result
+
+
+def map_side(cfg: CfgNode) -> int:
+    """Returns the height and width of the maps that are compared, at the training crop."""
+    side: int = math.ceil(cfg.DATA.TRAIN_CROP_SIZE / STRIDE)
+    # SCAM.UPSAMPLE compares them at the size of res4's features.
+    return 2 * side if cfg.SCAM.UPSAMPLE else side
+
+
+def equal_lambda(cfg: CfgNode) -> float:
+    """Returns the lambda that pulls on this config's maps as hard as the paper's on 7 x 7.
+
+    Eq. 3 divides by the number of positions, so the same lambda pulls harder on smaller maps.
+    """
+    return PAPER_LAMBDA * map_side(cfg) ** 2 / PAPER_SIDE**2
 
 
 def build_scam_head(cfg: CfgNode, dim_res4: int, dim_res5: int) -> SCAMHead | None:

@@ -18,6 +18,7 @@ COMMANDS = {
     "run": "train and test a config with PySlowFast's own loop",
     "demo": "make a small action data set, train the baseline and the method on it, compare",
     "doctor": "say which PySlowFast is found, what is repaired and what is missing",
+    "explain": "say what a config means: seconds, steps, learning rate, maps, cost",
     "configs": "list the configs that come with the package, or copy one",
     "prepare": "turn Kinetics, UCF101, HMDB51 or a folder into lists, a class map and a config",
     "check-data": "decode every video of a list and name the bad lines",

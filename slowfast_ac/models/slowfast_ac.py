@@ -1,14 +1,19 @@
 """SlowFastAC: PySlowFast's SlowFast without lateral connections, with maps in training."""
 
+import logging
 from typing import TYPE_CHECKING
 
 from fvcore.common.config import CfgNode
 from torch import Tensor, nn
 
 from slowfast_ac.config import (
+    PAPER_LAMBDA,
+    PAPER_SIDE,
     build_scam_head,
     check_values,
     consistency_settings,
+    equal_lambda,
+    map_side,
     multi_scale,
     naming_keys,
 )
@@ -18,6 +23,8 @@ from slowfast_ac.models.surgery import single_pathway, without_fused_channels
 from slowfast_ac.models.two_stream import TwoStream
 from slowfast_ac.models.upstream import Network, PySlowFastNetwork
 from slowfast_ac.scam_head import StreamFeatures
+
+logger = logging.getLogger(__name__)
 
 if TYPE_CHECKING:
 
@@ -91,6 +98,13 @@ class AttentionMixin(_Network):
         self.multi_scale = multi_scale(cfg)
         self.lateral = cfg.AC.LATERAL
         self.scam = build_scam_head(cfg, dim_res4, dim_res5)
+        side = map_side(cfg)
+        if self.scam is not None and side != PAPER_SIDE:
+            logger.info(
+                "maps of %d x %d: AC.LAMBDA %g; the pull of the paper's %g on %d x %d is %.2g here",
+                *(side, side, cfg.AC.LAMBDA, PAPER_LAMBDA, PAPER_SIDE, PAPER_SIDE),
+                equal_lambda(cfg),
+            )
 
 
 class SlowFastACMixin(AttentionMixin, _PySlowFastNetwork):

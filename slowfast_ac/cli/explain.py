@@ -45,7 +45,8 @@ def main(args: argparse.Namespace) -> None:
         cfg = over_defaults(config)
         merge_opts(cfg, args.opts)
     else:
-        cfg = load_config(args.config, args.opts)
+        # The wheel lacks some of the keys.
+        cfg = over_defaults(load_config(args.config, args.opts))
     videos = args.videos
     if videos is None:
         train = Path(cfg.DATA.get("PATH_TO_DATA_DIR") or ".") / "train.csv"

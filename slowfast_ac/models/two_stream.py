@@ -46,10 +46,10 @@ class TwoStream(nn.Module):
         pathways = list(pathways)  # both upstreams write into the list they are given
         if not (self.scam is not None and self.training and torch.is_grad_enabled()):
             return AttentionOutput(classify(pathways), None)
-        slow, fast = pathways[0], pathways[-1]
         pooling, last_stage = self.attention_layers()
         with captured_inputs(pooling) as res5, captured_inputs(last_stage) as res4:
-            logits = classify(pathways)
+            logits = classify(list(pathways))
+        slow, fast = pathways
         spatial, temporal = res5
         scales = multi_scale_features(
             slow,

@@ -1,4 +1,4 @@
-# make test   sets up .venv and runs lint, docstring check and tests
+# make test   sets up .venv and runs lint, contracts of imports, types and tests
 # make docs   builds the site in output/site
 # make demo   sets up .venv and runs the demo (make demo QUICK=1 for a minute-long smoke run)
 PYTHON ?= python3
@@ -6,7 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 OUTPUT ?= output/demo
 
-.PHONY: setup lint test demo docs clean
+.PHONY: setup lint test test-checkouts demo docs clean
 
 setup: $(VENV)/.ready
 
@@ -24,9 +24,14 @@ lint: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/lint-imports
+	$(BIN)/mypy
 
 test: setup lint
 	$(BIN)/python -m pytest --numprocesses 2
+
+# PYSLOWFAST_ROOTS=/path/to/SlowFast:/path/to/fork
+test-checkouts: setup
+	PYSLOWFAST_ROOTS="$(PYSLOWFAST_ROOTS)" $(BIN)/python -m pytest
 
 demo: setup
 	$(BIN)/slowfast-ac demo --output $(OUTPUT) $(if $(QUICK),--quick)

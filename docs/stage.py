@@ -91,10 +91,10 @@ def api() -> str:
 
 # The parts of the navigation and their pages, in order.
 CONTENTS = {
-    "Use": ["method", "configuration", "OPTIONS", "DATA", "FINETUNE"],
+    "Use": ["method", "configuration", "OPTIONS", "REPAIRS", "DATA", "FINETUNE"],
     "Experiments": ["ABLATE", "COMPARE", "HEATMAP", "BENCH"],
     "Deploy": ["CHECKPOINTS", "PREDICT"],
-    "Python": ["PYTORCHVIDEO", "api"],
+    "Python": ["PYTHON", "PYTORCHVIDEO", "api"],
     "Reference": ["commands", "contributing", "changelog"],
 }
 

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     )
     from slowfast_ac.models.builder import create_slowfast_ac
     from slowfast_ac.models.pack_pathway import PackPathway
-    from slowfast_ac.scam_head import SCAMHead
+    from slowfast_ac.scam_head import SCAMHead, StreamFeatures
     from slowfast_ac.visualization.heatmap import heatmap
 
 __version__ = "0.1.0"
@@ -41,6 +41,7 @@ _HOMES = {
     "ConsistencySettings": "slowfast_ac.losses",
     "PackPathway": "slowfast_ac.models.pack_pathway",
     "SCAMHead": "slowfast_ac.scam_head",
+    "StreamFeatures": "slowfast_ac.scam_head",
     "attention_consistency_loss": "slowfast_ac.cam",
     "convert_checkpoint": "slowfast_ac.checkpoint.convert",
     "create_slowfast_ac": "slowfast_ac.models.builder",
@@ -57,6 +58,7 @@ __all__ = [
     "ConsistencySettings",
     "PackPathway",
     "SCAMHead",
+    "StreamFeatures",
     "__version__",
     "add_custom_config",
     "attention_consistency_loss",

@@ -21,30 +21,35 @@ from slowfast_ac.errors import InputError
 STRIDE = 32
 TEMPORAL_REDUCTIONS = ("weighted", "average", "random")
 NORMALIZATIONS = ("none", "l2", "minmax")
+DISTANCES = ("norm", "mse")
 _EPS = 1e-6
 
 
-def spatial_cam(features: Sequence[Tensor], weight: Tensor) -> Tensor:
+def spatial_cam(
+    features: Sequence[Tensor], weight: Tensor, scales: Sequence[float] = (1.0,)
+) -> Tensor:
     """Multi-scale class activation map of the spatial stream, SCAM (Eq. 1).
 
     The clip's frames are averaged, which the paper leaves open.
 
     Args:
         features: last feature map of the spatial stream, one (N, C, T, H, W) tensor per scale of
-            the same clip. The first sets the size of the map, the others are resized to it
-            bilinearly.
+            the same clip. The first sets the size of the map, the others are laid over it.
         weight: (L, C), the spatial stream's columns of the classifier.
+        scales: size of each scale's clip relative to the first.
 
     Returns:
         (N, L, H, W), the average of the maps over the scales.
 
     Raises:
-        InputError: naming the argument, where there is no scale.
+        InputError: naming the argument, where there is no scale, or not one for each volume.
     """
     if not features:
         raise InputError("features: give those of at least one scale")
+    if len(scales) != len(features):
+        raise InputError(f"scales: {len(scales)} for the features of {len(features)}")
     with _full_precision(weight):
-        volume = average_scales([_widen(scale).mean(dim=2) for scale in features])
+        volume = average_scales([_widen(scale).mean(dim=2) for scale in features], scales)
         return _project(volume, weight)
 
 
@@ -77,7 +82,10 @@ def temporal_cam(features: Tensor, weight: Tensor, reduction: str = "weighted") 
 
 
 def attention_consistency_loss(
-    temporal: Tensor, spatial: Tensor, class_weight: Tensor | None = None
+    temporal: Tensor,
+    spatial: Tensor,
+    class_weight: Tensor | None = None,
+    distance: str = "norm",
 ) -> Tensor:
     """Attention-consistency loss (Eq. 3), without its factor lambda.
 
@@ -87,27 +95,38 @@ def attention_consistency_loss(
         temporal: (N, L, H, W), map of the temporal stream.
         spatial: (N, L, H, W), map of the spatial stream.
         class_weight: weight of each class in the sum over classes, broadcastable to (N, L). None
-            sums all classes alike, as the paper writes it.
+            takes all classes alike.
+        distance: ``norm``, that of Eq. 3, or ``mse``, the mean squared error of the work that the
+            paper descends from: Guo et al., "Visual Attention Consistency Under Image Transforms
+            for Multi-Label Image Classification", CVPR 2019.
 
     Returns:
-        A scalar: 1 / (N H W) of the sum over clips and classes of the norms. For N = 0 a zero that
-        is still connected to the graph.
+        A scalar. ``norm``: 1 / (N H W) of the sum over clips and classes of the norms. ``mse``: the
+        mean over clips and positions, and over classes unless they have weights, of the squared
+        differences. For N = 0 a zero that is still connected to the graph.
 
     Raises:
-        InputError: for maps of different shapes.
+        InputError: naming the argument, for maps of different shapes or an unknown distance.
     """
+    check_choice("distance", distance, DISTANCES)
     if temporal.shape != spatial.shape:
         raise InputError(
             f"temporal: a map of {tuple(temporal.shape)} has no distance to the spatial one of "
             f"{tuple(spatial.shape)}"
         )
-    clips, _, height, width = spatial.shape
+    clips, classes, height, width = spatial.shape
     with _full_precision(spatial):
-        # vector_norm's derivative at zero is zero, unlike that of sqrt(sum(square)).
-        distance: Tensor = torch.linalg.vector_norm(_widen(temporal) - _widen(spatial), dim=(2, 3))
+        difference = _widen(temporal) - _widen(spatial)
+        if distance == "mse":
+            by_class = difference.square().sum(dim=(2, 3))
+            if class_weight is None:
+                by_class = by_class / classes
+        else:
+            # vector_norm's derivative at zero is zero, unlike that of sqrt(sum(square)).
+            by_class = torch.linalg.vector_norm(difference, dim=(2, 3))
         if class_weight is not None:
-            distance = distance * class_weight
-        return distance.sum() / (max(clips, 1) * height * width)
+            by_class = by_class * class_weight
+        return by_class.sum() / (max(clips, 1) * height * width)
 
 
 def normalize_map(cam: Tensor, how: str = "none") -> Tensor:
@@ -136,20 +155,45 @@ def normalize_map(cam: Tensor, how: str = "none") -> Tensor:
     return flat.view_as(cam)
 
 
-def average_scales(features: Sequence[Tensor]) -> Tensor:
-    """Average over scales, each resized bilinearly to the size of the first (R of Eq. 1).
+def average_scales(features: Sequence[Tensor], scales: Sequence[float]) -> Tensor:
+    """Average over scales, each laid over the first (R of Eq. 1).
 
     Args:
         features: one (N, C, H, W) or (N, C, T, H, W) tensor per scale.
+        scales: size of each scale's clip relative to the first.
 
     Returns:
         A tensor of the shape of the first.
     """
-    first = features[0]
-    total = first
-    for scale in features[1:]:
-        total = total + resize(scale, first.shape[-2:])
-    return total / len(features)
+    size = features[0].shape[-2:]
+    pairs = zip(features, scales, strict=True)
+    laid = [resample(volume, size, scale) for volume, scale in pairs]
+    return sum(laid[1:], start=laid[0]) / len(laid)
+
+
+def resample(volume: Tensor, size: Sequence[int], scale: float) -> Tensor:
+    """Lays the maps of a resized clip over those of the clip itself (R of Eq. 1).
+
+    Position j of a map looks at pixel ``stride * j`` of its input, whatever the size of that. So
+    position j of the clip's own map is position ``scale * j`` of the resized clip's, read
+    bilinearly, and the last one beyond it. At a crop of 224 and a scale of 0.5, with 7 and 4
+    positions, that is resizing with aligned corners.
+
+    Args:
+        volume: (..., h, w).
+        size: (H, W), positions of the clip's own map.
+        scale: size of the resized clip relative to the clip.
+
+    Returns:
+        (..., H, W).
+    """
+    if scale == 1 and tuple(size) == tuple(volume.shape[-2:]):
+        return volume
+    rows, columns = (
+        _reading(cells, positions, scale).to(volume)
+        for cells, positions in zip(volume.shape[-2:], size, strict=True)
+    )
+    return ((volume @ columns.T).transpose(-1, -2) @ rows.T).transpose(-1, -2)
 
 
 def resize(volume: Tensor, size: Sequence[int]) -> Tensor:
@@ -169,6 +213,12 @@ def check_choice(argument: str, value: str, allowed: Sequence[str]) -> None:
     """
     if value not in allowed:
         raise InputError(f"{argument}: {value!r} is not one of {', '.join(allowed)}")
+
+
+def _reading(cells: int, positions: int, scale: float) -> Tensor:
+    """Returns the weight of each of ``cells`` in each of ``positions``, (positions, cells)."""
+    at = (torch.arange(positions, dtype=torch.float64) * scale).clamp_max(cells - 1)
+    return (1 - (at[:, None] - torch.arange(cells)).abs()).clamp_min(0)
 
 
 def _project(volume: Tensor, weight: Tensor) -> Tensor:

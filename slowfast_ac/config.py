@@ -37,14 +37,23 @@ def add_custom_config(cfg: CfgNode) -> None:
     # The other term: the name of any loss of PySlowFast (slowfast/models/losses.py). Where
     # DATA.MULTI_LABEL is set, cross_entropy stands for bce_logit.
     cfg.AC.BASE_LOSS = "cross_entropy"
-    # Classes in the sum of Eq. 3: all (as it is written), mean (all, divided by their number) or
-    # label (the clip's own class; soft or multiple labels weigh theirs).
+    # Classes whose maps are compared: all (as Eq. 3 is written) or label (the clip's own class;
+    # soft or multiple labels weigh theirs).
     cfg.AC.CLASSES = "label"
+    # How far two maps are apart: norm (Eq. 3, not squared, summed over classes) or mse (their mean
+    # squared error, of all classes too, as in the work that the paper descends from).
+    cfg.AC.DISTANCE = "norm"
     # How the fast pathway's frames become one map: weighted (their sum, Eq. 2), average or random
     # (one frame).
     cfg.AC.TEMPORAL_CAM = "weighted"
     # True: the distance moves the fast pathway only. False: both.
     cfg.AC.DETACH_SPATIAL = False
+    # True: the maps are made with the classifier's weights as constants, so that the distance moves
+    # the pathways only. False: the classifier, too.
+    cfg.AC.DETACH_CLASSIFIER = False
+    # True: the lateral connections stay, the ablation that tells the loss from their absence. The
+    # slow pathway then needs the fast one, so SCAM's scales run both, on all frames.
+    cfg.AC.LATERAL = False
     # Normalisation of each map before the distance: none (as Eq. 3 is written), l2 or minmax.
     cfg.AC.NORMALIZE = "l2"
 
@@ -109,12 +118,14 @@ def consistency_settings(cfg: CfgNode) -> ConsistencySettings:
         lambda_="AC.LAMBDA",
         base_loss="AC.BASE_LOSS",
         classes="AC.CLASSES",
+        distance="AC.DISTANCE",
         normalize="AC.NORMALIZE",
     ):
         return ConsistencySettings(
             lambda_=cfg.AC.LAMBDA,
             base_loss=base_loss,
             classes=cfg.AC.CLASSES,
+            distance=cfg.AC.DISTANCE,
             normalize=cfg.AC.NORMALIZE,
             detach_spatial=cfg.AC.DETACH_SPATIAL,
         )
@@ -131,7 +142,8 @@ def multi_scale(cfg: CfgNode) -> MultiScale:
         result = MultiScale(
             scales=cfg.SCAM.SCALES if cfg.SCAM.ENABLE else (1.0,),
             grad=cfg.SCAM.GRAD,
-            frame_stride=cfg.SCAM.FRAME_STRIDE,
+            # Fewer slow frames would no longer fit the fast pathway's.
+            frame_stride=1 if cfg.AC.LATERAL else cfg.SCAM.FRAME_STRIDE,
         )
     smallest = min(result.scales) * cfg.DATA.TRAIN_CROP_SIZE
     if cfg.SCAM.ENABLE and smallest < STRIDE:
@@ -147,18 +159,15 @@ def build_scam_head(cfg: CfgNode, dim_res4: int, dim_res5: int) -> SCAMHead | No
     """Builds the head, or returns None where the criterion does not ask for maps.
 
     Args:
-        cfg: a config with our nodes.
+        cfg: a config with our nodes that passed :func:`check_values`.
         dim_res4: channels of the slow pathway's res4.
         dim_res5: channels of its res5.
-
-    Raises:
-        InputError: see :func:`check_values`, whatever the criterion is.
     """
-    check_values(cfg)
     if not uses_consistency(cfg):
         return None
     return SCAMHead(
         temporal_reduction=cfg.AC.TEMPORAL_CAM,
+        detach_classifier=cfg.AC.DETACH_CLASSIFIER,
         upsample=(dim_res4, dim_res5) if cfg.SCAM.UPSAMPLE else None,
     )
 
@@ -180,14 +189,6 @@ def check_values(cfg: CfgNode) -> None:
         )
 
 
-def config_value(config: Mapping[str, object] | None, key: str) -> object:
-    """Returns what a config has under a key such as ``SLOWFAST.ALPHA``, or None."""
-    value: object = config
-    for part in key.split("."):
-        value = value.get(part) if isinstance(value, Mapping) else None
-    return value
-
-
 @contextlib.contextmanager
 def naming_keys(**keys: str) -> Iterator[None]:
     """Within the block, an error about an argument names the config key that it was read from.
@@ -202,3 +203,11 @@ def naming_keys(**keys: str) -> Iterator[None]:
         if argument not in keys:
             raise
         raise InputError(f"{keys[argument]}: {reason}") from None
+
+
+def config_value(config: Mapping[str, object] | None, key: str) -> object:
+    """Returns what a config has under a key such as ``SLOWFAST.ALPHA``, or None."""
+    value: object = config
+    for part in key.split("."):
+        value = value.get(part) if isinstance(value, Mapping) else None
+    return value

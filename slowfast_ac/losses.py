@@ -8,6 +8,7 @@ from typing import NamedTuple
 from torch import Tensor, nn
 
 from slowfast_ac.cam import (
+    DISTANCES,
     NORMALIZATIONS,
     attention_consistency_loss,
     check_choice,
@@ -15,7 +16,7 @@ from slowfast_ac.cam import (
 )
 from slowfast_ac.errors import InputError
 
-CLASSES = ("all", "mean", "label")
+CLASSES = ("all", "label")
 
 # Makes a base loss, called with reduction="mean"; that loss is called (logits, labels).
 BaseLoss = Callable[..., Callable[[Tensor, Tensor], Tensor]]
@@ -37,8 +38,9 @@ class ConsistencySettings:
         lambda_: factor of Eq. 4, at least 0. With 0 the gradient is that of the base loss and the
             distance is only measured.
         base_loss: name of the loss that the predictions and labels get.
-        classes: which classes Eq. 3 sums over: ``all``, ``mean`` (all, divided by L) or ``label``
-            (the clip's own class; soft or multiple labels weigh theirs).
+        classes: which classes' maps are compared: ``all`` or ``label`` (the clip's own class; soft
+            or multiple labels weigh theirs).
+        distance: ``norm`` (Eq. 3) or ``mse`` (mean squared error).
         normalize: normalisation of each map before the distance: ``none``, ``l2`` or ``minmax``.
         detach_spatial: if true, the distance moves the temporal stream only.
 
@@ -49,6 +51,7 @@ class ConsistencySettings:
     lambda_: float = 1.5
     base_loss: str = "cross_entropy"
     classes: str = "label"
+    distance: str = "norm"
     normalize: str = "l2"
     detach_spatial: bool = False
 
@@ -56,6 +59,7 @@ class ConsistencySettings:
         if not isinstance(self.lambda_, (int, float)) or not 0 <= self.lambda_ < math.inf:
             raise InputError(f"lambda_: {self.lambda_} is not a finite number of at least 0")
         check_choice("classes", self.classes, CLASSES)
+        check_choice("distance", self.distance, DISTANCES)
         check_choice("normalize", self.normalize, NORMALIZATIONS)
         if self.base_loss == "attention_consistency":
             raise InputError("base_loss: attention_consistency cannot be its own base loss")
@@ -192,24 +196,23 @@ def consistency_term(maps: AttentionMaps, labels: Tensor, settings: ConsistencyS
     Args:
         maps: the maps of both streams.
         labels: (N,) or (N, L), read only where ``settings.classes`` is ``label``.
-        settings: classes, normalisation and detaching; the other fields are not read.
+        settings: classes, distance, normalisation and detaching; the other fields are not read.
     """
     temporal, spatial = maps.temporal, maps.spatial
     if settings.detach_spatial:
         spatial = spatial.detach()
-    num_classes = spatial.shape[1]
     weight = None
     if settings.classes == "label" and labels.ndim == 1:
         # One map a clip: of thousands of classes none of the others is normalised and kept.
         temporal, spatial = _of_label(temporal, labels), _of_label(spatial, labels)
     elif settings.classes == "label":
         weight = labels
-    consistency = attention_consistency_loss(
+    return attention_consistency_loss(
         normalize_map(temporal, settings.normalize),
         normalize_map(spatial, settings.normalize),
         weight,
+        settings.distance,
     )
-    return consistency / num_classes if settings.classes == "mean" else consistency
 
 
 def _of_label(cam: Tensor, labels: Tensor) -> Tensor:

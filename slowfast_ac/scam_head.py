@@ -13,7 +13,14 @@ import torch
 from torch import Tensor, nn
 
 from slowfast_ac.batchnorm import frozen_running_stats
-from slowfast_ac.cam import TEMPORAL_REDUCTIONS, check_choice, resize, spatial_cam, temporal_cam
+from slowfast_ac.cam import (
+    TEMPORAL_REDUCTIONS,
+    check_choice,
+    resample,
+    resize,
+    spatial_cam,
+    temporal_cam,
+)
 from slowfast_ac.errors import InputError
 from slowfast_ac.losses import AttentionMaps
 
@@ -24,10 +31,12 @@ class StreamFeatures(NamedTuple):
     Args:
         res5: (N, C5, T, H, W), its last feature map.
         res4: (N, C4, T, H', W'), the input of its last stage.
+        scale: size of the clip relative to the one that is classified.
     """
 
     res5: Tensor
     res4: Tensor
+    scale: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -61,6 +70,8 @@ class SCAMHead(nn.Module):
 
     Args:
         temporal_reduction: how the temporal stream's frames become one map.
+        detach_classifier: if true, the maps are made with the classifier's weights as constants,
+            so that comparing them trains the streams only (Guo et al., CVPR 2019).
         upsample: if given, the channels (C4, C5) of res4 and res5: the features of the spatial map
             become res5 at res4's size plus a 1x1x1 projection of res4 (Section 3.4).
 
@@ -72,11 +83,13 @@ class SCAMHead(nn.Module):
         self,
         *,
         temporal_reduction: str = "weighted",
+        detach_classifier: bool = False,
         upsample: tuple[int, int] | None = None,
     ):
         super().__init__()
         check_choice("temporal_reduction", temporal_reduction, TEMPORAL_REDUCTIONS)
         self.temporal_reduction = temporal_reduction
+        self.detach_classifier = detach_classifier
         self.detail = nn.Conv3d(*upsample, kernel_size=1, bias=False) if upsample else None
 
     def forward(
@@ -90,18 +103,27 @@ class SCAMHead(nn.Module):
             temporal: (N, C_t, T_t, H, W), res5 of the temporal stream.
             weight: (L, C5 + C_t), the classifier.
         """
+        if self.detach_classifier:
+            weight = weight.detach()
         spatial_weight, temporal_weight = weight.split(
             [scales[0].res5.shape[1], temporal.shape[1]], dim=1
         )
-        spatial_map = spatial_cam([self._volume(features) for features in scales], spatial_weight)
+        volumes = [self._volume(features) for features in scales]
+        spatial_map = spatial_cam(volumes, spatial_weight, [features.scale for features in scales])
         temporal_map = temporal_cam(temporal, temporal_weight, self.temporal_reduction)
-        return AttentionMaps(spatial_map, resize(temporal_map, spatial_map.shape[-2:]))
+        temporal_map = _refine(temporal_map, spatial_map.shape[-2:])
+        return AttentionMaps(spatial_map, temporal_map)
 
     def _volume(self, features: StreamFeatures) -> Tensor:
         if self.detail is None:
             return features.res5
         detail: Tensor = self.detail(features.res4)
-        return resize(features.res5, features.res4.shape[-2:]) + detail
+        return _refine(features.res5, features.res4.shape[-2:]) + detail
+
+
+def _refine(volume: Tensor, size: Sequence[int]) -> Tensor:
+    """Lays what has res5's positions over res4's: twice as dense, unless res5 is dilated."""
+    return volume if volume.shape[-2:] == tuple(size) else resample(volume, size, 0.5)
 
 
 def multi_scale_features(
@@ -131,7 +153,8 @@ def multi_scale_features(
             result.append(features)
             continue
         with frozen_running_stats(backbone), torch.set_grad_enabled(multi_scale.grad):
-            result.append(stream(rescale(thin_out(clip, multi_scale.frame_stride), scale)))
+            resized = rescale(thin_out(clip, multi_scale.frame_stride), scale)
+            result.append(stream(resized)._replace(scale=scale))
     return result
 
 

@@ -1,6 +1,8 @@
 """What tests share: one PySlowFast a process, the wheel unless PYSLOWFAST_ROOT names a checkout."""
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -15,14 +17,36 @@ TWO = [[1, 1], [2, 2], [2, 2], [2, 2]]
 torch.set_num_threads(1)
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_cmdline_main(config):
+    """With PYSLOWFAST_ROOTS, runs pytest once for each of its checkouts and for the wheel."""
+    roots = os.environ.get("PYSLOWFAST_ROOTS")
+    if not roots:
+        return None
+    usual = {k: v for k, v in os.environ.items() if not k.startswith("PYSLOWFAST_ROOT")}
+    command = [sys.executable, "-m", "pytest", *config.invocation_params.args]
+    results = {}
+    for root in ["", *filter(None, roots.split(os.pathsep))]:
+        print(f"\n=== PySlowFast: {root or 'the wheel'}", flush=True)
+        environment = {**usual, "PYSLOWFAST_ROOT": root}
+        results[root] = subprocess.run(command, env=environment, check=False).returncode
+    print()
+    for root, status in results.items():
+        print(f"{'passed' if status == 0 else 'FAILED'}  {root or 'the wheel'}")
+    return max(results.values())
+
+
 def pytest_collection_modifyitems(items):
-    """Skips the tests that need a checkout where there is none."""
-    if os.environ.get("PYSLOWFAST_ROOT"):
-        return
+    """Skips the tests that need a checkout where there is none, or a file that it does not have."""
+    root = os.environ.get("PYSLOWFAST_ROOT")
     skip = pytest.mark.skip(reason="needs a PySlowFast checkout: set PYSLOWFAST_ROOT")
     for item in items:
-        if "checkout" in item.keywords:
+        needed = [mark.args[0] for mark in item.iter_markers("needs")]
+        if not root and (needed or "checkout" in item.keywords):
             item.add_marker(skip)
+        for path in needed:
+            if root and not (Path(root) / path).exists():
+                item.add_marker(pytest.mark.skip(reason=f"this checkout has no {path}"))
 
 
 @pytest.fixture(scope="session")

@@ -19,6 +19,9 @@ DEFAULTS = {
         "CLASSES": "label",
         "TEMPORAL_CAM": "weighted",
         "DETACH_SPATIAL": False,
+        "DETACH_CLASSIFIER": False,
+        "DISTANCE": "norm",
+        "LATERAL": False,
         "NORMALIZE": "l2",
     },
     "SCAM": {
@@ -51,8 +54,8 @@ def test_keys_and_python_classes_have_the_same_defaults(upstream):
     assert consistency_settings(cfg) == ConsistencySettings()
     assert config.multi_scale(cfg) == MultiScale()
     head, default = build_scam_head(cfg, 1, 1), SCAMHead()
-    assert head.temporal_reduction == default.temporal_reduction
-    assert head.detail is default.detail is None
+    for name in ("temporal_reduction", "detach_classifier", "detail"):
+        assert getattr(head, name) == getattr(default, name), name
 
 
 def test_other_keys_stay_untouched():
@@ -94,6 +97,8 @@ def test_every_key_is_explained_above_its_line():
         ("AC.CLASSES", "label", lambda model: model.settings.classes),
         ("AC.NORMALIZE", "l2", lambda model: model.settings.normalize),
         ("AC.DETACH_SPATIAL", True, lambda model: model.settings.detach_spatial),
+        ("AC.DETACH_CLASSIFIER", True, lambda model: model.scam.detach_classifier),
+        ("AC.DISTANCE", "mse", lambda model: model.settings.distance),
         ("AC.TEMPORAL_CAM", "average", lambda model: model.scam.temporal_reduction),
         ("SCAM.SCALES", [1.0, 2.0], lambda model: list(model.multi_scale.scales)),
         ("SCAM.GRAD", False, lambda model: model.multi_scale.grad),
@@ -140,7 +145,8 @@ WRONG = [
     ("AC.LAMBDA", -1.0, "at least 0"),
     ("AC.LAMBDA", float("nan"), "at least 0"),
     ("AC.BASE_LOSS", "attention_consistency", "its own base loss"),
-    ("AC.CLASSES", "labels", "all, mean, label"),
+    ("AC.CLASSES", "labels", "all, label"),
+    ("AC.DISTANCE", "l2", "norm, mse"),
     ("AC.TEMPORAL_CAM", "sum", "weighted, average, random"),
     ("AC.NORMALIZE", "softmax", "none, l2, minmax"),
     ("SCAM.SCALES", [], NUMBER),

@@ -77,8 +77,22 @@ def test_classes_of_the_sum(classes, labels):
     distance = distances(*numpy_maps(attention)) / (CLIPS * SIDE * SIDE)
     expected = {
         "all": distance.sum(),
-        "mean": distance.sum() / LABELS,
         "label": (distance * one_hot(labels)).sum(),
+    }[classes]
+    found = consistency_term(attention, labels, attention.settings)
+    assert found.item() == pytest.approx(expected, rel=1e-5)
+
+
+@pytest.mark.parametrize("labels", [INDICES, SOFT, SEVERAL], ids=["index", "soft", "several"])
+@pytest.mark.parametrize("classes", CLASSES)
+def test_mean_squared_error_is_over_clips_positions_and_classes(classes, labels):
+    attention = maps(classes=classes, distance="mse")
+    temporal, spatial = numpy_maps(attention)
+    squared = (temporal - spatial) ** 2
+    # The formula of hguosc/visual_attention_consistency, or the label's own share of it.
+    expected = {
+        "all": squared.mean(),
+        "label": (squared.mean(axis=(2, 3)) * one_hot(labels)).sum(axis=1).mean(),
     }[classes]
     found = consistency_term(attention, labels, attention.settings)
     assert found.item() == pytest.approx(expected, rel=1e-5)
@@ -97,7 +111,7 @@ def test_default_settings_are_the_papers_factor_and_the_reading_that_trained():
     settings = ConsistencySettings()
     assert settings.lambda_ == 1.5
     assert settings.base_loss == "cross_entropy"
-    assert (settings.classes, settings.normalize) == ("label", "l2")
+    assert (settings.classes, settings.distance, settings.normalize) == ("label", "norm", "l2")
     assert not settings.detach_spatial
 
 
@@ -159,7 +173,7 @@ def test_own_settings_override_those_of_the_predictions():
 
 
 def test_settings_of_the_predictions_override_the_defaults():
-    attention = maps(lambda_=0.25, classes="mean", normalize="minmax")
+    attention = maps(lambda_=0.25, classes="all", normalize="minmax")
     own, default = (
         AttentionConsistencyLoss(return_terms=True)((logits(), attention), INDICES)[1][1]
         for attention in (attention, attention._replace(settings=None))
@@ -346,7 +360,8 @@ def test_other_reductions_are_refused(reduction):
     [
         ({"lambda_": -0.1}, "^lambda_: -0.1"),
         ({"lambda_": float("nan")}, "^lambda_: nan"),
-        ({"classes": "labels"}, "^classes: 'labels' is not one of all, mean, label"),
+        ({"classes": "labels"}, "^classes: 'labels' is not one of all, label"),
+        ({"distance": "l1"}, "^distance: 'l1' is not one of norm, mse"),
         ({"normalize": "l1"}, "^normalize: 'l1' is not one of none, l2, minmax"),
         ({"base_loss": "attention_consistency"}, "^base_loss: .*its own base loss"),
     ],

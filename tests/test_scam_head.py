@@ -3,6 +3,7 @@
 import cv2
 import numpy as np
 import pytest
+import scipy.ndimage
 import torch
 from torch import nn
 
@@ -79,6 +80,16 @@ def resized(maps, height, width):
     return np.stack(images).reshape(*maps.shape[:-2], height, width)
 
 
+def laid_over(maps, height, width, scale):
+    """Every map read bilinearly at ``scale`` times the position, at the last one beyond it."""
+    rows = (np.arange(height) * scale).clip(max=maps.shape[-2] - 1)
+    columns = (np.arange(width) * scale).clip(max=maps.shape[-1] - 1)
+    flat = maps.reshape(-1, *maps.shape[-2:])
+    grid = np.meshgrid(rows, columns, indexing="ij")
+    read = [scipy.ndimage.map_coordinates(image, grid, order=1) for image in flat]
+    return np.stack(read).reshape(*maps.shape[:-2], height, width)
+
+
 @pytest.mark.parametrize("scales", [[1.0], [1.0, 0.5], [1.0, 0.5, 2.0], [1.0, 0.75, 1.0]])
 def test_spatial_map_is_the_average_of_the_scales_maps(stream, scales):
     found = attention(stream, scales=scales)
@@ -87,7 +98,8 @@ def test_spatial_map_is_the_average_of_the_scales_maps(stream, scales):
     for scale in scales:
         size = round(SIDE * scale)
         image = torch.from_numpy(resized(clip().numpy(), size, size))
-        expected = expected + resized(project(stream(image).res5, weight), 2, 2) / len(scales)
+        maps = project(stream(image).res5, weight)
+        expected = expected + laid_over(maps, 2, 2, scale) / len(scales)
     np.testing.assert_allclose(found.spatial.detach().numpy(), expected, atol=1e-5)
 
 
@@ -111,6 +123,21 @@ def test_each_stream_meets_its_own_columns_of_the_classifier(stream):
     fast = fast_features().numpy().sum(axis=2)
     expected = np.einsum("nchw,lc->nlhw", fast, classifier()[:, C5:].numpy())
     np.testing.assert_allclose(found.temporal.numpy(), expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("detached", [True, False])
+def test_detached_classifier_makes_the_same_maps_and_gets_no_gradient(stream, detached):
+    weight = classifier().requires_grad_()
+    head = SCAMHead(detach_classifier=detached)
+    fast = fast_features().requires_grad_()
+    found = head([stream(clip())], fast, weight)
+    expected = attention(stream, scales=[1.0])
+    torch.testing.assert_close(found.spatial, expected.spatial)
+    torch.testing.assert_close(found.temporal, expected.temporal)
+    (found.spatial.square().sum() + found.temporal.square().sum()).backward()
+    assert (weight.grad is None) == detached
+    assert fast.grad.abs().sum() > 0
+    assert stream.last.weight.grad.abs().sum() > 0
 
 
 def test_temporal_reduction_is_the_one_asked_for(stream):
@@ -141,7 +168,7 @@ def test_scales_after_the_first_see_every_nth_frame(stream, stride, seen):
     weight = classifier()[:, :C5]
     small = torch.from_numpy(resized(clip().numpy()[:, :, seen], SIDE // 2, SIDE // 2))
     expected = project(stream(clip()).res5, weight)
-    expected = (expected + resized(project(stream(small).res5, weight), 2, 2)) / 2
+    expected = (expected + laid_over(project(stream(small).res5, weight), 2, 2, 0.5)) / 2
     np.testing.assert_allclose(found.spatial.detach().numpy(), expected, atol=1e-5)
 
 
@@ -180,12 +207,12 @@ def test_detail_path_adds_projected_res4_to_res5_at_its_size(stream, scales):
     expected = 0
     for scale in scales:
         size = round(SIDE * scale)
-        res5, res4 = stream(torch.from_numpy(resized(clip().numpy(), size, size)))
+        res5, res4, _ = stream(torch.from_numpy(resized(clip().numpy(), size, size)))
         kernel = head.detail.weight.detach().numpy()[:, :, 0, 0, 0]
         detail = np.einsum("ncthw,dc->ndthw", res4.detach().numpy(), kernel)
-        volume = resized(res5.detach().numpy(), *res4.shape[-2:]) + detail
+        volume = laid_over(res5.detach().numpy(), *res4.shape[-2:], 0.5) + detail
         maps = project(torch.from_numpy(volume), classifier()[:, :C5])
-        expected = expected + resized(maps, 4, 4) / len(scales)
+        expected = expected + laid_over(maps, 4, 4, scale) / len(scales)
     assert found.spatial.shape == (CLIPS, CLASSES, 4, 4)
     np.testing.assert_allclose(found.spatial.detach().numpy(), expected, atol=1e-5)
 
@@ -195,7 +222,7 @@ def test_temporal_map_is_resized_to_the_finer_spatial_one(stream):
     found = head([stream(clip())], fast_features(), classifier())
     fast = fast_features().numpy().sum(axis=2)
     coarse = np.einsum("nchw,lc->nlhw", fast, classifier()[:, C5:].numpy())
-    np.testing.assert_allclose(found.temporal.numpy(), resized(coarse, 4, 4), atol=1e-5)
+    np.testing.assert_allclose(found.temporal.numpy(), laid_over(coarse, 4, 4, 0.5), atol=1e-5)
 
 
 def test_head_has_parameters_only_with_the_detail_path():

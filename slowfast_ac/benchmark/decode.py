@@ -11,8 +11,10 @@ from slowfast_ac.benchmark.networks import choose
 from slowfast_ac.benchmark.settings import Settings
 from slowfast_ac.benchmark.timing import add_times, interleave
 from slowfast_ac.benchmark.train import MEBIBYTE
+from slowfast_ac.data.reader import VideoReader
+from slowfast_ac.data.torchcodec_video import TorchCodecVideo
 from slowfast_ac.data.video import read_frames, write_video
-from slowfast_ac.pyslowfast.decoder import PyAVClips, TorchCodecClips
+from slowfast_ac.pyslowfast.decoder import read_span
 
 FPS = 30
 WIDTH, HEIGHT = 340, 256
@@ -64,13 +66,19 @@ def _whole_video(path: Path, start: float) -> int:
 
 
 def _span(path: Path, start: float) -> int:
-    with PyAVClips(path) as reader:
-        return reader.read(start, start + SPAN)[1].nbytes
+    with VideoReader(path) as reader:
+        return _read(reader, start)
 
 
 def _torchcodec(path: Path, start: float) -> int:
-    with TorchCodecClips(path) as reader:
-        return reader.read(start, start + SPAN)[1].nbytes
+    with TorchCodecVideo(path) as reader:
+        return _read(reader, start)
+
+
+def _read(reader: VideoReader | TorchCodecVideo, start: float) -> int:
+    timeline = reader.timeline
+    first, last = timeline.first_number(start, FPS), timeline.last_number(start + SPAN, FPS)
+    return read_span(reader, timeline.shown(range(first, last + 1), FPS)).nbytes
 
 
 def _bench_video(path: Path, length: float, settings: Settings) -> list[dict[str, Any]]:

@@ -5,6 +5,7 @@ strict: a name that is not understood, or that is missing, is an error.
 """
 
 import dataclasses
+import os
 from collections.abc import Mapping
 
 import torch
@@ -18,7 +19,7 @@ from slowfast_ac.checkpoint.names import (
     name_table,
     parameter_names,
 )
-from slowfast_ac.checkpoint.open import Checkpoint
+from slowfast_ac.checkpoint.open import Checkpoint, open_checkpoint
 from slowfast_ac.checkpoint.prefix import find_naming, find_networks
 from slowfast_ac.checkpoint.report import LoadReport
 from slowfast_ac.config import config_value
@@ -30,13 +31,26 @@ SLOW_KERNELS = [1, 1, 1, 3, 3]
 
 
 def convert_checkpoint(
-    checkpoint: Checkpoint, target: str, *, branch_independent: bool = False
+    checkpoint: Checkpoint | str | os.PathLike[str],
+    target: str,
+    *,
+    branch_independent: bool = False,
 ) -> tuple[dict[str, Tensor], LoadReport]:
-    """Converts an opened checkpoint, see :func:`convert`.
+    """Converts a checkpoint, see :func:`convert`.
+
+    Args:
+        checkpoint: a file of weights of any kind, or one that is open.
+        target: ``pyslowfast`` or ``pytorchvideo``.
+        branch_independent: whether a fused network's lateral connections are cut away.
+
+    Returns:
+        The weights by their new names, and what became of every weight.
 
     Raises:
         InputError: naming the file and the key.
     """
+    if not isinstance(checkpoint, Checkpoint):
+        checkpoint = open_checkpoint(checkpoint)
     if checkpoint.naming is None:
         raise InputError(f"{checkpoint.path}: cannot be converted: {checkpoint.problem}")
     if checkpoint.problem:

@@ -15,6 +15,7 @@ from slowfast_ac.checkpoint.read import read_file
 from slowfast_ac.checkpoint.weights import Weights, choose_weights, find_weights
 from slowfast_ac.config import config_value
 from slowfast_ac.errors import InputError
+from slowfast_ac.files import StrPath
 
 logger = logging.getLogger(__name__)
 # Texts that `export` and `convert` keep beside the weights.
@@ -78,7 +79,7 @@ class Checkpoint:
         return {name: value for name, value in vars(self).items() if name != "state_dict"}
 
 
-def open_checkpoint(path: str | Path, weights: str | None = None) -> Checkpoint:
+def open_checkpoint(path: StrPath, weights: str | None = None) -> Checkpoint:
     """Opens the weights of a local file or of a URL, which is downloaded to iopath's cache.
 
     Args:
@@ -106,7 +107,7 @@ def open_all(path: str | Path) -> list[Checkpoint]:
     return [_describe(str(path), local, container, weights) for weights in found]
 
 
-def local_path(path: str | Path) -> Path:
+def local_path(path: StrPath) -> Path:
     """Returns where a file is on this machine, after a download if it is a URL.
 
     Raises:

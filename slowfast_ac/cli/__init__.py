@@ -33,6 +33,9 @@ COMMANDS = {
     "bench": "measure training, inference and decoding against the fused baseline",
 }
 
+# Module -> the package that brings it, where their names differ.
+PACKAGES = {"cv2": "opencv-python", "PIL": "pillow", "sklearn": "scikit-learn", "yaml": "pyyaml"}
+
 
 def build_parser(command: str | None = None) -> argparse.ArgumentParser:
     """Returns the parser of one command, or for None that of their names, which imports nothing."""
@@ -74,6 +77,17 @@ def main(argv: Sequence[str] | None = None) -> int:
         return status
     except InputError as error:
         print(f"slowfast-ac: {error}", file=sys.stderr)
+        return 2
+    except ModuleNotFoundError as error:
+        name = (error.name or "").partition(".")[0]
+        if name in ("", "slowfast", "slowfast_ac"):
+            raise
+        package = PACKAGES.get(name, name)
+        print(
+            f"slowfast-ac: {command} needs the package {package}, which is missing; run: pip "
+            f"install {package}",
+            file=sys.stderr,
+        )
         return 2
     except KeyboardInterrupt:
         print("slowfast-ac: interrupted", file=sys.stderr)

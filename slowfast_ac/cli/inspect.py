@@ -50,7 +50,7 @@ def _print(checkpoint, several: bool) -> None:
         print(f"{name:12}{'not in the file' if value is None else value}")
 
 
-def _classes(checkpoint) -> str | None:
+def _classes(checkpoint) -> object:
     if checkpoint.num_classes is None or "classes" not in checkpoint.texts:
         return checkpoint.num_classes
     return f"{checkpoint.num_classes}, with their names"

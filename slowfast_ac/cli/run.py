@@ -23,12 +23,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def main(args: argparse.Namespace) -> None:
-    """Runs the configs."""
+    """Runs the configs and says where their results are."""
+    from slowfast_ac.evaluation.run_summary import summarize
     from slowfast_ac.pyslowfast.cluster import machines
-    from slowfast_ac.pyslowfast.launch import run
+    from slowfast_ac.pyslowfast.launch import run, tested_views
+    from slowfast_ac.pyslowfast.outputs import results_file
 
     shards = machines(args.shard_id, args.num_shards, args.init_method)
-    run(
+    finished = run(
         args.cfg_files,
         args.opts,
         shard_id=shards.shard_id,
@@ -37,3 +39,15 @@ def main(args: argparse.Namespace) -> None:
         pyslowfast=args.pyslowfast,
         open_videos=not args.no_open_videos,
     )
+    for cfg in finished:
+        # The first machine keeps the log.
+        if cfg.SHARD_ID or "://" in cfg.OUTPUT_DIR:
+            continue
+        for line in summarize(
+            cfg.OUTPUT_DIR,
+            trained=cfg.TRAIN.ENABLE,
+            views=tested_views(cfg),
+            crops=cfg.TEST.NUM_SPATIAL_CROPS,
+            results=results_file(cfg),
+        ):
+            print(line)

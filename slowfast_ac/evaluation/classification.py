@@ -11,7 +11,7 @@ import numpy as np
 import pandas
 from sklearn.metrics import confusion_matrix, log_loss, precision_recall_fscore_support
 
-from slowfast_ac.data import class_map
+from slowfast_ac.data.class_map import class_names, read_class_map
 from slowfast_ac.errors import InputError
 from slowfast_ac.evaluation.pictures import draw_confusion
 from slowfast_ac.evaluation.results import Results
@@ -20,7 +20,7 @@ from slowfast_ac.files import atomic_path
 BINS = 15
 
 
-def class_names(path: str | os.PathLike[str] | None, count: int) -> list[str]:
+def result_names(path: str | os.PathLike[str] | None, count: int) -> list[str]:
     """Returns the names of a class map by number, or the numbers where there is no map.
 
     Raises:
@@ -28,10 +28,10 @@ def class_names(path: str | os.PathLike[str] | None, count: int) -> list[str]:
     """
     if path is None:
         return [str(number) for number in range(count)]
-    names = class_map.class_names(class_map.read_class_map(path))
-    if len(names) != count:
-        raise InputError(f"{path}: {len(names)} classes, but the results have {count}")
-    return list(names)
+    numbers = read_class_map(path)
+    if len(numbers) != count:
+        raise InputError(f"{path}: {len(numbers)} classes, but the results have {count}")
+    return list(class_names(numbers))
 
 
 def precision_recall(results: Results) -> pandas.DataFrame:

@@ -12,9 +12,9 @@ import pandas
 from slowfast_ac.errors import InputError
 from slowfast_ac.evaluation.classification import (
     averages,
-    class_names,
     precision_recall,
     require_new,
+    result_names,
     write_confusion,
     write_table,
 )
@@ -56,7 +56,7 @@ def compare(
     output = require_new(output, "compare.md", overwrite)
     first, second = read_results(baseline), read_results(ours)
     _require_same_videos(first, second, baseline, ours)
-    names = class_names(classes, first.scores.shape[1])
+    names = result_names(classes, first.scores.shape[1])
     if first.multi_label:
         text = _compare_multi_label(first, second, names, output)
     else:

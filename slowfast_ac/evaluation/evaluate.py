@@ -14,9 +14,9 @@ from slowfast_ac.errors import InputError
 from slowfast_ac.evaluation.classification import (
     averages,
     calibration,
-    class_names,
     precision_recall,
     require_new,
+    result_names,
     write_confusion,
     write_table,
 )
@@ -73,7 +73,7 @@ def evaluate(
     output = require_new(output, "evaluate.md", overwrite)
     results = read_results(path)
     source = _read_source(Path(path))
-    names = class_names(classes or source.classes, results.scores.shape[1])
+    names = result_names(classes or source.classes, results.scores.shape[1])
     videos = source.videos
     if test_list is not None:
         videos = [entry.path for entry in read_list(test_list)]

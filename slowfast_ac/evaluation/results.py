@@ -6,7 +6,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from sklearn.metrics import average_precision_score
 
 from slowfast_ac.checkpoint.unpickle import safe_load
 from slowfast_ac.errors import InputError
@@ -86,6 +85,9 @@ def average_precision(results: Results) -> np.ndarray:
 
     It is nan for a class without videos; the test's mean average precision leaves that out.
     """
+    # Here, since reading logs and results needs no scikit-learn.
+    from sklearn.metrics import average_precision_score
+
     pairs = zip(results.labels.T, results.scores.T, strict=True)
     return np.array(
         [

@@ -13,11 +13,7 @@ from tqdm import tqdm
 
 from slowfast_ac.data.lists import read_list
 from slowfast_ac.errors import InputError
-from slowfast_ac.evaluation.results import (
-    Results,
-    average_precision,
-    read_results,
-)
+from slowfast_ac.evaluation.results import Results, average_precision, read_results
 from slowfast_ac.experiments.ablate import RECORD, is_finished, load_run_config
 from slowfast_ac.experiments.suite import Run, Suite
 from slowfast_ac.figures import saved_figure

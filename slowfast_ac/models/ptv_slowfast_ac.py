@@ -36,6 +36,14 @@ class PTVTwoStream(_PyTorchVideoNetwork):
         """Runs the slow pathway alone on a (N, 3, T, H, W) clip."""
         return slow_pathway(self.model, clip)
 
+    def both_pathways(self, pathways: list[Tensor]) -> StreamFeatures:
+        """Runs both pathways with their lateral connections for the slow one's features."""
+        x = list(pathways)
+        for block in self.model.blocks[:4]:
+            x = block(x)
+        res4 = x[0]
+        return StreamFeatures(self.model.blocks[4](x)[0], res4)
+
 
 class PTVSlowFastACMixin(PTVTwoStream, AttentionMixin):
     """Mixin for PySlowFast's PTVSlowFast, which builds PyTorchVideo's ``create_slowfast``.
@@ -50,7 +58,8 @@ class PTVSlowFastACMixin(PTVTwoStream, AttentionMixin):
     def _construct_network(self, cfg: CfgNode) -> None:
         self.check(cfg)
         super()._construct_network(cfg)  # type: ignore[safe-super]
-        remove_lateral_connections(self.model)
+        if not cfg.AC.LATERAL:
+            remove_lateral_connections(self.model)
         first = self.model.blocks[4].multipathway_blocks[0].res_blocks[0].branch1_conv
         self.attach(cfg, first.in_channels, first.out_channels)
 

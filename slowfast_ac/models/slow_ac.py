@@ -76,7 +76,8 @@ class SlowACMixin(_PySlowFastNetwork):
             self.spatial_stream,
             backbone=self,
         )
-        logits: Tensor = self.head([average_scales([features.res5 for features in scales])])
+        res5 = [features.res5 for features in scales]
+        logits: Tensor = self.head([average_scales(res5, self.multi_scale.scales)])
         return logits
 
     def spatial_stream(self, clip: Tensor) -> StreamFeatures:

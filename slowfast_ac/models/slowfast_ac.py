@@ -89,6 +89,7 @@ class AttentionMixin(_Network):
         """
         self.settings = consistency_settings(cfg)
         self.multi_scale = multi_scale(cfg)
+        self.lateral = cfg.AC.LATERAL
         self.scam = build_scam_head(cfg, dim_res4, dim_res5)
 
 
@@ -96,8 +97,8 @@ class SlowFastACMixin(AttentionMixin, _PySlowFastNetwork):
     """Mixin for PySlowFast's SlowFast class, checkout or wheel.
 
     The network is built by upstream, so every option of it stays, then its lateral connections are
-    taken out: ``s{i}_fuse`` becomes an identity and the first block of each slow stage takes the
-    slow channels only. Parameter names stay as they are.
+    taken out, unless AC.LATERAL keeps them: ``s{i}_fuse`` becomes an identity and the first block
+    of each slow stage takes the slow channels only. Parameter names stay as they are.
 
     Args:
         cfg: PySlowFast's config with the nodes AC and SCAM.
@@ -109,13 +110,8 @@ class SlowFastACMixin(AttentionMixin, _PySlowFastNetwork):
     def _construct_network(self, cfg: CfgNode) -> None:
         self.check(cfg)
         super()._construct_network(cfg)  # type: ignore[safe-super]
-        for number in (1, 2, 3, 4):
-            fuse = getattr(self, f"s{number}_fuse")
-            first = getattr(self, f"s{number + 1}").pathway0_res0
-            fused = fuse.conv_f2s.out_channels
-            first.branch1 = without_fused_channels(first.branch1, fused)
-            first.branch2.a = without_fused_channels(first.branch2.a, fused)
-            setattr(self, f"s{number}_fuse", nn.Identity())
+        if not cfg.AC.LATERAL:
+            remove_lateral_connections(self)
         first = self.s5.pathway0_res0.branch1
         self.attach(cfg, first.in_channels, first.out_channels)
 
@@ -131,6 +127,25 @@ class SlowFastACMixin(AttentionMixin, _PySlowFastNetwork):
     def spatial_stream(self, clip: Tensor) -> StreamFeatures:
         """Runs the slow pathway alone on a (N, 3, T, H, W) clip."""
         return slow_pathway(self, clip)
+
+    def both_pathways(self, pathways: list[Tensor]) -> StreamFeatures:
+        """Runs both pathways with their lateral connections for the slow one's features."""
+        x = self.s2_fuse(self.s2(self.s1_fuse(self.s1(list(pathways)))))
+        x = [self.pathway0_pool(x[0]), self.pathway1_pool(x[1])]
+        x = self.s4_fuse(self.s4(self.s3_fuse(self.s3(x))))
+        res4 = x[0]
+        return StreamFeatures(self.s5(x)[0], res4)
+
+
+def remove_lateral_connections(network: nn.Module) -> None:
+    """Takes the lateral connections out of PySlowFast's SlowFast, in place."""
+    for number in (1, 2, 3, 4):
+        fuse = getattr(network, f"s{number}_fuse")
+        first = getattr(network, f"s{number + 1}").pathway0_res0
+        fused = fuse.conv_f2s.out_channels
+        first.branch1 = without_fused_channels(first.branch1, fused)
+        first.branch2.a = without_fused_channels(first.branch2.a, fused)
+        setattr(network, f"s{number}_fuse", nn.Identity())
 
 
 def slow_pathway(network: PySlowFastNetwork, clip: Tensor) -> StreamFeatures:

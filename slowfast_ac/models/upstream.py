@@ -39,7 +39,8 @@ class PySlowFastNetwork(Network, Protocol):
     Args:
         s1: the stem.
         s5: the last stage, which has ``pathway0_res0`` for its first block.
-        pathway0_pool: the slow pathway's pooling after ``s2``.
+        s1_fuse: a two-pathway network's lateral connection after ``s1``, and so on.
+        pathway0_pool: the slow pathway's pooling after ``s2``; ``pathway1_pool`` the fast one's.
         head: pools each pathway; its ``projection`` is the classifier.
     """
 
@@ -48,7 +49,12 @@ class PySlowFastNetwork(Network, Protocol):
     s3: Stage
     s4: Stage
     s5: Any
+    s1_fuse: Stage
+    s2_fuse: Stage
+    s3_fuse: Stage
+    s4_fuse: Stage
     pathway0_pool: nn.Module
+    pathway1_pool: nn.Module
     head: Any
 
 

@@ -16,12 +16,13 @@ def setup(path: str | os.PathLike | None = None) -> Upstream:
         path: folder of a checkout; see :func:`slowfast_ac.pyslowfast.find.find`.
 
     Raises:
-        InputError: when there is no PySlowFast, or a package that it imports is missing.
+        InputError: when there is no PySlowFast, or it cannot be imported.
     """
     from slowfast_ac.pyslowfast.compute import install_compute
     from slowfast_ac.pyslowfast.finetune import install_finetune
     from slowfast_ac.pyslowfast.register import register_into
-    from slowfast_ac.pyslowfast.repairs import apply_repairs
+    from slowfast_ac.pyslowfast.repairs import apply_repairs, log_repairs_in
+    from slowfast_ac.pyslowfast.supported import explain_import
 
     upstream = find(path)
     if str(upstream.root) not in sys.path:
@@ -35,9 +36,9 @@ def setup(path: str | os.PathLike | None = None) -> Upstream:
         register_into(upstream)
         install_compute(upstream)
         install_finetune(upstream)
-    except ModuleNotFoundError as error:
-        raise InputError(
-            f"PySlowFast needs the package {error.name}, which is missing; slowfast-ac doctor "
-            "prints the command that brings it"
-        ) from error
+        log_repairs_in(upstream)
+    except InputError:
+        raise
+    except Exception as error:
+        raise explain_import(upstream, error) from error
     return upstream

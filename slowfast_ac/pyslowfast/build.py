@@ -18,6 +18,15 @@ def build_model(cfg: CfgNode) -> nn.Module:
     return builder.build_model(cfg)
 
 
+def build_on_cpu(cfg: CfgNode) -> nn.Module:
+    """Builds the config's model on the CPU, without what needs a process group."""
+    cfg = cfg.clone()
+    cfg.NUM_GPUS = 0
+    if "NORM_TYPE" in cfg.BN:
+        cfg.BN.NORM_TYPE = "batchnorm"
+    return build_model(cfg)
+
+
 def count_gflops(cfg: CfgNode, model: nn.Module) -> float:
     """Returns the 10^9 multiply-adds of one view at DATA.TEST_CROP_SIZE, in evaluation mode."""
     shape = (1, 3, cfg.DATA.NUM_FRAMES, cfg.DATA.TEST_CROP_SIZE, cfg.DATA.TEST_CROP_SIZE)

@@ -1,12 +1,13 @@
 """The models over the checkout's classes; importable once PySlowFast is set up."""
 
-from slowfast.models.ptv_model_builder import PTVSlowFast
+import importlib.util
+
 from slowfast.models.video_model_builder import ResNet, SlowFast
 
 from slowfast_ac.models.ptv_slowfast_ac import PTVSlowFastACMixin
 from slowfast_ac.models.slow_ac import SlowACMixin
 from slowfast_ac.models.slowfast_ac import SlowFastACMixin
-from slowfast_ac.pyslowfast.register import find_upstream_loss
+from slowfast_ac.pyslowfast.loss_terms import find_upstream_loss
 
 
 class SlowFastAC(SlowFastACMixin, SlowFast):
@@ -19,10 +20,15 @@ class SlowAC(SlowACMixin, ResNet):
     """The slow pathway alone with SCAM."""
 
 
-class PTVSlowFastAC(PTVSlowFastACMixin, PTVSlowFast):
-    """SlowFastAC of PyTorchVideo's parts."""
+MODELS: tuple[type, ...] = (SlowFastAC, SlowAC)
 
-    find_base_loss = staticmethod(find_upstream_loss)
+# Checkouts have it since spring 2021.
+if importlib.util.find_spec("slowfast.models.ptv_model_builder"):
+    from slowfast.models.ptv_model_builder import PTVSlowFast
 
+    class PTVSlowFastAC(PTVSlowFastACMixin, PTVSlowFast):
+        """SlowFastAC of PyTorchVideo's parts."""
 
-MODELS = (SlowFastAC, SlowAC, PTVSlowFastAC)
+        find_base_loss = staticmethod(find_upstream_loss)
+
+    MODELS += (PTVSlowFastAC,)

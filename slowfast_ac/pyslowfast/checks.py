@@ -13,12 +13,12 @@ from slowfast_ac.config import LOSS_NAME, check_values, consistency_settings
 from slowfast_ac.data.lists import check_list, read_list
 from slowfast_ac.errors import InputError
 from slowfast_ac.models.slowfast_ac import check_supported
+from slowfast_ac.pyslowfast.check_visualization import shows_something
 from slowfast_ac.pyslowfast.compute import check_compute
 from slowfast_ac.pyslowfast.find import Upstream
 from slowfast_ac.pyslowfast.finetune import check_finetune
-from slowfast_ac.pyslowfast.initial_weights import check_start
-from slowfast_ac.pyslowfast.register import find_upstream_loss
-from slowfast_ac.pyslowfast.repairs.checkpoints import require_whole
+from slowfast_ac.pyslowfast.initial_weights import check_start, check_tested
+from slowfast_ac.pyslowfast.loss_terms import find_upstream_loss
 
 OUR_MODELS = ("SlowFastAC", "PTVSlowFastAC", "SlowAC")
 # The data sets that read `path label` lists, in both PySlowFasts.
@@ -40,10 +40,8 @@ def check_config(cfg: CfgNode, upstream: Upstream) -> None:
     check_depth(cfg)
     check_devices(cfg, upstream)
     check_packages(cfg)
-    if cfg.TEST.ENABLE and not cfg.TRAIN.ENABLE:
-        _require_test_checkpoint(cfg)
-    if cfg.TEST.ENABLE and cfg.TEST.CHECKPOINT_FILE_PATH:
-        require_whole(cfg.TEST.CHECKPOINT_FILE_PATH)
+    if cfg.TEST.ENABLE or shows_something(cfg):
+        check_tested(cfg, upstream)
     if cfg.TRAIN.ENABLE:
         check_start(cfg, upstream)
 
@@ -211,16 +209,6 @@ def check_data(cfg: CfgNode, open_videos: bool = True) -> None:
                 f"TRAIN.BATCH_SIZE: {cfg.TRAIN.BATCH_SIZE} exceeds the {len(entries)} videos of "
                 f"{path}, and incomplete batches are dropped: no step would be taken"
             )
-
-
-def _require_test_checkpoint(cfg: CfgNode) -> None:
-    checkpoints = _import("slowfast.utils.checkpoint")
-    given = cfg.TEST.CHECKPOINT_FILE_PATH or cfg.TRAIN.CHECKPOINT_FILE_PATH
-    if not given and not checkpoints.has_checkpoint(cfg.OUTPUT_DIR):
-        raise InputError(
-            f"TEST.CHECKPOINT_FILE_PATH: empty, and OUTPUT_DIR {cfg.OUTPUT_DIR} holds no "
-            "checkpoint; random weights are not tested"
-        )
 
 
 def _import(name: str):

@@ -24,6 +24,9 @@ class Machines(NamedTuple):
     init_method: str
 
 
+ALONE = Machines(0, 1, f"tcp://localhost:{PORT}")
+
+
 def machines(
     shard_id: int | None = None,
     num_shards: int | None = None,
@@ -46,11 +49,11 @@ def machines(
     """
     if (shard_id is None) != (num_shards is None):
         raise InputError("--shard_id and --num_shards: give both, or none")
-    found = Machines(0, 1, f"tcp://localhost:{PORT}")
+    found = ALONE
     if shard_id is None:
         if "TORCHELASTIC_RUN_ID" in environment:
             found = _from_torchrun(environment)
-        elif int(environment.get("SLURM_NNODES", 1)) > 1 and "SLURM_NODEID" in environment:
+        elif "SLURM_NODEID" in environment:
             found = _from_slurm(environment)
     return Machines(
         found.shard_id if shard_id is None else shard_id,
@@ -71,24 +74,33 @@ def _from_torchrun(environment: Mapping[str, str]) -> Machines:
 
 
 def _from_slurm(environment: Mapping[str, str]) -> Machines:
-    if environment.get("SLURM_NTASKS", environment["SLURM_NNODES"]) != environment["SLURM_NNODES"]:
+    # A step of srun may have fewer machines than its job.
+    nodes = environment.get("SLURM_STEP_NUM_NODES") or environment.get("SLURM_NNODES", "1")
+    if _starts_several_tasks_a_machine(environment, nodes):
         raise InputError(
             "srun: start it with --ntasks-per-node 1; PySlowFast spawns NUM_GPUS workers itself"
         )
-    command = ["scontrol", "show", "hostnames", environment["SLURM_JOB_NODELIST"]]
+    if nodes == "1":
+        return ALONE
+    listed = environment.get("SLURM_STEP_NODELIST") or environment["SLURM_JOB_NODELIST"]
+    command = ["scontrol", "show", "hostnames", listed]
     try:
-        listed = subprocess.run(command, capture_output=True, text=True, check=True)
+        hosts = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
     except (OSError, subprocess.CalledProcessError) as error:
         reason = (getattr(error, "stderr", None) or str(error)).strip()
         raise InputError(
             f"scontrol cannot name the job's machines ({reason}); give --shard_id, --num_shards "
             "and --init_method tcp://FIRST_MACHINE:PORT"
         ) from None
-    hosts = listed.stdout.split()
     # Jobs that share a machine must not share the port.
     port = PORT + int(environment["SLURM_JOB_ID"]) % 10000
-    return Machines(
-        int(environment["SLURM_NODEID"]),
-        int(environment["SLURM_NNODES"]),
-        f"tcp://{hosts[0]}:{port}",
-    )
+    return Machines(int(environment["SLURM_NODEID"]), int(nodes), f"tcp://{hosts[0]}:{port}")
+
+
+def _starts_several_tasks_a_machine(environment: Mapping[str, str], nodes: str) -> bool:
+    if "SLURM_STEP_NUM_TASKS" in environment:
+        return environment["SLURM_STEP_NUM_TASKS"] != nodes
+    # Without a step it is a batch script, which runs once, however many tasks were asked for.
+    if nodes == "1":
+        return int(environment.get("SLURM_PROCID", 0)) > 0
+    return environment.get("SLURM_NTASKS", nodes) != nodes

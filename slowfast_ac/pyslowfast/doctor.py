@@ -11,6 +11,7 @@ from slowfast_ac.errors import InputError
 from slowfast_ac.pyslowfast import setup
 from slowfast_ac.pyslowfast.find import Upstream
 from slowfast_ac.pyslowfast.repairs import all_repairs, apply_repairs
+from slowfast_ac.pyslowfast.supported import require_supported
 
 # Module -> the package that brings it: what we import, and what PySlowFast needs beyond that when
 # it starts.
@@ -86,7 +87,9 @@ def diagnose(path: str | None = None) -> Diagnosis:
         result.problems.append(f"missing packages; run: pip install {' '.join(missing)}")
         return result
     try:
-        result.upstream = setup(path)
+        upstream = setup(path)
+        require_supported(upstream)
+        result.upstream = upstream
     except InputError as error:
         result.problems.append(str(error))
         return result

@@ -31,13 +31,22 @@ class Upstream:
     @property
     def version(self) -> str:
         """The checkout's commit, or the wheel's version."""
-        if self.kind == "wheel":
-            return "1.0"
-        git = ["git", "-C", str(self.root), "rev-parse", "--short", "HEAD"]
+        return "1.0" if self.kind == "wheel" else self._git("%h") or "unknown commit"
+
+    @property
+    def date(self) -> str:
+        """The day of the checkout's commit, or nothing where git does not know it."""
+        return self._git("%cs") if self.kind == "checkout" else ""
+
+    def _git(self, form: str) -> str:
+        # Not of a repository around a checkout that came without its own.
+        if not (self.root / ".git").exists():
+            return ""
+        git = ["git", "-C", str(self.root), "log", "-1", f"--format={form}"]
         try:
             return subprocess.run(git, capture_output=True, text=True, check=True).stdout.strip()
         except (OSError, subprocess.CalledProcessError):
-            return "unknown commit"
+            return ""
 
 
 def find(path: str | os.PathLike | None = None) -> Upstream:

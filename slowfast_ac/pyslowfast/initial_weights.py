@@ -4,6 +4,7 @@ import importlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+import torch
 from fvcore.common.config import CfgNode
 from torch import Tensor, nn
 
@@ -13,9 +14,9 @@ from slowfast_ac.checkpoint.open import Checkpoint, open_checkpoint
 from slowfast_ac.checkpoint.report import LoadReport
 from slowfast_ac.errors import InputError
 from slowfast_ac.models.parts import find_classifier, names_in
-from slowfast_ac.pyslowfast.build import build_model
+from slowfast_ac.pyslowfast.build import build_on_cpu
 from slowfast_ac.pyslowfast.find import Upstream
-from slowfast_ac.pyslowfast.repairs.checkpoints import require_whole
+from slowfast_ac.pyslowfast.repairs.checkpoints import last_whole, require_whole
 
 AFRESH = (
     "to start from its weights alone, give it as TRAIN.CHECKPOINT_FILE_PATH with "
@@ -107,7 +108,7 @@ def require_related(path: str, network: nn.Module, clear_name_pattern: Sequence[
         )
 
 
-def load_weights(network: nn.Module, weights: Mapping[str, Tensor]) -> None:
+def copy_weights(network: nn.Module, weights: Mapping[str, Tensor]) -> None:
     """Loads weights, sub-batchnorm's too; what they lack stays as it is."""
     own = network.state_dict()
     state = {**_plain_state(network), **weights}
@@ -142,23 +143,25 @@ def check_start(cfg: CfgNode, upstream: Upstream) -> None:
     Raises:
         InputError: naming the file or key and what to do.
     """
+    last = last_whole(cfg.OUTPUT_DIR, cfg.get("TASK", "")) if cfg.TRAIN.AUTO_RESUME else None
+    if last:
+        _check_resume(last, cfg, upstream)
+        return
     path, frozen = cfg.TRAIN.CHECKPOINT_FILE_PATH, cfg.FINETUNE.FREEZE
-    if cfg.TRAIN.AUTO_RESUME and _checkpoints().has_checkpoint(cfg.OUTPUT_DIR):
-        path = ""  # not read then
-    elif not path and frozen:
+    if not path and frozen:
         raise InputError(
             f"FINETUNE.FREEZE: {frozen} would stay random, since TRAIN.CHECKPOINT_FILE_PATH is "
             "empty; give a checkpoint"
         )
-    if not path and not frozen:
+    if not path:
         return
-    network = _build_here(cfg)
+    network = build_on_cpu(cfg)
     inflates = cfg.TRAIN.CHECKPOINT_INFLATE or cfg.TRAIN.get("CHECKPOINT_IN_INIT", False)
-    if not path or inflates or is_remote(path):
+    if inflates or is_remote(path):
         return
     require_whole(path)
     patterns = cfg.TRAIN.CHECKPOINT_CLEAR_NAME_PATTERN
-    if upstream.kind == "checkout" and not is_known(network):
+    if _is_left_to(upstream, network):
         if cfg.TRAIN.CHECKPOINT_TYPE != "caffe2":
             require_related(path, network, patterns)
         return
@@ -179,6 +182,63 @@ def check_start(cfg: CfgNode, upstream: Upstream) -> None:
             )
 
 
+def check_tested(cfg: CfgNode, upstream: Upstream) -> None:
+    """Refuses, before a run, a checkpoint that its test could not load.
+
+    Raises:
+        InputError: naming the file or key and what to do.
+    """
+    path = cfg.TEST.CHECKPOINT_FILE_PATH
+    if not path and cfg.TRAIN.ENABLE:
+        return  # what the run will have trained
+    path = path or last_whole(cfg.OUTPUT_DIR, cfg.get("TASK", ""))
+    path = path or cfg.TRAIN.CHECKPOINT_FILE_PATH
+    if not path:
+        raise InputError(
+            f"TEST.CHECKPOINT_FILE_PATH: empty, and OUTPUT_DIR {cfg.OUTPUT_DIR} holds no "
+            "checkpoint; random weights are not tested"
+        )
+    if is_remote(path):
+        return
+    require_whole(path)
+    network = build_on_cpu(cfg)
+    if not _is_left_to(upstream, network):
+        weights_to_test(open_checkpoint(path), network)
+    elif "caffe2" not in (cfg.TEST.CHECKPOINT_TYPE, cfg.TRAIN.CHECKPOINT_TYPE):
+        require_related(path, network)
+
+
+def other_groups(path: str) -> InputError:
+    """Returns the line about a checkpoint whose optimizer is that of another training."""
+    return InputError(
+        f"{path}: cannot be continued: its optimizer has other groups of parameters, as after "
+        f"a change of FINETUNE or SOLVER keys; {AFRESH}"
+    )
+
+
+def _check_resume(path: str, cfg: CfgNode, upstream: Upstream) -> None:
+    network = build_on_cpu(cfg)
+    patterns = cfg.TRAIN.CHECKPOINT_CLEAR_NAME_PATTERN
+    if _is_left_to(upstream, network):
+        require_related(path, network, patterns)
+    else:
+        plan_start(open_checkpoint(path), network, epoch_reset=None, clear_name_pattern=patterns)
+    saved = torch.load(path, map_location="cpu", weights_only=True).get("optimizer_state")
+    optimizers = importlib.import_module("slowfast.models.optimizer")
+    groups = optimizers.construct_optimizer(network, cfg).param_groups
+    if saved and _sizes(saved["param_groups"]) != _sizes(groups):
+        raise other_groups(path)
+
+
+def _sizes(groups: Sequence[Mapping]) -> list[int]:
+    return [len(group["params"]) for group in groups]
+
+
+def _is_left_to(upstream: Upstream, network: nn.Module) -> bool:
+    """Whether a checkout's own function loads the network: it reshapes what transformers have."""
+    return upstream.kind == "checkout" and not is_known(network)
+
+
 def _match(
     path: str, state_dict: Mapping[str, Tensor], network: nn.Module
 ) -> tuple[dict[str, Tensor], LoadReport]:
@@ -195,15 +255,6 @@ def _plain_state(network: nn.Module) -> Mapping[str, Tensor]:
     if any(".split_bn." in name for name in state):  # upstream's function copies every tensor
         return _checkpoints().sub_to_normal_bn(state)
     return state
-
-
-def _build_here(cfg: CfgNode) -> nn.Module:
-    """Builds the model on the CPU, without what needs a process group."""
-    cfg = cfg.clone()
-    cfg.NUM_GPUS = 0
-    if "NORM_TYPE" in cfg.BN:
-        cfg.BN.NORM_TYPE = "batchnorm"
-    return build_model(cfg)
 
 
 def _checkpoints():

@@ -1,18 +1,22 @@
 """Runs a config with PySlowFast's own train and test functions."""
 
 import importlib
-import importlib.util
 import os
-from collections.abc import Sequence
+import random
+import traceback
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from types import ModuleType
 
 from fvcore.common.config import CfgNode
 
+from slowfast_ac.errors import InputError
 from slowfast_ac.files import write_text
 from slowfast_ac.pyslowfast import checks, setup
+from slowfast_ac.pyslowfast.check_visualization import check_visualization
 from slowfast_ac.pyslowfast.config_file import load_config
 from slowfast_ac.pyslowfast.find import Upstream
+from slowfast_ac.pyslowfast.outputs import absolute, check_outputs, hold, make_folders
+from slowfast_ac.pyslowfast.supported import load_tool, require_supported
 
 
 @dataclass(frozen=True)
@@ -23,7 +27,7 @@ class Job:
 
     Args:
         upstream: the PySlowFast of the parent process.
-        module: ``train_net``, ``test_net`` or ``visualization``.
+        module: ``train_net``, ``test_net``, ``visualization`` or ``demo_net``.
         function: its name in the module.
     """
 
@@ -33,20 +37,10 @@ class Job:
 
     def __call__(self, cfg: CfgNode) -> object:
         """Runs the function."""
+        # Upstream seeds NumPy and torch. Without workers its clips are drawn by Python's own.
+        random.seed(cfg.RNG_SEED)
         setup(self.upstream.root if self.upstream.kind == "checkout" else None)
         return getattr(load_tool(self.upstream, self.module), self.function)(cfg)
-
-
-def load_tool(upstream: Upstream, name: str) -> ModuleType:
-    """Imports ``tools/NAME.py`` of the checkout, or the loop that stands in for it in the wheel."""
-    if upstream.kind == "wheel":
-        return importlib.import_module("slowfast_ac.pyslowfast.wheel.loop")
-    # tools/ is no package, and its name is too common to be looked up on sys.path.
-    path = upstream.root / "tools" / f"{name}.py"
-    spec = importlib.util.spec_from_file_location(f"pyslowfast_tools_{name}", path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 def run(
@@ -58,7 +52,7 @@ def run(
     init_method: str = "tcp://localhost:9999",
     pyslowfast: str | os.PathLike | None = None,
     open_videos: bool = True,
-) -> None:
+) -> list[CfgNode]:
     """Trains and tests each config, as upstream's ``tools/run_net.py`` does.
 
     Args:
@@ -70,46 +64,89 @@ def run(
         pyslowfast: folder of a checkout.
         open_videos: if false, the videos of the lists are not opened before the run.
 
+    Returns:
+        The config of each run, in order.
+
     Raises:
         InputError: before anything is written, when the input is bad.
     """
     upstream = setup(pyslowfast)
+    require_supported(upstream)
     configs = []
     for path in cfg_files:
         cfg = load_config(path, opts)
         cfg.NUM_SHARDS, cfg.SHARD_ID = num_shards, shard_id
         checks.check_config(cfg, upstream)
+        check_visualization(cfg)
+        check_outputs(cfg)
         checks.check_data(cfg, open_videos)
-        configs.append(cfg)
+        configs.append(_infer(cfg, upstream))
     for cfg in configs:
         _run_config(cfg, upstream, init_method)
+    return configs
+
+
+def _infer(cfg: CfgNode, upstream: Upstream) -> CfgNode:
+    """Has upstream assert and complete the config."""
+    defaults = importlib.import_module("slowfast.config.defaults")
+    # Until spring 2021 get_cfg did it, for the defaults alone.
+    if upstream.kind == "wheel" or not hasattr(defaults, "assert_and_infer_cfg"):
+        return cfg
+    try:
+        return defaults.assert_and_infer_cfg(cfg)
+    except AssertionError as error:
+        line = traceback.extract_tb(error.__traceback__)[-1].line
+        reason = f" ({error})" if str(error) else ""
+        raise InputError(f"PySlowFast refuses the config: {line}{reason}") from None
 
 
 def _run_config(cfg: CfgNode, upstream: Upstream, init_method: str) -> None:
-    if upstream.kind == "checkout":
-        cfg = importlib.import_module("slowfast.config.defaults").assert_and_infer_cfg(cfg)
-    importlib.import_module("slowfast.utils.checkpoint").make_checkpoint_dir(cfg.OUTPUT_DIR)
-    write_text(os.path.join(cfg.OUTPUT_DIR, "config.yaml"), cfg.dump())
+    make_folders(cfg)
+    with hold(cfg):
+        importlib.import_module("slowfast.utils.checkpoint").make_checkpoint_dir(cfg.OUTPUT_DIR)
+        write_text(os.path.join(cfg.OUTPUT_DIR, "config.yaml"), cfg.dump())
+        for job, job_cfg in _jobs(cfg, upstream):
+            _launch(job_cfg, init_method, job)
 
+
+def _jobs(cfg: CfgNode, upstream: Upstream) -> Iterator[tuple[Job, CfgNode]]:
+    """Yields the jobs, each with a config of its own, since upstream writes into what it gets."""
     if cfg.TRAIN.ENABLE:
-        _launch(cfg, init_method, Job(upstream, "train_net", "train"))
-    if cfg.TEST.ENABLE:
-        # -1 is upstream's request for a series of tests.
-        views = cfg.TEST.NUM_ENSEMBLE_VIEWS
-        for number in (1, 3, 5, 7, 10) if views == -1 else (views,):
-            cfg.TEST.NUM_ENSEMBLE_VIEWS = number
-            _launch(cfg, init_method, Job(upstream, "test_net", "test"))
+        yield Job(upstream, "train_net", "train"), cfg.clone()
+    for number in _numbers_of_views(cfg):
+        test_cfg = cfg.clone()
+        test_cfg.TEST.NUM_ENSEMBLE_VIEWS = number
+        yield Job(upstream, "test_net", "test"), test_cfg
     if upstream.kind == "wheel":
         return
     board = cfg.TENSORBOARD
     if board.ENABLE and (board.MODEL_VIS.ENABLE or board.WRONG_PRED_VIS.ENABLE):
-        _launch(cfg, init_method, Job(upstream, "visualization", "visualize"))
+        yield Job(upstream, "visualization", "visualize"), cfg.clone()
     if cfg.DEMO.ENABLE:
-        Job(upstream, "demo_net", "demo")(cfg)
+        demo_cfg = cfg.clone()
+        for key in ("INPUT_VIDEO", "OUTPUT_FILE"):
+            demo_cfg.DEMO[key] = absolute(cfg.DEMO[key])
+        yield Job(upstream, "demo_net", "demo"), demo_cfg
+
+
+def tested_views(cfg: CfgNode) -> list[int]:
+    """Returns the number of views of each test that the config asks for, in their order."""
+    # Upstream's test goes through a list of its own, where there is one.
+    series = cfg.TEST.get("NUM_TEMPORAL_CLIPS")
+    return [views for number in _numbers_of_views(cfg) for views in (series or [number])]
+
+
+def _numbers_of_views(cfg: CfgNode) -> tuple[int, ...]:
+    if not cfg.TEST.ENABLE:
+        return ()
+    # -1 is upstream's request for a series of tests.
+    number = cfg.TEST.NUM_ENSEMBLE_VIEWS
+    return (1, 3, 5, 7, 10) if number == -1 else (number,)
 
 
 def _launch(cfg: CfgNode, init_method: str, job: Job) -> None:
-    if job.upstream.kind == "wheel":
+    # Upstream's demo starts its own processes.
+    if job.upstream.kind == "wheel" or job.module == "demo_net":
         job(cfg)
     else:
         launch_job = importlib.import_module("slowfast.utils.misc").launch_job

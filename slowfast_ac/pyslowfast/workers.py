@@ -58,7 +58,9 @@ def _work(rank: int, count: int, upstream: Upstream, meeting: Path, result: Path
     fast = torch.randn(2, 3, 8, 64, 64)
     preds = model([fast[:, :, ::4], fast])
     criterion = losses.get_loss_func(cfg.MODEL.LOSS_FUNC)(reduction="mean")
-    loss, _ = criterion(preds, torch.tensor([rank % 5, 1]))
+    loss = criterion(preds, torch.tensor([rank % 5, 1]))
+    # Alone where the loop takes it so.
+    loss = loss[0] if isinstance(loss, tuple) else loss
     loss.backward()
     optimizer.step()
     mine = torch.cat([parameter.detach().flatten() for parameter in model.parameters()])

@@ -70,12 +70,24 @@ def test_a_pipe_that_broke_elsewhere_is_not_taken_for_it(monkeypatch):
         main(["inspect", "weights.pyth"])
 
 
-def test_names_of_the_package_are_there_all_the_same():
-    import slowfast_ac
-    from slowfast_ac import losses
+@pytest.mark.parametrize("module", ["sklearn", "cv2"])
+def test_a_missing_package_is_one_line_with_its_name_on_pypi(monkeypatch, capsys, module):
+    def fail(_):
+        raise ModuleNotFoundError(f"No module named '{module}.x'", name=f"{module}.x")
 
-    for name in slowfast_ac.__all__:
-        assert getattr(slowfast_ac, name)
-    assert slowfast_ac.AttentionConsistencyLoss is losses.AttentionConsistencyLoss
-    with pytest.raises(AttributeError, match="'slowfast_ac' has no attribute 'AttentionMap'"):
-        slowfast_ac.AttentionMap  # noqa: B018
+    monkeypatch.setattr("slowfast_ac.cli.compare.main", fail)
+    assert main(["compare", "a", "b"]) == 2
+    package = {"sklearn": "scikit-learn", "cv2": "opencv-python"}[module]
+    assert capsys.readouterr().err == (
+        f"slowfast-ac: compare needs the package {package}, which is missing; run: pip install "
+        f"{package}\n"
+    )
+
+
+def test_a_module_of_this_package_that_is_missing_is_a_fault_and_shown(monkeypatch):
+    def fail(_):
+        raise ModuleNotFoundError("No module named 'slowfast_ac.x'", name="slowfast_ac.x")
+
+    monkeypatch.setattr("slowfast_ac.cli.compare.main", fail)
+    with pytest.raises(ModuleNotFoundError):
+        main(["compare", "a", "b"])

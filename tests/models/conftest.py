@@ -136,6 +136,14 @@ def copy_without_laterals():
     return copy
 
 
+@pytest.fixture
+def detached():
+    """Returns a function: a stream's features -> the same ones without gradient."""
+    return lambda features: features._replace(
+        res5=features.res5.detach(), res4=features.res4.detach()
+    )
+
+
 class Passes:
     """Counts the passes of the slow and the fast pathway's stem."""
 

@@ -13,7 +13,6 @@ from torch import nn
 from slowfast_ac.errors import InputError
 from slowfast_ac.models.ptv_slowfast_ac import remove_lateral_connections, slow_pathway
 from slowfast_ac.models.surgery import captured_inputs
-from slowfast_ac.scam_head import StreamFeatures
 
 
 def without_zero_initialisation(model):
@@ -256,11 +255,11 @@ def test_lambda_zero_gives_exactly_the_gradient_of_cross_entropy(
 
 @pytest.mark.checkout
 def test_without_scam_grad_the_second_scale_is_a_constant(
-    build, criterion, clips, gradients, assert_same, labels
+    build, detached, criterion, clips, gradients, assert_same, labels
 ):
     model, reference = build("SCAM.GRAD", False), build()
     stream = reference.spatial_stream
-    reference.spatial_stream = lambda clip: StreamFeatures(*(f.detach() for f in stream(clip)))
+    reference.spatial_stream = lambda clip: detached(stream(clip))
     found, expected = (gradients(m, criterion(m(clips), labels)[0]) for m in (model, reference))
     assert_same(found, expected)
 

@@ -8,7 +8,6 @@ import torch.nn.functional as F
 from fvcore.nn.precise_bn import update_bn_stats
 
 from slowfast_ac.errors import InputError
-from slowfast_ac.scam_head import StreamFeatures
 
 ONE = [[1], [2], [2], [2]]
 
@@ -126,7 +125,7 @@ def test_running_statistics_are_those_of_the_first_scale(
 
 
 def test_without_scam_grad_the_second_scale_is_a_constant(
-    build, clip, gradients, assert_same, labels
+    build, detached, clip, gradients, assert_same, labels
 ):
     model, reference, default = build("SCAM.GRAD", False), build(), build()
     stream = reference.spatial_stream
@@ -135,7 +134,7 @@ def test_without_scam_grad_the_second_scale_is_a_constant(
         features = stream(image)
         if image.shape == clip[0].shape:
             return features
-        return StreamFeatures(*(tensor.detach() for tensor in features))
+        return detached(features)
 
     reference.spatial_stream = constant_when_small
     found, expected, full = (

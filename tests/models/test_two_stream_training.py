@@ -7,7 +7,6 @@ import torch.nn.functional as F
 from slowfast_ac.cam import attention_consistency_loss
 from slowfast_ac.errors import InputError
 from slowfast_ac.losses import consistency_term
-from slowfast_ac.scam_head import StreamFeatures
 
 SUB_BATCHNORM = ["BN.NORM_TYPE", "sub_batchnorm", "BN.NUM_SPLITS", 2]
 
@@ -94,11 +93,11 @@ def test_detached_spatial_map_leaves_the_slow_pathway_to_the_base_loss(
 
 
 def test_without_scam_grad_the_second_scale_is_a_constant(
-    build, criterion, clips, gradients, assert_same, labels
+    build, detached, criterion, clips, gradients, assert_same, labels
 ):
     model, reference, default = build("SCAM.GRAD", False), build(), build()
     stream = reference.spatial_stream
-    reference.spatial_stream = lambda clip: StreamFeatures(*(f.detach() for f in stream(clip)))
+    reference.spatial_stream = lambda clip: detached(stream(clip))
     found, expected, full = (
         gradients(m, criterion(m(clips), labels)[0]) for m in (model, reference, default)
     )

@@ -1,6 +1,7 @@
 """Each repair against a small stand-in of what is broken, and against packages that are whole."""
 
 import importlib
+import inspect
 import os
 import signal
 import subprocess
@@ -12,6 +13,7 @@ import pytest
 import scipy.special
 import torch
 import torch.nn.functional as F
+import torchvision
 from PIL import Image
 
 from slowfast_ac.errors import InputError
@@ -142,20 +144,6 @@ def test_functional_tensor_is_torchvisions_own_module(checkout, modules):
     assert torch.equal(importlib.import_module(name).hflip(image), image.flip(-1))
 
 
-@pytest.mark.parametrize(("version", "needed"), [("2.5.1", True), ("2.14.1", False)])
-def test_torch_six_is_added_for_the_versions_that_upstream_misjudges(
-    checkout, modules, version, needed
-):
-    modules.setattr(torch, "__version__", version)
-    mend = repair("torch._six")
-    assert mend.needed(checkout) == needed
-    if needed:
-        mend.apply(checkout)
-        from torch._six import int_classes
-
-        assert int_classes is int
-
-
 @pytest.mark.parametrize("classes", [1, 2, 3, 5, 9])
 def test_topks_of_few_classes(classes):
     generator = torch.Generator().manual_seed(0)
@@ -198,6 +186,8 @@ def test_applied_repairs_are_not_needed_again(upstream):
             "synchronisation without a GPU",
             "names of unreadable videos",
             "RandAugment",
+            "batches of visualization.py",
+            "TENSORBOARD.PREDICTIONS_PATH",
         ):
             assert not mended.needed(upstream), mended.name
 
@@ -210,7 +200,8 @@ def _save(folder, epoch, model, tmp_cfg):
 
 def _last(folder):
     module = importlib.import_module("slowfast.utils.checkpoint")
-    task = {"task": ""} if hasattr(module, "load_test_checkpoint") else {}  # the checkout
+    function = inspect.unwrap(module.get_last_checkpoint)
+    task = {"task": ""} if "task" in inspect.signature(function).parameters else {}
     return module.get_last_checkpoint(str(folder), **task)
 
 
@@ -221,6 +212,28 @@ def test_saved_checkpoints_lie_where_upstream_looks(tiny_cfg, tmp_path):
     assert path == _last(tmp_path) == str(tmp_path / "checkpoints/checkpoint_epoch_00002.pyth")
     assert [p.name for p in tmp_path.iterdir()] == ["checkpoints"]
     assert torch.load(path, weights_only=True)["epoch"] == 1
+
+
+def test_depth_18_has_the_blocks_of_resnet_18_where_it_is_unknown(upstream, monkeypatch):
+    networks = importlib.import_module("slowfast.models.video_model_builder")
+    known = {depth: networks._MODEL_STAGE_DEPTH[depth] for depth in (50, 101)}
+    monkeypatch.setattr(networks, "_MODEL_STAGE_DEPTH", dict(known))
+    mend = repair("depth 18")
+    assert mend.needed(upstream)
+    mend.apply(upstream)
+    assert not mend.needed(upstream)
+    stages = torchvision.models.resnet18()
+    blocks = tuple(len(getattr(stages, f"layer{number}")) for number in (1, 2, 3, 4))
+    assert {**known, 18: blocks} == networks._MODEL_STAGE_DEPTH
+
+
+def test_what_a_killed_run_left_half_written_is_cleared_away(tiny_cfg, tmp_path):
+    left = tmp_path / checkpoints.STAGING / "checkpoints/checkpoint_epoch_00001.pyth"
+    left.parent.mkdir(parents=True)
+    left.write_bytes(b"PK half")
+    _save(tmp_path, 1, torch.nn.Linear(2, 2), tiny_cfg())
+    names = [path.name for path in tmp_path.rglob("*")]
+    assert names == ["checkpoints", "checkpoint_epoch_00002.pyth"]
 
 
 KILLED = """

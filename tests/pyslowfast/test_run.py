@@ -1,66 +1,18 @@
 """``slowfast-ac run`` as a user starts it: real processes, real videos, a real kill."""
 
-import os
 import re
 import shutil
-import signal
-import subprocess
-import sys
-import time
-from pathlib import Path
 
 import numpy as np
 import pytest
-import simplejson
 import torch
 
-ROOT = Path(__file__).resolve().parents[2]
-CONFIG = ROOT / "configs/quick_schedules/SLOWFASTAC_4x4_R50_instant_test.yaml"
-ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}
+PTV = pytest.mark.needs("slowfast/models/ptv_model_builder.py")
 
 
-def command(lists, output, *opts, cfg=CONFIG):
-    settings = ["DATA.PATH_TO_DATA_DIR", lists, "OUTPUT_DIR", output, "MODEL.NUM_CLASSES", 3]
-    settings += ["DATA.TRAIN_JITTER_SCALES", [64, 72], "LOG_PERIOD", 1, "DATA.NUM_FRAMES", 8]
-    settings += ["TEST.NUM_ENSEMBLE_VIEWS", 2, "TEST.BATCH_SIZE", 6, *opts]
-    arguments = ["run", "--cfg", cfg, "--opts", *settings]
-    return [sys.executable, "-m", "slowfast_ac", *map(str, arguments)]
-
-
-def run(*args, **kwargs):
-
-    return subprocess.run(
-        command(*args, **kwargs), capture_output=True, text=True, env=ENVIRONMENT, check=False
-    )
-
-
-def refused(capsys, *args, **kwargs):
-    """Runs in this process what is to be refused; returns the one line."""
-    from slowfast_ac.cli import main
-
-    status = main(command(*args, **kwargs)[3:])
-    captured = capsys.readouterr()
-    assert status == 2, captured
-    assert len(captured.err.strip().splitlines()) == 1, captured.err
-    return captured.err
-
-
-def stats(output):
-    lines = re.findall(r"json_stats: (\{.*\})", (output / "stdout.log").read_text())
-    return [simplejson.loads(line) for line in lines]
-
-
-@pytest.fixture(scope="module")
-def finished(video_lists, tmp_path_factory):
-    """OUTPUT_DIR of a finished run of the method."""
-    output = tmp_path_factory.mktemp("finished")
-    process = run(video_lists, output)
-    assert process.returncode == 0, process.stdout + process.stderr
-    return output
-
-
-def test_a_run_logs_both_terms(finished):
-    epochs = [line for line in stats(finished) if line.get("_type") == "train_epoch"]
+def test_a_run_logs_both_terms(finished, json_stats):
+    lines = json_stats((finished / "stdout.log").read_text())
+    epochs = [line for line in lines if line.get("_type") == "train_epoch"]
     assert [line["epoch"] for line in epochs] == ["1/2", "2/2"]
     for line in epochs:
         assert line["loss"] == pytest.approx(line["loss_0"] + 1.5 * line["loss_1"], rel=1e-3)
@@ -74,8 +26,9 @@ def test_a_run_leaves_checkpoints_config_and_scores(finished):
     assert (finished / "test_results.pkl").stat().st_size > 0
 
 
-def test_top5_of_three_classes_is_everything(finished):
-    final = [line for line in stats(finished) if line.get("split") == "test_final"]
+def test_top5_of_three_classes_is_everything(finished, json_stats):
+    lines = json_stats((finished / "stdout.log").read_text())
+    final = [line for line in lines if line.get("split") == "test_final"]
     assert float(final[-1]["top5_acc"]) == 100
 
 
@@ -89,13 +42,12 @@ def test_scores_are_sums_of_softmax_over_views(finished):
     assert labels.tolist() == [0, 0, 1, 1, 2, 2]
 
 
-def test_a_finished_run_is_not_trained_again(finished, video_lists, tmp_path):
+def test_a_finished_run_is_not_trained_again(finished, runs, tmp_path):
     shutil.copytree(finished, tmp_path / "copy")
     before = torch.load(
         tmp_path / "copy/checkpoints/checkpoint_epoch_00002.pyth", weights_only=True
     )
-    process = run(video_lists, tmp_path / "copy", "TEST.ENABLE", False)
-    assert process.returncode == 0, process.stderr
+    runs(tmp_path / "copy", "TEST.ENABLE", False)
     after = torch.load(tmp_path / "copy/checkpoints/checkpoint_epoch_00002.pyth", weights_only=True)
     assert all(torch.equal(before["model_state"][k], v) for k, v in after["model_state"].items())
 
@@ -105,41 +57,29 @@ def test_a_finished_run_is_not_trained_again(finished, video_lists, tmp_path):
     [
         "SlowFastAC",
         "SlowFast",
-        pytest.param("PTVSlowFastAC", marks=pytest.mark.checkout),
+        pytest.param("PTVSlowFastAC", marks=PTV),
     ],
 )
-def test_killed_in_an_epoch_it_resumes_from_the_last_checkpoint(video_lists, tmp_path, model):
+def test_killed_in_an_epoch_it_resumes_from_the_last_checkpoint(runs, tmp_path, model):
     loss = "cross_entropy" if model == "SlowFast" else "attention_consistency"
     opts = ("MODEL.MODEL_NAME", model, "MODEL.LOSS_FUNC", loss)
     opts += ("SOLVER.MAX_EPOCH", 3, "TRAIN.EVAL_PERIOD", 10, "TEST.NUM_ENSEMBLE_VIEWS", 1)
-    with open(tmp_path / "output.txt", "w") as log:
-        process = subprocess.Popen(
-            command(video_lists, tmp_path, *opts), stdout=log, stderr=log, env=ENVIRONMENT
-        )
-    deadline = time.monotonic() + 120
-    in_second = False
-    while not in_second and process.poll() is None and time.monotonic() < deadline:
-        text = (tmp_path / "output.txt").read_text()
-        in_second = re.search(r'"epoch": "2/3".*"iter": "1/', text) is not None
-        time.sleep(0.02)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
-    assert in_second, (tmp_path / "output.txt").read_text()
+    runs.kill(tmp_path, *opts, when=r'"epoch": "2/3".*"iter": "1/')
     names = [path.name for path in (tmp_path / "checkpoints").iterdir()]
     assert names == ["checkpoint_epoch_00001.pyth"]
 
-    process = run(video_lists, tmp_path, *opts)
-    assert process.returncode == 0, process.stderr
-    assert "Start epoch: 2" in process.stdout
-    assert '"epoch": "1/3"' not in process.stdout
+    printed = runs(tmp_path, *opts)
+    assert "Start epoch: 2" in printed
+    assert '"epoch": "1/3"' not in printed
     assert (tmp_path / "checkpoints/checkpoint_epoch_00003.pyth").is_file()
-    assert '"split": "test_final"' in process.stdout
+    assert '"split": "test_final"' in printed
 
 
 @pytest.mark.checkout
-def test_no_file_of_the_checkout_is_touched(upstream, finished):
-    status = ["git", "-C", str(upstream.root), "status", "--porcelain"]
-    assert not subprocess.run(status, capture_output=True, text=True, check=True).stdout
+def test_no_file_of_the_checkout_is_touched(upstream, runs, contents, tmp_path):
+    before = contents(upstream.root)
+    runs(tmp_path, "SOLVER.MAX_EPOCH", 1, "TEST.NUM_ENSEMBLE_VIEWS", 1)
+    assert contents(upstream.root) == before
 
 
 @pytest.mark.parametrize(
@@ -173,17 +113,15 @@ def test_no_file_of_the_checkout_is_touched(upstream, finished):
         (("TRAIN.CHECKPOINT_FILE_PATH", "no.pyth"), r"no.pyth: there is no such checkpoint"),
     ],
 )
-def test_bad_input_gets_one_line_and_writes_nothing(
-    upstream, video_lists, tmp_path, capsys, opts, message
-):
-    assert re.search(message, refused(capsys, video_lists, tmp_path / "output", *opts))
+def test_bad_input_gets_one_line_and_writes_nothing(upstream, refused, tmp_path, opts, message):
+    assert re.search(message, refused(tmp_path / "output", *opts))
     assert not (tmp_path / "output").exists()
 
 
-def test_the_command_exits_with_status_2(video_lists, tmp_path):
-    process = run(video_lists, tmp_path / "output", "DATA.NUM_FRAMES", 10)
-    assert process.returncode == 2
-    assert process.stderr.startswith("slowfast-ac: DATA.NUM_FRAMES: 10")
+def test_the_command_exits_with_status_2(runs, tmp_path):
+    status, _, errors = runs.fails(tmp_path / "output", "DATA.NUM_FRAMES", 10)
+    assert status == 2
+    assert errors.startswith("slowfast-ac: DATA.NUM_FRAMES: 10")
 
 
 @pytest.mark.parametrize(
@@ -194,18 +132,16 @@ def test_the_command_exits_with_status_2(video_lists, tmp_path):
         ("", r"train.csv.*"),
     ],
 )
-def test_bad_lists_are_refused_by_line(upstream, video_lists, tmp_path, capsys, text, message):
+def test_bad_lists_are_refused_by_line(video_lists, refused, tmp_path, text, message):
     lists = tmp_path / "lists"
     shutil.copytree(video_lists, lists)
     (lists / "train.csv").write_text(text)
-    assert re.search(message, refused(capsys, lists, tmp_path / "output"))
+    assert re.search(message, refused(tmp_path / "output", lists=lists))
     assert not (tmp_path / "output").exists()
 
 
 @pytest.mark.parametrize("content", [b"", b"not a video" * 100])
-def test_an_unreadable_video_is_named_with_its_reason(
-    upstream, video_lists, tmp_path, capsys, content
-):
+def test_an_unreadable_video_is_named_with_its_reason(video_lists, refused, tmp_path, content):
     lists = tmp_path / "lists"
     lists.mkdir()
     for split in ("train", "val", "test"):
@@ -215,24 +151,24 @@ def test_an_unreadable_video_is_named_with_its_reason(
     with open(lists / "val.csv", "a") as file:
         file.write(f"{bad} 1\n")
     reason = "empty" if not content else "Invalid data"
-    line = refused(capsys, lists, tmp_path / "output")
+    line = refused(tmp_path / "output", lists=lists)
     assert re.search(rf"val.csv line 7: .*bad.mp4.*{reason}", line), line
     assert not (tmp_path / "output").exists()
 
 
-def test_a_truncated_checkpoint_is_named(upstream, finished, video_lists, tmp_path, capsys):
+def test_a_truncated_checkpoint_is_named(finished, refused, tmp_path):
     path = tmp_path / "cut.pyth"
     whole = finished / "checkpoints/checkpoint_epoch_00002.pyth"
     path.write_bytes(whole.read_bytes()[:100_000])
     opts = ("TRAIN.ENABLE", False, "TEST.CHECKPOINT_FILE_PATH", path)
-    line = refused(capsys, video_lists, tmp_path / "output", *opts)
+    line = refused(tmp_path / "output", *opts)
     assert f"{path}: the checkpoint is truncated" in line
 
 
-def test_a_config_cannot_run_code(upstream, video_lists, tmp_path, capsys):
+def test_a_config_cannot_run_code(refused, tmp_path):
     witness = tmp_path / "witness"
     path = tmp_path / "evil.yaml"
     path.write_text(f"OUTPUT_DIR: !!python/object/apply:os.mkdir ['{witness}']\n")
-    line = refused(capsys, video_lists, tmp_path / "output", cfg=path)
+    line = refused(tmp_path / "output", cfg=path)
     assert "evil.yaml: not a valid yaml config" in line
     assert not witness.exists()

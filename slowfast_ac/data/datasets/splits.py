@@ -73,7 +73,8 @@ def kinetics(
     Raises:
         InputError: naming the file, and the line where there is one.
     """
-    folder, notes = VideoFolder(root), []
+    folder = VideoFolder(root)
+    notes = folder.left_out()
     samples = defaultdict(list)
     for path in annotations:
         for line, row in _read_csv(path, ("youtube_id", "time_start", "time_end")):
@@ -190,7 +191,8 @@ def class_folders(
             f"--val-fraction {val_fraction} --test-fraction {test_fraction}: give parts of 1 that "
             "leave some for training"
         )
-    folder, notes, stray = VideoFolder(root), [], []
+    folder, stray = VideoFolder(root), []
+    notes = folder.left_out()
     top_names = {PurePath(path).parts[0].lower() for path in folder.paths}
     divided = any(_SPLIT_OF.get(name) == "train" for name in top_names)
     depth = 2 if divided else 1

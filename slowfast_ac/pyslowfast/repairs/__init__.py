@@ -4,6 +4,8 @@ Each repair says what it mends and why, tests whether it is needed, and is appli
 overrides a newer package that has the thing, none edits a file.
 """
 
+import functools
+import importlib
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -37,10 +39,19 @@ _applied: dict[str, Repair] = {}
 
 def all_repairs() -> tuple[Repair, ...]:
     """Returns every repair in the order of their application: those of imports come first."""
-    from slowfast_ac.pyslowfast.repairs import checkpoints, imports, runtime, weights, wheel
+    from slowfast_ac.pyslowfast.repairs import (
+        checkpoints,
+        imports,
+        older,
+        runtime,
+        visualization,
+        weights,
+        wheel,
+    )
 
     return (
-        *(imports.REPAIRS + runtime.REPAIRS),
+        *(imports.REPAIRS + visualization.REPAIRS),
+        *(runtime.REPAIRS + older.REPAIRS),
         # Whether a file is whole is asked first, so that repair goes around the other.
         *(weights.REPAIRS + checkpoints.REPAIRS),
         *wheel.REPAIRS,
@@ -58,5 +69,30 @@ def apply_repairs(upstream: Upstream) -> list[Repair]:
         if repair.needed(upstream):
             repair.apply(upstream)
             _applied[repair.name] = repair
-            logger.info("repaired %s: %s", repair.name, repair.mends)
     return list(_applied.values())
+
+
+def log_repairs() -> None:
+    """Says in a run's log, which is open by now, what is repaired in this process."""
+    for repair in _applied.values():
+        logger.info("repaired %s: %s", repair.name, repair.mends)
+
+
+def log_repairs_in(upstream: Upstream) -> None:
+    """Has every log that a checkout opens begin with the repairs; a second call changes nothing."""
+    module = importlib.import_module("slowfast.utils.logging")
+    original = module.setup_logging
+    # The wheel's loop opens its log itself.
+    if upstream.kind == "wheel" or hasattr(original, "__wrapped__"):
+        return
+    opened: set[str | None] = set()
+
+    @functools.wraps(original)
+    def setup_logging(output_dir: str | None = None) -> None:
+        original(output_dir)
+        # Once for the training and the test of one process.
+        if output_dir not in opened:
+            opened.add(output_dir)
+            log_repairs()
+
+    module.setup_logging = setup_logging

@@ -4,6 +4,7 @@ import functools
 import importlib
 import logging
 import os
+import shutil
 import zipfile
 from pathlib import Path
 
@@ -44,6 +45,21 @@ def require_whole(path: str | os.PathLike) -> None:
         raise InputError(f"{path}: the checkpoint is truncated; delete it or give another")
 
 
+def last_whole(path_to_job: str, task: str = "") -> str | None:
+    """Returns the checkpoint that a run in this folder would go on from, or None; moves nothing.
+
+    Args:
+        path_to_job: OUTPUT_DIR.
+        task: upstream's TASK, which the names of self-supervised trainings begin with.
+    """
+    folder = Path(path_to_job) / "checkpoints"
+    if "://" in str(path_to_job) or not folder.is_dir():
+        return None
+    start = f"{task}_checkpoint" if task else "checkpoint"
+    found = sorted(path for path in folder.glob(f"{start}*") if is_whole(path))
+    return str(found[-1]) if found else None
+
+
 def _save_whole(original):
     @functools.wraps(original)
     def save_checkpoint(path_to_job, *args, **kwargs):
@@ -55,8 +71,8 @@ def _save_whole(original):
         final = Path(path_to_job) / "checkpoints" / Path(written).name
         final.parent.mkdir(parents=True, exist_ok=True)
         os.replace(written, final)
-        Path(written).parent.rmdir()
-        Path(written).parent.parent.rmdir()
+        # With what a killed run may have left there.
+        shutil.rmtree(os.path.join(path_to_job, STAGING), ignore_errors=True)
         return str(final)
 
     return save_checkpoint

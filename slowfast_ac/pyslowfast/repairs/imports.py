@@ -64,10 +64,17 @@ def _add_functional_tensor(_: Upstream) -> None:
     sys.modules["torchvision.transforms.functional_tensor"] = renamed
 
 
-def _needs_six(_: Upstream) -> bool:
-    # slowfast/datasets/multigrid_helper.py looks at torch's minor version alone.
-    minor = int(torch.__version__.split(".")[1])
-    return minor < 8 and is_missing("torch._six")
+def _needs_six(upstream: Upstream) -> bool:
+    # Until 2021 it imported torch._six always, since then where torch's minor version is below 8.
+    path = upstream.root / "slowfast/datasets/multigrid_helper.py"
+    if not is_missing("torch._six") or not path.is_file():
+        return False
+    spec = importlib.util.spec_from_file_location("slowfast_ac_probe", path)
+    try:
+        spec.loader.exec_module(importlib.util.module_from_spec(spec))
+    except ModuleNotFoundError as error:
+        return error.name == "torch._six"
+    return False
 
 
 def _add_six(_: Upstream) -> None:
@@ -204,7 +211,7 @@ REPAIRS = (
     ),
     Repair(
         "torch._six",
-        "multigrid_helper takes torch 2.0 to 2.7 for older than 1.8 and imports torch._six",
+        "multigrid_helper imports torch._six, which is gone; today's for torch 2.0 to 2.7 alone",
         ("checkout",),
         _needs_six,
         _add_six,

@@ -12,7 +12,7 @@ from torch import Tensor
 from slowfast_ac.pyslowfast import decoder
 from slowfast_ac.pyslowfast.find import Upstream
 from slowfast_ac.pyslowfast.repairs import Repair
-from slowfast_ac.pyslowfast.repairs.imports import BOTH
+from slowfast_ac.pyslowfast.repairs.imports import BOTH, is_missing
 
 
 def topks_correct(preds: Tensor, labels: Tensor, ks: Sequence[int]) -> list[Tensor]:
@@ -50,6 +50,8 @@ def posterize(image: Image.Image, bits: int) -> Image.Image:
 
 
 def _posterize_fails(_: Upstream) -> bool:
+    if is_missing("slowfast.datasets.rand_augment"):  # older than August 2021
+        return False
     try:
         ImageOps.posterize(Image.new("RGB", (1, 1)), 0)
     except ValueError:
@@ -84,8 +86,11 @@ def _mend_decoder(_: Upstream) -> None:
     )
 
 
-def _name_videos(_: Upstream) -> None:
-    decoder.install_wheel(importlib.import_module("slowfast.datasets.decoder"))
+def _read_by_time(_: Upstream) -> None:
+    decoder.install_wheel(
+        importlib.import_module("slowfast.datasets.decoder"),
+        importlib.import_module("slowfast.datasets.video_container"),
+    )
 
 
 def _clipping_returns_nothing(_: Upstream) -> bool:
@@ -108,6 +113,22 @@ def _return_norm(_: Upstream) -> None:
     torch.nn.utils.clip_grad_value_ = clip_grad_value_
 
 
+def _crop_fails(_: Upstream) -> bool:
+    transform = importlib.import_module("slowfast.datasets.transform")
+    return not isinstance(transform.random_crop(torch.zeros(1, 1, 4, 4), 4), tuple)
+
+
+def _mend_crop(_: Upstream) -> None:
+    transform = importlib.import_module("slowfast.datasets.transform")
+    original = transform.random_crop
+
+    def random_crop(images, size, boxes=None):
+        result = original(images, size, boxes)
+        return result if isinstance(result, tuple) else (result, boxes)
+
+    transform.random_crop = random_crop
+
+
 REPAIRS = (
     Repair(
         "decoder",
@@ -119,10 +140,11 @@ REPAIRS = (
     ),
     Repair(
         "names of unreadable videos",
-        "a video that cannot be decoded is replaced by another without saying which (#160, #206)",
+        "a video that cannot be decoded is replaced by another without saying which, and frames "
+        "are counted at the rate that the header says (#160, #206)",
         ("wheel",),
         lambda _: True,
-        _name_videos,
+        _read_by_time,
     ),
     Repair(
         "top-5 of few classes",
@@ -151,5 +173,12 @@ REPAIRS = (
         ("checkout",),
         _no_cuda,
         _skip_synchronize,
+    ),
+    Repair(
+        "crops of the frame's own size",
+        "random_crop returns one value instead of two when nothing is to be cropped",
+        BOTH,
+        _crop_fails,
+        _mend_crop,
     ),
 )

@@ -36,7 +36,7 @@ def _load_what_fits(original: Callable, upstream: Upstream) -> Callable:
             return load()
         checkpoint = open_checkpoint(path)
         if optimizer is None:
-            initial.load_weights(network, initial.weights_to_test(checkpoint, network))
+            initial.copy_weights(network, initial.weights_to_test(checkpoint, network))
             return -1
         start = initial.plan_start(
             checkpoint,
@@ -47,7 +47,7 @@ def _load_what_fits(original: Callable, upstream: Upstream) -> Callable:
         )
         if not start.anew:
             return _go_on(path, load, optimizer)
-        initial.load_weights(network, start.weights)
+        initial.copy_weights(network, start.weights)
         logger.info(
             "%s: %s of %s classes, the start of %s; its epoch and optimizer are not taken\n%s",
             *(path, checkpoint.model, checkpoint.num_classes, type(network).__name__),
@@ -68,10 +68,7 @@ def _go_on(path: str, load: Callable[[], int], optimizer: Optimizer) -> int:
             f"{path}: cannot be continued: it has no {error}; {initial.AFRESH}"
         ) from None
     except ValueError:
-        raise InputError(
-            f"{path}: cannot be continued: its optimizer has other groups of parameters, as after "
-            f"a change of FINETUNE or SOLVER keys; {initial.AFRESH}"
-        ) from None
+        raise initial.other_groups(path) from None
     for group, decay in zip(optimizer.param_groups, decays, strict=True):
         if decay is not None:
             group["layer_decay"] = decay

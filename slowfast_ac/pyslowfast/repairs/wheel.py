@@ -1,4 +1,4 @@
-"""Repairs of the 2020 wheel: configs of today's checkout, and a CPU."""
+"""Repairs of the 2020 wheel, and of checkouts of its time: configs of today, and a CPU."""
 
 import importlib
 
@@ -69,22 +69,6 @@ def device(cfg) -> torch.device:
     return torch.device("cuda" if cfg.NUM_GPUS and torch.cuda.is_available() else "cpu")
 
 
-def _crop_fails(_: Upstream) -> bool:
-    transform = importlib.import_module("slowfast.datasets.transform")
-    return not isinstance(transform.random_crop(torch.zeros(1, 1, 4, 4), 4), tuple)
-
-
-def _mend_crop(_: Upstream) -> None:
-    transform = importlib.import_module("slowfast.datasets.transform")
-    original = transform.random_crop
-
-    def random_crop(images, size, boxes=None):
-        result = original(images, size, boxes)
-        return result if isinstance(result, tuple) else (result, boxes)
-
-    transform.random_crop = random_crop
-
-
 def _rates_are_lost(_: Upstream) -> bool:
     optimizers = importlib.import_module("slowfast.models.optimizer")
     parameter = nn.Parameter(torch.zeros(1))
@@ -103,20 +87,32 @@ def _keep_rates(_: Upstream) -> None:
     importlib.import_module("slowfast.models.optimizer").set_lr = set_lr
 
 
+def _has_no_depth_18(_: Upstream) -> bool:
+    return (
+        18 not in importlib.import_module("slowfast.models.video_model_builder")._MODEL_STAGE_DEPTH
+    )
+
+
+def _add_depth_18(_: Upstream) -> None:
+    networks = importlib.import_module("slowfast.models.video_model_builder")
+    # Blocks of res2 to res5, as today's checkout has them.
+    networks._MODEL_STAGE_DEPTH[18] = (2, 2, 2, 2)
+
+
 REPAIRS = (
+    Repair(
+        "depth 18",
+        "RESNET.DEPTH knows 50 and 101 only",
+        ("checkout", "wheel"),
+        _has_no_depth_18,
+        _add_depth_18,
+    ),
     Repair(
         "rates of parameter groups",
         "set_lr gives every group the same rate, whatever its layer_decay",
         ("wheel",),
         _rates_are_lost,
         _keep_rates,
-    ),
-    Repair(
-        "crops of the frame's own size",
-        "random_crop returns one value instead of two when nothing is to be cropped",
-        ("wheel",),
-        _crop_fails,
-        _mend_crop,
     ),
     Repair(
         "the checkout's names",

@@ -4,7 +4,6 @@ It runs on a CPU or one GPU, writes the log lines of the checkout's loop, and is
 be: for anything more, use a checkout.
 """
 
-import contextlib
 import logging as python_logging
 import os
 import pickle
@@ -26,43 +25,10 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from slowfast_ac.files import atomic_path
+from slowfast_ac.pyslowfast.repairs import log_repairs
 from slowfast_ac.pyslowfast.repairs.wheel import device
 
 logger = logging.get_logger(__name__)
-
-
-class TrainMeter(meters.TrainMeter):
-    """The wheel's meter, with the terms of the loss in its lines, as the checkout logs them."""
-
-    def __init__(self, epoch_iters: int, cfg: CfgNode):
-        super().__init__(epoch_iters, cfg)
-        self.terms: list[list[float]] = []
-
-    def reset(self) -> None:
-        """Forgets the epoch."""
-        super().reset()
-        self.terms = []
-
-    def log_iter_stats(self, cur_epoch: int, cur_iter: int) -> None:
-        """Logs the last step's terms every LOG_PERIOD steps."""
-        with _terms_in_json_stats(self.terms[-1]):
-            super().log_iter_stats(cur_epoch, cur_iter)
-
-    def log_epoch_stats(self, cur_epoch: int) -> None:
-        """Logs the epoch's mean terms."""
-        with _terms_in_json_stats(np.mean(self.terms, axis=0).tolist()):
-            super().log_epoch_stats(cur_epoch)
-
-
-@contextlib.contextmanager
-def _terms_in_json_stats(terms: list[float]):
-    original = logging.log_json_stats
-    extra = {f"loss_{number}": term for number, term in enumerate(terms)}
-    logging.log_json_stats = lambda stats: original({**stats, **extra})
-    try:
-        yield
-    finally:
-        logging.log_json_stats = original
 
 
 def train(cfg: CfgNode) -> None:
@@ -73,7 +39,7 @@ def train(cfg: CfgNode) -> None:
     start_epoch = _load_for_training(cfg, model, optimizer)
     train_loader = _construct_loader(cfg, "train")
     val_loader = _construct_loader(cfg, "val")
-    train_meter = TrainMeter(len(train_loader), cfg)
+    train_meter = meters.TrainMeter(len(train_loader), cfg)
     val_meter = meters.ValMeter(len(val_loader), cfg)
     logger.info("Start epoch: %d", start_epoch + 1)
     for epoch in range(start_epoch, cfg.SOLVER.MAX_EPOCH):
@@ -128,13 +94,14 @@ def _start(cfg: CfgNode) -> None:
     form = "[%(asctime)s][%(levelname)s] %(filename)s: %(lineno)4d: %(message)s"
     handler.setFormatter(python_logging.Formatter(form, datefmt="%m/%d %H:%M:%S"))
     python_logging.root.addHandler(handler)
+    log_repairs()
 
 
 def _train_epoch(
     loader: DataLoader,
     model: nn.Module,
     optimizer: torch.optim.Optimizer,
-    meter: TrainMeter,
+    meter: meters.TrainMeter,
     epoch: int,
     cfg: CfgNode,
 ) -> None:
@@ -148,15 +115,13 @@ def _train_epoch(
         lr = optim.get_epoch_lr(epoch + iteration / len(loader), cfg)
         optim.set_lr(optimizer, lr)
         preds = model(inputs)
-        loss, terms = loss_func(preds, labels), []
-        if isinstance(loss, tuple):
-            loss, terms = loss
+        loss = loss_func(preds, labels)
+        loss = loss[0] if isinstance(loss, tuple) else loss
         misc.check_nan_losses(loss.detach())
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
         top1_err, top5_err = (e.item() for e in metrics.topk_errors(preds, labels, (1, 5)))
-        meter.terms.append(terms)
         meter.iter_toc()
         meter.update_stats(top1_err, top5_err, loss.item(), lr, len(labels))
         meter.log_iter_stats(epoch, iteration)

@@ -4,7 +4,7 @@ from slowfast.models.video_model_builder import ResNetModel, SlowFastModel
 
 from slowfast_ac.models.slow_ac import SlowACMixin
 from slowfast_ac.models.slowfast_ac import SlowFastACMixin
-from slowfast_ac.pyslowfast.register import find_upstream_loss
+from slowfast_ac.pyslowfast.loss_terms import find_upstream_loss
 
 
 class SlowFastAC(SlowFastACMixin, SlowFastModel):

@@ -1,0 +1,68 @@
+"""What a finished run left behind, in a few lines."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from slowfast_ac.pyslowfast.log import LOG, read_log
+
+_NAMES = {"map": "mAP", "top1_acc": "top-1", "top5_acc": "top-5"}
+
+
+def summarize(
+    output: str | Path, *, trained: bool, views: Sequence[int], crops: int, results: Path | None
+) -> Iterator[str]:
+    """Yields the lines about a run.
+
+    Args:
+        output: OUTPUT_DIR.
+        trained: whether the run trained.
+        views: the temporal views of each of its tests, in their order.
+        crops: the spatial crops of each view.
+        results: the file of the tests' scores, if any.
+    """
+    output = Path(output)
+    yield f"finished: {output}"
+    checkpoints = sorted((output / "checkpoints").glob("*checkpoint*"))
+    if trained and checkpoints:
+        yield f"  checkpoints     {checkpoints[0].parent} (the last: {checkpoints[-1].name})"
+    yield f"  log             {output / LOG}"
+    if views and results:
+        note = f" (of {views[-1]} views, the last test)" if len(views) > 1 else ""
+        yield f"  test's scores   {results}{note}"
+    lines = read_log(output)
+    if trained:
+        yield from _by_clip(lines)
+    tests = [line for line in lines if line.get("split") == "test_final"]
+    for count, line in zip(views, tests[len(tests) - len(views) :], strict=False):
+        # In percent, mean average precision too.
+        accuracy = _accuracy({key: float(line[key]) for key in _NAMES if key in line})
+        clips = f"{_number(count, 'view')} x {_number(crops, 'crop')}"
+        yield f"  by video        {accuracy} (test: {clips} of each video)"
+
+
+def _by_clip(lines: Sequence[dict]) -> Iterator[str]:
+    epochs = [line for line in lines if str(line.get("_type", "")).startswith("val_epoch")]
+    if not epochs or "epoch" not in epochs[-1]:  # detection, whose boxes are of neither
+        return
+    last = epochs[-1]
+    percents = {"map": 100 * float(last["map"])} if "map" in last else {}
+    for key in ("top1", "top5"):
+        if f"{key}_err" in last:
+            percents[f"{key}_acc"] = 100 - float(last[f"{key}_err"])
+    # Upstream validates a finished training as one epoch more.
+    epoch = min(int(number) for number in last["epoch"].split("/"))
+    yield (
+        f"  by clip         {_accuracy(percents)} (validation after epoch {epoch}: one clip of "
+        "each video)"
+    )
+
+
+def _accuracy(percents: dict[str, float]) -> str:
+    """Returns for example ``top-1 78.3 %, top-5 95.0 %``."""
+    # Upstream repeats the mean average precision as top-1 and top-5.
+    keys = ["map"] if "map" in percents else list(percents)
+    return ", ".join(f"{_NAMES[key]} {percents[key]:.1f} %" for key in keys)
+
+
+def _number(count: int, noun: str) -> str:
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"

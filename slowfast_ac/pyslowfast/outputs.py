@@ -1,0 +1,114 @@
+"""The folders and files that a run writes: checked before it, made before it, one run at a time."""
+
+import contextlib
+import os
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+
+from fvcore.common.config import CfgNode
+
+from slowfast_ac.errors import InputError
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None
+
+
+def check_outputs(cfg: CfgNode) -> None:
+    """Refuses outputs that could not be written when the time has come. Makes nothing.
+
+    Raises:
+        InputError: naming the key, the path and the reason.
+    """
+    if _is_remote(cfg.OUTPUT_DIR):
+        return
+    _check_folder("OUTPUT_DIR", Path(cfg.OUTPUT_DIR))
+    for key, path in _files(cfg):
+        if path.is_dir():
+            raise InputError(f"{key}: {path} is a folder; give the name of a file")
+        _check_folder(key, path.parent)
+    for key, path in _folders(cfg):
+        _check_folder(key, path)
+
+
+def make_folders(cfg: CfgNode) -> None:
+    """Makes the folders of the outputs, OUTPUT_DIR among them."""
+    if _is_remote(cfg.OUTPUT_DIR):
+        return
+    for folder in (Path(cfg.OUTPUT_DIR), *(path.parent for _, path in _files(cfg))):
+        folder.mkdir(parents=True, exist_ok=True)
+
+
+@contextlib.contextmanager
+def hold(cfg: CfgNode) -> Iterator[None]:
+    """Keeps other runs out of OUTPUT_DIR, which exists, until the block ends or the process dies.
+
+    Machines of one run share the folder, so each has a lock of its own.
+
+    Raises:
+        InputError: when another run is at work in the folder.
+    """
+    if fcntl is None or _is_remote(cfg.OUTPUT_DIR):
+        yield
+        return
+    path = Path(cfg.OUTPUT_DIR) / f".running-{cfg.SHARD_ID}"
+    with open(path, "a+", encoding="utf-8") as file:
+        try:
+            # Of the process: it ends with it, however it ends, and is not inherited by workers.
+            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except (BlockingIOError, PermissionError):
+            file.seek(0)
+            raise InputError(
+                f"OUTPUT_DIR: another run, {file.read().strip()}, is at work in "
+                f"{cfg.OUTPUT_DIR}; choose another folder, or start one task only"
+            ) from None
+        except OSError:  # a file system without locks
+            yield
+            return
+        file.truncate(0)
+        file.write(f"process {os.getpid()} on {socket.gethostname()}\n")
+        file.flush()
+        yield
+
+
+def absolute(path: str) -> str:
+    """Returns a local path made absolute: OpenCV takes ``a:b.mp4`` for the protocol ``a``."""
+    return path if not path or _is_remote(path) else os.path.abspath(path)
+
+
+def results_file(cfg: CfgNode) -> Path | None:
+    """Returns the file of TEST.SAVE_RESULTS_PATH, or None where none is written."""
+    results = cfg.TEST.get("SAVE_RESULTS_PATH", "")
+    if not (cfg.TEST.ENABLE and results) or _is_remote(cfg.OUTPUT_DIR + results):
+        return None
+    return Path(cfg.OUTPUT_DIR) / results
+
+
+def _files(cfg: CfgNode) -> Iterator[tuple[str, Path]]:
+    results = results_file(cfg)
+    if results:
+        yield "TEST.SAVE_RESULTS_PATH", results
+    demo = cfg.get("DEMO")
+    if demo and demo.ENABLE and demo.OUTPUT_FILE and not _is_remote(demo.OUTPUT_FILE):
+        yield "DEMO.OUTPUT_FILE", Path(demo.OUTPUT_FILE)
+
+
+def _folders(cfg: CfgNode) -> Iterator[tuple[str, Path]]:
+    board = cfg.get("TENSORBOARD")
+    if board and board.ENABLE and board.LOG_DIR:
+        yield "TENSORBOARD.LOG_DIR", Path(cfg.OUTPUT_DIR) / board.LOG_DIR
+
+
+def _check_folder(key: str, folder: Path) -> None:
+    """Refuses a folder that cannot be made, or be written to."""
+    there = next(parent for parent in (folder, *folder.absolute().parents) if parent.exists())
+    if not there.is_dir():
+        raise InputError(f"{key}: {folder} cannot be made, since {there} is a file")
+    if not os.access(there, os.W_OK | os.X_OK):
+        raise InputError(f"{key}: {folder} cannot be written, since {there} is read-only for you")
+
+
+def _is_remote(path: str) -> bool:
+    return "://" in path

@@ -5,18 +5,25 @@ from collections.abc import Collection, Mapping
 from torch import Tensor
 
 from slowfast_ac.checkpoint.convert import convert
-from slowfast_ac.checkpoint.names import Layout, find_layout, is_counter
+from slowfast_ac.checkpoint.names import Layout, find_layout, is_counter, is_no_weight
 from slowfast_ac.checkpoint.prefix import find_networks
 from slowfast_ac.checkpoint.report import LoadReport
 from slowfast_ac.errors import InputError
 
 
 def find_network(state_dict: Mapping[str, Tensor]) -> tuple[str, str, Layout] | None:
-    """Returns naming, prefix and layout of a SlowFast or Slow network, None for any other."""
+    """Returns naming, prefix and layout of a SlowFast or Slow network, None for any other.
+
+    Another one is also a network around SlowFast or Slow with parts of its own, as for contrastive
+    learning.
+    """
     networks = find_networks(state_dict)
-    if not networks:
+    if len(networks) != 1:
         return None
     naming, prefix, names = networks[0]
+    own = set(names)
+    if any(name not in own and not is_no_weight(name, naming) for name in state_dict):
+        return None
     try:
         layout = find_layout((name.removeprefix(prefix) for name in names), naming)
     except InputError:

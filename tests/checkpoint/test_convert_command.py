@@ -82,7 +82,7 @@ def test_command_cuts_and_writes_what_pyslowfast_starts_from_at_epoch_zero(
 @pytest.mark.parametrize(
     ("output", "extra", "message"),
     [
-        ("out.pkl", [], r"out\.pkl: the suffix must be one of \.pyth, \.safetensors"),
+        ("out.pkl", [], r"out\.pkl: the suffix of weights must be \.pyth or \.safetensors"),
         ("out.pyth", ["--branch-independent"], r"in\.pyth: no lateral connections"),
     ],
 )

@@ -14,6 +14,7 @@ import pytest
 import torch
 from pytorchvideo.models import create_slowfast
 
+from slowfast_ac.checkpoint.initial import find_network
 from slowfast_ac.checkpoint.open import open_all, open_checkpoint
 from slowfast_ac.cli import convert as convert_command
 from slowfast_ac.cli import inspect as inspect_command
@@ -221,3 +222,11 @@ def test_class_names_survive_a_conversion(tmp_path, suffix):
     words = [str(tmp_path / "x.pyth"), str(output), "--to", "pyslowfast"]
     convert_command.main(parser.parse_args(words))
     assert open_checkpoint(output).texts == {"classes": classes}
+
+
+def test_a_network_around_slowfast_is_no_slowfast(weights):
+    """Upstream's contrastive models have one or two of them and layers of their own."""
+    assert find_network(prefixed(weights, "model."))[:2] == ("pytorchvideo", "model.")
+    alone = prefixed(weights, "backbone.")
+    assert find_network({**alone, "predictors.0.weight": torch.ones(1)}) is None
+    assert find_network({**alone, **prefixed(weights, "backbone_hist.")}) is None

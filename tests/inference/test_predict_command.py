@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 
 from slowfast_ac.errors import InputError
-from slowfast_ac.inference.load import load_model
+from slowfast_ac.inference.load import TrainedModel, load_model
 from slowfast_ac.inference.predict import Views, predict
+from slowfast_ac.visualization.predictions import check_has_maps
 
 
 @pytest.fixture
@@ -95,15 +96,12 @@ def test_windows_of_the_command_have_times(checkpoint, videos, tmp_path, capsys,
     assert "0.50 - 1.50 s" in capsys.readouterr().out
 
 
-def test_a_program_has_no_heatmaps(calibrated, videos, tmp_path, run_predict):
-
-    from slowfast_ac.inference.export import export
-
-    _, cfg, path = calibrated()
-    export(load_model(path, device="cpu"), "onnx", tmp_path / "x.onnx")
-    with pytest.raises(InputError, match=r"x\.onnx: a program returns scores alone"):
-        run_predict(tmp_path / "x.onnx", videos[0], "--single-view", "--heatmap", tmp_path / "maps")
-    assert not (tmp_path / "maps").exists()
+def test_a_program_has_no_heatmaps(checkpoint):
+    weights = load_model(checkpoint)
+    check_has_maps(weights)
+    program = TrainedModel("x.onnx", weights.scores, weights.preprocessing, 7)
+    with pytest.raises(InputError, match=r"x\.onnx: a program returns scores alone; draw maps of"):
+        check_has_maps(program)
 
 
 def test_the_command_needs_no_pyslowfast(checkpoint, videos):

@@ -1,122 +1,179 @@
 """Entry points of torch.hub: ``torch.hub.load(FOLDER, "slowfast_ac_r50", source="local")``.
 
-PySlowFast is not needed. The networks are PyTorchVideo's R50 and return logits.
+PySlowFast is not needed. The networks are PyTorchVideo's and return logits. Of a file with weights,
+what it says or shows (classes, width, frames, alpha, strides) is taken from it; an argument that
+says otherwise is refused.
 """
 
-dependencies = ["torch", "pytorchvideo", "fvcore"]
+dependencies = ["torch", "pytorchvideo", "fvcore", "av"]
 
-# Without a checkpoint to say otherwise: 4x16, the setting of the paper's Kinetics-400 models.
+# Without a file: 4x16, the setting of the paper's Kinetics-400 models.
+_CLASSES = 400
 _FAST_FRAMES = 16
 _SLOW_FRAMES = 4
+_ALPHA = 4
 _CROP_SIZE = 224
-_FUSION_KERNEL_SIZE = 5
+_SIDE = 7
+_STRIDES = [[1, 1], [2, 2], [2, 2], [2, 2]]
 
 
-def slowfast_ac_r50(pretrained: str | None = None, num_classes: int = 400, alpha: int = 4):
+def slowfast_ac_r50(
+    pretrained: str | None = None,
+    num_classes: int | None = None,
+    alpha: int | None = None,
+    num_frames: int | None = None,
+):
     """Branch-independent SlowFast R50, with the maps of attention consistency in training.
 
-    Takes a clip (N, 3, T, H, W) or the two pathways' clips. T and the crop size are the
-    checkpoint's, or 16 and 224.
+    Takes a clip (N, 3, num_frames, H, W) or the two pathways' clips.
 
     Args:
-        pretrained: a file with SlowFastAC's weights, under PySlowFast's or PyTorchVideo's names.
-        num_classes: outputs.
-        alpha: fast frames per slow frame.
+        pretrained: a file with SlowFastAC's weights, see ``slowfast_ac.inference.load.load_model``.
+        num_classes: outputs; by default the file's, or 400.
+        alpha: fast frames per slow frame; by default the file's, or 4.
+        num_frames: of a clip. Needed for a file without a config; without a file 16.
 
     Raises:
         slowfast_ac.errors.InputError: naming the file, if it holds another network.
     """
     from slowfast_ac.models.builder import create_slowfast_ac
 
-    checkpoint = _open(pretrained)
+    if pretrained is None:
+        return create_slowfast_ac(
+            model_num_class=num_classes or _CLASSES,
+            num_frames=num_frames or _FAST_FRAMES,
+            alpha=alpha or _ALPHA,
+            crop_size=_CROP_SIZE,
+        )
+    from slowfast_ac.checkpoint.load import load_weights
+    from slowfast_ac.errors import InputError
+
+    model = _load("SlowFastAC", pretrained, num_classes, num_frames, alpha)
+    cfg, checkpoint = model.config, model.checkpoint
+    if [list(stage) for stage in cfg.RESNET.SPATIAL_STRIDES] != _STRIDES:
+        raise InputError(
+            f"{pretrained}: RESNET.SPATIAL_STRIDES: {cfg.RESNET.SPATIAL_STRIDES} are not those of "
+            f"create_slowfast_ac, {_STRIDES}"
+        )
+    fast = next(v for n, v in checkpoint.state_dict.items() if n.endswith(_FAST_STEMS))
     network = create_slowfast_ac(
-        model_num_class=num_classes,
-        num_frames=_config(checkpoint, "DATA.NUM_FRAMES", _FAST_FRAMES),
-        alpha=alpha,
-        crop_size=_config(checkpoint, "DATA.TRAIN_CROP_SIZE", _CROP_SIZE),
+        model_num_class=model.num_classes,
+        model_depth=checkpoint.depth,
+        stem_dim_out=checkpoint.width,
+        slowfast_channel_reduction_ratio=checkpoint.width // fast.shape[0],
+        num_frames=model.preprocessing.num_frames,
+        alpha=model.preprocessing.alpha,
+        crop_size=cfg.DATA.TRAIN_CROP_SIZE,
     )
-    return _load(network, checkpoint, num_classes, alpha)
+    load_weights(network, checkpoint)
+    return network
 
 
-def slowfast_r50_fused(pretrained: str | None = None, num_classes: int = 400, alpha: int = 4):
+def slowfast_r50_fused(
+    pretrained: str | None = None,
+    num_classes: int | None = None,
+    alpha: int | None = None,
+    num_frames: int | None = None,
+):
     """SlowFast R50 with lateral connections, the baseline: PyTorchVideo's ``create_slowfast``.
 
-    Takes the list of the slow and the fast pathway's clips. T and the crop size are the
-    checkpoint's, or 16 and 224.
+    Takes the list of the slow and the fast pathway's clips.
 
     Args:
-        pretrained: a file with SlowFast's weights, under PySlowFast's or PyTorchVideo's names.
-        num_classes: outputs.
+        pretrained: a file with SlowFast's weights.
+        num_classes: see :func:`slowfast_ac_r50`, as the next two.
         alpha: fast frames per slow frame.
+        num_frames: of the fast pathway's clip.
 
     Raises:
         slowfast_ac.errors.InputError: naming the file, if it holds another network.
     """
+    if pretrained is not None:
+        return _with_logits(_load("SlowFast", pretrained, num_classes, num_frames, alpha))
     from pytorchvideo.models import create_slowfast
 
-    checkpoint = _open(pretrained)
-    frames = _config(checkpoint, "DATA.NUM_FRAMES", _FAST_FRAMES)
-    side = _config(checkpoint, "DATA.TRAIN_CROP_SIZE", _CROP_SIZE) // 32
-    # 5 in PySlowFast's configs, 7 in PyTorchVideo's zoo, whose files have no config.
-    laterals = ("conv_f2s.weight", "conv_fast_to_slow.weight", "subsample_w")
-    weights = checkpoint.state_dict if checkpoint else {}
-    kernel_sizes = [value.shape[2] for name, value in weights.items() if name.endswith(laterals)]
-    kernel_size = kernel_sizes[0] if kernel_sizes else _FUSION_KERNEL_SIZE
-    network = create_slowfast(
-        slowfast_fusion_conv_kernel_size=(kernel_size, 1, 1),
+    frames, alpha = num_frames or _FAST_FRAMES, alpha or _ALPHA
+    return create_slowfast(
+        slowfast_fusion_conv_kernel_size=(5, 1, 1),
         slowfast_fusion_conv_stride=(alpha, 1, 1),
-        model_num_class=num_classes,
-        head_pool_kernel_sizes=((frames // alpha, side, side), (frames, side, side)),
+        model_num_class=num_classes or _CLASSES,
+        head_pool_kernel_sizes=((frames // alpha, _SIDE, _SIDE), (frames, _SIDE, _SIDE)),
     )
-    return _load(network, checkpoint, num_classes, alpha)
 
 
-def slow_r50(pretrained: str | None = None, num_classes: int = 400):
+def slow_r50(
+    pretrained: str | None = None, num_classes: int | None = None, num_frames: int | None = None
+):
     """The slow pathway alone, R50: PyTorchVideo's ``create_resnet``.
 
-    Takes a clip (N, 3, T, H, W). T and the crop size are the checkpoint's, or 4 and 224.
+    Takes a clip (N, 3, num_frames, H, W).
 
     Args:
-        pretrained: a file with Slow's or SlowAC's weights, under PySlowFast's or PyTorchVideo's
-            names.
-        num_classes: outputs.
+        pretrained: a file with Slow's or SlowAC's weights.
+        num_classes: outputs; by default the file's, or 400.
+        num_frames: of a clip. Needed for a file without a config; without a file 4.
 
     Raises:
         slowfast_ac.errors.InputError: naming the file, if it holds another network.
     """
+    if pretrained is not None:
+        return _with_logits(_load("ResNet", pretrained, num_classes, num_frames, None))
     from pytorchvideo.models import create_resnet
 
-    checkpoint = _open(pretrained)
-    side = _config(checkpoint, "DATA.TRAIN_CROP_SIZE", _CROP_SIZE) // 32
-    network = create_resnet(
-        model_num_class=num_classes,
+    return create_resnet(
+        model_num_class=num_classes or _CLASSES,
         stem_conv_kernel_size=(1, 7, 7),
-        head_pool_kernel_size=(
-            _config(checkpoint, "DATA.NUM_FRAMES", _SLOW_FRAMES),
-            side,
-            side,
-        ),
+        head_pool_kernel_size=(num_frames or _SLOW_FRAMES, _SIDE, _SIDE),
     )
-    return _load(network, checkpoint, num_classes, None)
 
 
-def _open(pretrained):
+_FAST_STEMS = ("s1.pathway1_stem.conv.weight", "multipathway_blocks.1.conv.weight", "t_conv1_w")
+
+
+def _load(kind, pretrained, num_classes, num_frames, alpha):
+    """Loads a file, whose config or the arguments say what its weights do not show."""
     from slowfast_ac.checkpoint.open import open_checkpoint
+    from slowfast_ac.errors import InputError
+    from slowfast_ac.inference.load import load_model
 
-    return None if pretrained is None else open_checkpoint(pretrained)
+    checkpoint = open_checkpoint(pretrained)
+    found = checkpoint.model.removeprefix("PTV").replace("SlowAC", "ResNet")
+    if found != kind:
+        raise InputError(
+            f"{pretrained}: holds {checkpoint.model}, not {kind}"
+            + (f" ({checkpoint.problem})" if checkpoint.problem else "")
+        )
+    if num_classes not in (None, checkpoint.num_classes):
+        raise InputError(
+            f"{pretrained}: num_classes: {num_classes}, but the weights have "
+            f"{checkpoint.num_classes} classes"
+        )
+    if checkpoint.config is None:
+        if num_frames is None:
+            raise InputError(
+                f"{pretrained}: holds no config, and weights do not say what frames they take; "
+                "give num_frames"
+            )
+        sizes = {"TRAIN_CROP_SIZE": _CROP_SIZE, "TEST_CROP_SIZE": _CROP_SIZE}
+        config = {
+            "DATA": {"NUM_FRAMES": num_frames, **sizes},
+            "MODEL": {"ARCH": "slow" if checkpoint.pathways == 1 else "slowfast"},
+            "RESNET": {"SPATIAL_STRIDES": _STRIDES, "SPATIAL_DILATIONS": [[1, 1]] * 4},
+            "SLOWFAST": {"ALPHA": alpha or _ALPHA},
+        }
+        return load_model(checkpoint, config=config, device="cpu")
+    given = {"DATA.NUM_FRAMES": num_frames, "SLOWFAST.ALPHA": alpha}
+    opts = [part for item in given.items() if item[1] is not None for part in item]
+    return load_model(checkpoint, opts=opts, device="cpu")
 
 
-def _config(checkpoint, key, default):
-    """Returns what the checkpoint's config has under a key, or the default."""
-    from slowfast_ac.checkpoint.open import config_value
+def _with_logits(model):
+    """Returns PyTorchVideo's network, without the activation of PySlowFast's test."""
+    from slowfast_ac.errors import InputError
+    from slowfast_ac.inference.build import Classifier
 
-    value = config_value(checkpoint.config, key) if checkpoint else None
-    return default if value is None else value
-
-
-def _load(network, checkpoint, num_classes, alpha):
-    from slowfast_ac.checkpoint.load import load_weights
-
-    if checkpoint is not None:
-        load_weights(network, checkpoint, num_classes=num_classes, alpha=alpha)
-    return network
+    if not isinstance(model.network, Classifier):
+        raise InputError(f"{model.path}: PyTorchVideo has no such network; use load_model")
+    network = model.network.model
+    network.blocks[-1].activation = None
+    return network.requires_grad_(True)

@@ -2,10 +2,13 @@
 
 Xu, Jin, Wang, Hussain, Huang, "Exploiting Attention-Consistency Loss For Spatial-Temporal Stream
 Action Recognition", ACM TOMM 18(2s), 2022, https://doi.org/10.1145/3538749
+
+The names in ``__all__`` are public; docs/PYTHON.md shows each at work.
 """
 
 from __future__ import annotations
 
+import importlib
 import os
 import sys
 from typing import TYPE_CHECKING
@@ -13,31 +16,73 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from fvcore.common.config import CfgNode
 
-    from slowfast_ac.losses import AttentionConsistencyLoss, AttentionMaps, ConsistencySettings
+    from slowfast_ac.cam import attention_consistency_loss, spatial_cam, temporal_cam
+    from slowfast_ac.checkpoint.convert import convert_checkpoint
+    from slowfast_ac.inference.load import load_model
+    from slowfast_ac.losses import (
+        AttentionConsistencyLoss,
+        AttentionMaps,
+        AttentionOutput,
+        ConsistencySettings,
+    )
+    from slowfast_ac.models.builder import create_slowfast_ac
+    from slowfast_ac.models.pack_pathway import PackPathway
+    from slowfast_ac.scam_head import SCAMHead, StreamFeatures
+    from slowfast_ac.visualization.heatmap import heatmap
+
+__version__ = "0.1.0"
+
+# Where the public names are that bring torch with them, which takes seconds. They are imported
+# when they are asked for (PEP 562): the command line imports this package too.
+_HOMES = {
+    "AttentionConsistencyLoss": "slowfast_ac.losses",
+    "AttentionMaps": "slowfast_ac.losses",
+    "AttentionOutput": "slowfast_ac.losses",
+    "ConsistencySettings": "slowfast_ac.losses",
+    "PackPathway": "slowfast_ac.models.pack_pathway",
+    "SCAMHead": "slowfast_ac.scam_head",
+    "StreamFeatures": "slowfast_ac.scam_head",
+    "attention_consistency_loss": "slowfast_ac.cam",
+    "convert_checkpoint": "slowfast_ac.checkpoint.convert",
+    "create_slowfast_ac": "slowfast_ac.models.builder",
+    "heatmap": "slowfast_ac.visualization.heatmap",
+    "load_model": "slowfast_ac.inference.load",
+    "spatial_cam": "slowfast_ac.cam",
+    "temporal_cam": "slowfast_ac.cam",
+}
 
 __all__ = [
     "AttentionConsistencyLoss",
     "AttentionMaps",
+    "AttentionOutput",
     "ConsistencySettings",
+    "PackPathway",
+    "SCAMHead",
+    "StreamFeatures",
+    "__version__",
     "add_custom_config",
+    "attention_consistency_loss",
+    "convert_checkpoint",
+    "create_slowfast_ac",
+    "heatmap",
+    "load_model",
     "register",
+    "spatial_cam",
+    "temporal_cam",
 ]
-__version__ = "0.1.0"
 
 
 def __getattr__(name: str) -> object:
-    """Imports the criterion, and with it torch, when it is asked for (PEP 562).
-
-    The command line imports this package too, and torch takes seconds.
-    """
-    if name not in __all__:
+    if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from slowfast_ac import losses
-
-    return getattr(losses, name)
+    return getattr(importlib.import_module(_HOMES[name]), name)
 
 
-def register(path: str | os.PathLike | None = None) -> None:
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
+
+
+def register(path: str | os.PathLike[str] | None = None) -> None:
     """Puts the models, the criterion and the config keys into PySlowFast.
 
     Works with a checkout and with the wheel, applies the repairs that either needs on today's
@@ -58,11 +103,11 @@ def add_custom_config(cfg: CfgNode) -> None:
     """Adds the keys to a PySlowFast config, and the models and the criterion to PySlowFast.
 
     The one line for those who keep their own launcher: in PySlowFast's
-    ``slowfast/config/custom_config.py``, import this in place of the function that stands there.
-    PySlowFast calls it in every process.
+    ``slowfast/config/custom_config.py``, import this in place of the function there. PySlowFast
+    calls it in every process.
 
     Args:
-        cfg: the config that the nodes AC and SCAM are added to.
+        cfg: the config that the nodes AC, SCAM, COMPUTE and FINETUNE are added to.
     """
     from slowfast_ac import config
 

@@ -17,29 +17,39 @@ from torch import Tensor
 
 from slowfast_ac.errors import InputError
 
+# Pixels of the clip that one position of a stream's last feature map covers, each way.
+STRIDE = 32
 TEMPORAL_REDUCTIONS = ("weighted", "average", "random")
 NORMALIZATIONS = ("none", "l2", "minmax")
+DISTANCES = ("norm", "mse")
 _EPS = 1e-6
 
 
-def spatial_cam(features: Sequence[Tensor], weight: Tensor) -> Tensor:
+def spatial_cam(
+    features: Sequence[Tensor], weight: Tensor, scales: Sequence[float] = (1.0,)
+) -> Tensor:
     """Multi-scale class activation map of the spatial stream, SCAM (Eq. 1).
 
     The clip's frames are averaged, which the paper leaves open.
 
     Args:
         features: last feature map of the spatial stream, one (N, C, T, H, W) tensor per scale of
-            the same clip. The first sets the size of the map, the others are resized to it
-            bilinearly.
+            the same clip. The first sets the size of the map, the others are laid over it.
         weight: (L, C), the spatial stream's columns of the classifier.
+        scales: size of each scale's clip relative to the first.
 
     Returns:
         (N, L, H, W), the average of the maps over the scales.
+
+    Raises:
+        InputError: naming the argument, where there is no scale, or not one for each volume.
     """
     if not features:
-        raise ValueError("spatial_cam needs the features of at least one scale")
+        raise InputError("features: give those of at least one scale")
+    if len(scales) != len(features):
+        raise InputError(f"scales: {len(scales)} for the features of {len(features)}")
     with _full_precision(weight):
-        volume = average_scales([_widen(scale).mean(dim=2) for scale in features])
+        volume = average_scales([_widen(scale).mean(dim=2) for scale in features], scales)
         return _project(volume, weight)
 
 
@@ -54,11 +64,11 @@ def temporal_cam(features: Tensor, weight: Tensor, reduction: str = "weighted") 
 
     Returns:
         (N, L, H, W).
+
+    Raises:
+        InputError: naming the argument and the allowed values.
     """
-    if reduction not in TEMPORAL_REDUCTIONS:
-        raise InputError(
-            f"temporal reduction {reduction!r}: choose one of {', '.join(TEMPORAL_REDUCTIONS)}"
-        )
+    check_choice("reduction", reduction, TEMPORAL_REDUCTIONS)
     with _full_precision(weight):
         if reduction == "random":
             clips = torch.arange(len(features), device=features.device)
@@ -71,8 +81,11 @@ def temporal_cam(features: Tensor, weight: Tensor, reduction: str = "weighted") 
         return _project(volume, weight)
 
 
-def attention_consistency(
-    temporal: Tensor, spatial: Tensor, class_weight: Tensor | None = None
+def attention_consistency_loss(
+    temporal: Tensor,
+    spatial: Tensor,
+    class_weight: Tensor | None = None,
+    distance: str = "norm",
 ) -> Tensor:
     """Attention-consistency loss (Eq. 3), without its factor lambda.
 
@@ -82,24 +95,38 @@ def attention_consistency(
         temporal: (N, L, H, W), map of the temporal stream.
         spatial: (N, L, H, W), map of the spatial stream.
         class_weight: weight of each class in the sum over classes, broadcastable to (N, L). None
-            sums all classes alike, as the paper writes it.
+            takes all classes alike.
+        distance: ``norm``, that of Eq. 3, or ``mse``, the mean squared error of the work that the
+            paper descends from: Guo et al., "Visual Attention Consistency Under Image Transforms
+            for Multi-Label Image Classification", CVPR 2019.
 
     Returns:
-        A scalar: 1 / (N H W) of the sum over clips and classes of the norms. For N = 0 a zero that
-        is still connected to the graph.
+        A scalar. ``norm``: 1 / (N H W) of the sum over clips and classes of the norms. ``mse``: the
+        mean over clips and positions, and over classes unless they have weights, of the squared
+        differences. For N = 0 a zero that is still connected to the graph.
+
+    Raises:
+        InputError: naming the argument, for maps of different shapes or an unknown distance.
     """
+    check_choice("distance", distance, DISTANCES)
     if temporal.shape != spatial.shape:
-        raise ValueError(
-            f"maps of different shapes: temporal {tuple(temporal.shape)}, "
-            f"spatial {tuple(spatial.shape)}"
+        raise InputError(
+            f"temporal: a map of {tuple(temporal.shape)} has no distance to the spatial one of "
+            f"{tuple(spatial.shape)}"
         )
-    clips, _, height, width = spatial.shape
+    clips, classes, height, width = spatial.shape
     with _full_precision(spatial):
-        # vector_norm's derivative at zero is zero, unlike that of sqrt(sum(square)).
-        distance = torch.linalg.vector_norm(_widen(temporal) - _widen(spatial), dim=(2, 3))
+        difference = _widen(temporal) - _widen(spatial)
+        if distance == "mse":
+            by_class = difference.square().sum(dim=(2, 3))
+            if class_weight is None:
+                by_class = by_class / classes
+        else:
+            # vector_norm's derivative at zero is zero, unlike that of sqrt(sum(square)).
+            by_class = torch.linalg.vector_norm(difference, dim=(2, 3))
         if class_weight is not None:
-            distance = distance * class_weight
-        return distance.sum() / (max(clips, 1) * height * width)
+            by_class = by_class * class_weight
+        return by_class.sum() / (max(clips, 1) * height * width)
 
 
 def normalize_map(cam: Tensor, how: str = "none") -> Tensor:
@@ -112,34 +139,61 @@ def normalize_map(cam: Tensor, how: str = "none") -> Tensor:
 
     Returns:
         (N, L, H, W).
+
+    Raises:
+        InputError: naming the argument and the allowed values.
     """
+    check_choice("how", how, NORMALIZATIONS)
     if how == "none":
         return cam
     flat = _widen(cam).flatten(2)
     if how == "l2":
         flat = F.normalize(flat, dim=2, eps=_EPS)
-    elif how == "minmax":
+    else:
         low, high = flat.amin(dim=2, keepdim=True), flat.amax(dim=2, keepdim=True)
         flat = (flat - low) / (high - low).clamp_min(_EPS)
-    else:
-        raise InputError(f"map normalisation {how!r}: choose one of {', '.join(NORMALIZATIONS)}")
     return flat.view_as(cam)
 
 
-def average_scales(features: Sequence[Tensor]) -> Tensor:
-    """Average over scales, each resized bilinearly to the size of the first (R of Eq. 1).
+def average_scales(features: Sequence[Tensor], scales: Sequence[float]) -> Tensor:
+    """Average over scales, each laid over the first (R of Eq. 1).
 
     Args:
         features: one (N, C, H, W) or (N, C, T, H, W) tensor per scale.
+        scales: size of each scale's clip relative to the first.
 
     Returns:
         A tensor of the shape of the first.
     """
-    first = features[0]
-    total = first
-    for scale in features[1:]:
-        total = total + resize(scale, first.shape[-2:])
-    return total / len(features)
+    size = features[0].shape[-2:]
+    pairs = zip(features, scales, strict=True)
+    laid = [resample(volume, size, scale) for volume, scale in pairs]
+    return sum(laid[1:], start=laid[0]) / len(laid)
+
+
+def resample(volume: Tensor, size: Sequence[int], scale: float) -> Tensor:
+    """Lays the maps of a resized clip over those of the clip itself (R of Eq. 1).
+
+    Position j of a map looks at pixel ``stride * j`` of its input, whatever the size of that. So
+    position j of the clip's own map is position ``scale * j`` of the resized clip's, read
+    bilinearly, and the last one beyond it. At a crop of 224 and a scale of 0.5, with 7 and 4
+    positions, that is resizing with aligned corners.
+
+    Args:
+        volume: (..., h, w).
+        size: (H, W), positions of the clip's own map.
+        scale: size of the resized clip relative to the clip.
+
+    Returns:
+        (..., H, W).
+    """
+    if scale == 1 and tuple(size) == tuple(volume.shape[-2:]):
+        return volume
+    rows, columns = (
+        _reading(cells, positions, scale).to(volume)
+        for cells, positions in zip(volume.shape[-2:], size, strict=True)
+    )
+    return ((volume @ columns.T).transpose(-1, -2) @ rows.T).transpose(-1, -2)
 
 
 def resize(volume: Tensor, size: Sequence[int]) -> Tensor:
@@ -151,6 +205,22 @@ def resize(volume: Tensor, size: Sequence[int]) -> Tensor:
     return resized.view(*volume.shape[:-2], *size)
 
 
+def check_choice(argument: str, value: str, allowed: Sequence[str]) -> None:
+    """Refuses a value that is not one of those allowed.
+
+    Raises:
+        InputError: naming the argument, the value and the allowed ones.
+    """
+    if value not in allowed:
+        raise InputError(f"{argument}: {value!r} is not one of {', '.join(allowed)}")
+
+
+def _reading(cells: int, positions: int, scale: float) -> Tensor:
+    """Returns the weight of each of ``cells`` in each of ``positions``, (positions, cells)."""
+    at = (torch.arange(positions, dtype=torch.float64) * scale).clamp_max(cells - 1)
+    return (1 - (at[:, None] - torch.arange(cells)).abs()).clamp_min(0)
+
+
 def _project(volume: Tensor, weight: Tensor) -> Tensor:
     return torch.einsum("nchw,lc->nlhw", volume, _widen(weight))
 
@@ -159,5 +229,5 @@ def _widen(tensor: Tensor) -> Tensor:
     return tensor.float() if tensor.dtype in (torch.float16, torch.bfloat16) else tensor
 
 
-def _full_precision(tensor: Tensor):
+def _full_precision(tensor: Tensor) -> torch.autocast:
     return torch.autocast(tensor.device.type, enabled=False)

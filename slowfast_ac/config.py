@@ -1,21 +1,28 @@
-"""The config keys, all under the nodes AC and SCAM, and what is built from them.
+"""The config keys, under the nodes AC, SCAM, COMPUTE and FINETUNE, and what the method reads.
 
-Where the paper leaves room, the default and its reason stand in
-projects/attention_consistency/README.md.
+Where the paper leaves room, projects/attention_consistency/README.md has the default's reason.
 """
+
+import contextlib
+from collections.abc import Iterator, Mapping
 
 from fvcore.common.config import CfgNode
 
+from slowfast_ac.cam import STRIDE, TEMPORAL_REDUCTIONS, check_choice
 from slowfast_ac.errors import InputError
 from slowfast_ac.losses import ConsistencySettings
-from slowfast_ac.scam_head import SCAMHead, check_scales
+from slowfast_ac.scam_head import MultiScale, SCAMHead
 
 LOSS_NAME = "attention_consistency"
 
+MEMORY_FORMATS = ("contiguous", "channels_last")
+PRECISIONS = ("default", "float32", "tf32", "bfloat16")
+
 
 def add_custom_config(cfg: CfgNode) -> None:
-    """Adds the nodes AC and SCAM with their defaults to a PySlowFast config.
+    """Adds the nodes AC, SCAM, COMPUTE and FINETUNE with their defaults to a PySlowFast config.
 
+    COMPUTE and FINETUNE are for a model of any name; their defaults leave it as upstream has it.
     A config that has the nodes already is left as it is.
     """
     if "AC" in cfg:
@@ -30,14 +37,23 @@ def add_custom_config(cfg: CfgNode) -> None:
     # The other term: the name of any loss of PySlowFast (slowfast/models/losses.py). Where
     # DATA.MULTI_LABEL is set, cross_entropy stands for bce_logit.
     cfg.AC.BASE_LOSS = "cross_entropy"
-    # Classes in the sum of Eq. 3: all (as it is written), mean (all, divided by their number) or
-    # label (the clip's own class; soft or multiple labels weigh theirs).
+    # Classes whose maps are compared: all (as Eq. 3 is written) or label (the clip's own class;
+    # soft or multiple labels weigh theirs).
     cfg.AC.CLASSES = "label"
+    # How far two maps are apart: norm (Eq. 3, not squared, summed over classes) or mse (their mean
+    # squared error, of all classes too, as in the work that the paper descends from).
+    cfg.AC.DISTANCE = "norm"
     # How the fast pathway's frames become one map: weighted (their sum, Eq. 2), average or random
     # (one frame).
     cfg.AC.TEMPORAL_CAM = "weighted"
     # True: the distance moves the fast pathway only. False: both.
     cfg.AC.DETACH_SPATIAL = False
+    # True: the maps are made with the classifier's weights as constants, so that the distance moves
+    # the pathways only. False: the classifier, too.
+    cfg.AC.DETACH_CLASSIFIER = False
+    # True: the lateral connections stay, the ablation that tells the loss from their absence. The
+    # slow pathway then needs the fast one, so SCAM's scales run both, on all frames.
+    cfg.AC.LATERAL = False
     # Normalisation of each map before the distance: none (as Eq. 3 is written), l2 or minmax.
     cfg.AC.NORMALIZE = "l2"
 
@@ -58,10 +74,33 @@ def add_custom_config(cfg: CfgNode) -> None:
     # (Section 3.4), in training only.
     cfg.SCAM.UPSAMPLE = False
 
+    # ---------------------------------------------------------------------------------------- #
+    # How a model of any name is computed, in training and at test.
+    # ---------------------------------------------------------------------------------------- #
+    cfg.COMPUTE = CfgNode()
+    # Layout of clips, features and convolution weights: contiguous or channels_last.
+    cfg.COMPUTE.MEMORY_FORMAT = "contiguous"
+    # default: torch's own choice, which on NVIDIA GPUs since Ampere is TF32 for convolutions and
+    # float32 for matrix products; float32: no TF32 anywhere; tf32: TF32 for both; bfloat16:
+    # autocast, with float32 weights and logits, no loss scaling, not for training on a CPU.
+    cfg.COMPUTE.PRECISION = "default"
+
+    # ---------------------------------------------------------------------------------------- #
+    # How a model of any name is trained from the weights of TRAIN.CHECKPOINT_FILE_PATH.
+    # ---------------------------------------------------------------------------------------- #
+    cfg.FINETUNE = CfgNode()
+    # Parts whose weights and BatchNorm statistics stay as they were loaded: backbone (all but the
+    # classifier), stages s1 to s5, slow, fast, lateral, one pathway of a stage (s2.fast), or names
+    # of modules. For example ["s1", "s2"].
+    cfg.FINETUNE.FREEZE = []
+    # Learning rate of the backbone as a factor of the schedule's, which the classifier gets.
+    # Above 0, at most 1.
+    cfg.FINETUNE.BACKBONE_LR_FACTOR = 1.0
+
 
 def uses_consistency(cfg: CfgNode) -> bool:
     """Whether the criterion will compare the maps, so that the model has to make them."""
-    return cfg.MODEL.LOSS_FUNC == LOSS_NAME
+    return bool(cfg.MODEL.LOSS_FUNC == LOSS_NAME)
 
 
 def consistency_settings(cfg: CfgNode) -> ConsistencySettings:
@@ -75,59 +114,100 @@ def consistency_settings(cfg: CfgNode) -> ConsistencySettings:
     # data and no such key.
     if cfg.DATA.get("MULTI_LABEL", False) and base_loss == "cross_entropy":
         base_loss = "bce_logit"
-    return ConsistencySettings(
-        lambda_=cfg.AC.LAMBDA,
-        base_loss=base_loss,
-        classes=cfg.AC.CLASSES,
-        normalize=cfg.AC.NORMALIZE,
-        detach_spatial=cfg.AC.DETACH_SPATIAL,
-    )
+    with naming_keys(
+        lambda_="AC.LAMBDA",
+        base_loss="AC.BASE_LOSS",
+        classes="AC.CLASSES",
+        distance="AC.DISTANCE",
+        normalize="AC.NORMALIZE",
+    ):
+        return ConsistencySettings(
+            lambda_=cfg.AC.LAMBDA,
+            base_loss=base_loss,
+            classes=cfg.AC.CLASSES,
+            distance=cfg.AC.DISTANCE,
+            normalize=cfg.AC.NORMALIZE,
+            detach_spatial=cfg.AC.DETACH_SPATIAL,
+        )
 
 
-def scam_scales(cfg: CfgNode) -> list[float]:
+def multi_scale(cfg: CfgNode) -> MultiScale:
     """Returns the scales in use: SCAM.SCALES, or the one that is classified.
 
     Raises:
-        InputError: for scales that do not start with 1.0, or so small that nothing of the training
-            crop is left after the backbone's total stride of 32.
+        InputError: naming the key, for scales that do not start with 1.0, or so small that nothing
+            of the training crop is left after the backbone's total stride.
     """
-    if not cfg.SCAM.ENABLE:
-        return [1.0]
-    check_scales(cfg.SCAM.SCALES)
-    scales = list(cfg.SCAM.SCALES)
-    smallest = min(scales) * cfg.DATA.TRAIN_CROP_SIZE
-    if smallest < 32:
-        raise InputError(
-            f"SCAM.SCALES: {min(scales)} of DATA.TRAIN_CROP_SIZE {cfg.DATA.TRAIN_CROP_SIZE} is "
-            f"{smallest:g} pixels, less than the 32 that one point of the map covers"
+    with naming_keys(scales="SCAM.SCALES", frame_stride="SCAM.FRAME_STRIDE"):
+        result = MultiScale(
+            scales=cfg.SCAM.SCALES if cfg.SCAM.ENABLE else (1.0,),
+            grad=cfg.SCAM.GRAD,
+            # Fewer slow frames would no longer fit the fast pathway's.
+            frame_stride=1 if cfg.AC.LATERAL else cfg.SCAM.FRAME_STRIDE,
         )
-    return scales
+    smallest = min(result.scales) * cfg.DATA.TRAIN_CROP_SIZE
+    if cfg.SCAM.ENABLE and smallest < STRIDE:
+        raise InputError(
+            f"SCAM.SCALES: {min(result.scales)} of DATA.TRAIN_CROP_SIZE "
+            f"{cfg.DATA.TRAIN_CROP_SIZE} is {smallest:g} pixels, less than the {STRIDE} that one "
+            "point of the map covers"
+        )
+    return result
 
 
 def build_scam_head(cfg: CfgNode, dim_res4: int, dim_res5: int) -> SCAMHead | None:
     """Builds the head, or returns None where the criterion does not ask for maps.
 
     Args:
-        cfg: a config with our nodes. Their values are checked in either case.
+        cfg: a config with our nodes that passed :func:`check_values`.
         dim_res4: channels of the slow pathway's res4.
         dim_res5: channels of its res5.
+    """
+    if not uses_consistency(cfg):
+        return None
+    return SCAMHead(
+        temporal_reduction=cfg.AC.TEMPORAL_CAM,
+        detach_classifier=cfg.AC.DETACH_CLASSIFIER,
+        upsample=(dim_res4, dim_res5) if cfg.SCAM.UPSAMPLE else None,
+    )
+
+
+def check_values(cfg: CfgNode) -> None:
+    """Refuses values of AC and SCAM that are unknown or do not go together.
 
     Raises:
         InputError: naming the key, its value and the allowed ones.
     """
     settings = consistency_settings(cfg)
+    multi_scale(cfg)
+    check_choice("AC.TEMPORAL_CAM", cfg.AC.TEMPORAL_CAM, TEMPORAL_REDUCTIONS)
     if cfg.SCAM.UPSAMPLE and (settings.detach_spatial or settings.lambda_ == 0):
         # A parameter without gradient would also stop training on several GPUs.
         raise InputError(
             "SCAM.UPSAMPLE: nothing trains its projection with AC.DETACH_SPATIAL True or "
             "AC.LAMBDA 0; set it to False"
         )
-    head = SCAMHead(
-        scales=scam_scales(cfg),
-        grad=cfg.SCAM.GRAD,
-        frame_stride=cfg.SCAM.FRAME_STRIDE,
-        temporal_reduction=cfg.AC.TEMPORAL_CAM,
-        settings=settings,
-        upsample=(dim_res4, dim_res5) if cfg.SCAM.UPSAMPLE else None,
-    )
-    return head if uses_consistency(cfg) else None
+
+
+@contextlib.contextmanager
+def naming_keys(**keys: str) -> Iterator[None]:
+    """Within the block, an error about an argument names the config key that it was read from.
+
+    Args:
+        keys: the key of each argument.
+    """
+    try:
+        yield
+    except InputError as error:
+        argument, _, reason = str(error).partition(": ")
+        if argument not in keys:
+            raise
+        raise InputError(f"{keys[argument]}: {reason}") from None
+
+
+def config_value(config: Mapping[str, object] | None, key: str) -> object:
+    """Returns what a config has under a key such as ``SLOWFAST.ALPHA``, or None."""
+    value: object = config
+    for part in key.split("."):
+        value = value.get(part) if isinstance(value, Mapping) else None
+    return value

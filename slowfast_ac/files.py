@@ -5,12 +5,31 @@ import csv
 import json
 import os
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
+
+from slowfast_ac.errors import InputError
+
+StrPath = str | os.PathLike[str]
+
+
+def check_suffix(path: StrPath, suffixes: Sequence[str], kind: str = "the file") -> None:
+    """Refuses a file name whose suffix names no format.
+
+    Args:
+        path: the file.
+        suffixes: the allowed ones.
+        kind: what has these suffixes, for the message.
+
+    Raises:
+        InputError: naming the file.
+    """
+    if Path(path).suffix not in suffixes:
+        raise InputError(f"{path}: the suffix of {kind} must be {' or '.join(suffixes)}")
 
 
 @contextlib.contextmanager
-def atomic_path(path: str | os.PathLike) -> Iterator[Path]:
+def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
     """Yields a temporary path beside ``path`` that replaces it when the block succeeds.
 
     The temporary name keeps the suffix of ``path``, since writers choose a format by it, and starts
@@ -36,18 +55,20 @@ def atomic_path(path: str | os.PathLike) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
-def write_text(path: str | os.PathLike, text: str) -> None:
+def write_text(path: str | os.PathLike[str], text: str) -> None:
     """Writes ``text`` to ``path``, whole or not at all."""
     with atomic_path(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
 
 
-def write_json(path: str | os.PathLike, data: object) -> None:
+def write_json(path: str | os.PathLike[str], data: object) -> None:
     """Writes ``data`` as indented JSON to ``path``, whole or not at all."""
     write_text(path, json.dumps(data, indent=2) + "\n")
 
 
-def write_csv(path: str | os.PathLike, header: Iterable[str], rows: Iterable[Iterable]) -> None:
+def write_csv(
+    path: str | os.PathLike[str], header: Iterable[str], rows: Iterable[Iterable[object]]
+) -> None:
     """Writes a comma-separated table with a header line to ``path``, whole or not at all."""
     with atomic_path(path) as temporary:
         with open(temporary, "w", newline="", encoding="utf-8") as file:

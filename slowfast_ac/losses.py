@@ -3,16 +3,26 @@
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from torch import Tensor, nn
 
-from slowfast_ac.cam import NORMALIZATIONS, attention_consistency, normalize_map
+from slowfast_ac.cam import (
+    DISTANCES,
+    NORMALIZATIONS,
+    attention_consistency_loss,
+    check_choice,
+    normalize_map,
+)
 from slowfast_ac.errors import InputError
 
-CLASSES = ("all", "mean", "label")
+CLASSES = ("all", "label")
+
+# Makes a base loss, called with reduction="mean"; that loss is called (logits, labels).
+BaseLoss = Callable[..., Callable[[Tensor, Tensor], Tensor]]
 
 # The losses PySlowFast names, as far as torch has them, for use without PySlowFast.
-BASE_LOSSES: dict[str, Callable] = {
+BASE_LOSSES: dict[str, BaseLoss] = {
     "cross_entropy": nn.CrossEntropyLoss,
     "soft_cross_entropy": nn.CrossEntropyLoss,
     "bce": nn.BCELoss,
@@ -28,58 +38,85 @@ class ConsistencySettings:
         lambda_: factor of Eq. 4, at least 0. With 0 the gradient is that of the base loss and the
             distance is only measured.
         base_loss: name of the loss that the predictions and labels get.
-        classes: which classes Eq. 3 sums over: ``all``, ``mean`` (all, divided by L) or ``label``
-            (the clip's own class; soft or multiple labels weigh theirs).
+        classes: which classes' maps are compared: ``all`` or ``label`` (the clip's own class; soft
+            or multiple labels weigh theirs).
+        distance: ``norm`` (Eq. 3) or ``mse`` (mean squared error).
         normalize: normalisation of each map before the distance: ``none``, ``l2`` or ``minmax``.
         detach_spatial: if true, the distance moves the temporal stream only.
+
+    Raises:
+        InputError: naming the argument, its value and the allowed ones.
     """
 
     lambda_: float = 1.5
     base_loss: str = "cross_entropy"
     classes: str = "label"
+    distance: str = "norm"
     normalize: str = "l2"
     detach_spatial: bool = False
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if not isinstance(self.lambda_, (int, float)) or not 0 <= self.lambda_ < math.inf:
-            raise InputError(f"AC.LAMBDA: {self.lambda_} is not a finite number of at least 0")
-        for key, value, allowed in (
-            ("AC.CLASSES", self.classes, CLASSES),
-            ("AC.NORMALIZE", self.normalize, NORMALIZATIONS),
-        ):
-            if value not in allowed:
-                raise InputError(f"{key}: {value!r} is not one of {', '.join(allowed)}")
+            raise InputError(f"lambda_: {self.lambda_} is not a finite number of at least 0")
+        check_choice("classes", self.classes, CLASSES)
+        check_choice("distance", self.distance, DISTANCES)
+        check_choice("normalize", self.normalize, NORMALIZATIONS)
         if self.base_loss == "attention_consistency":
-            raise InputError("AC.BASE_LOSS: attention_consistency cannot be its own base loss")
+            raise InputError("base_loss: attention_consistency cannot be its own base loss")
 
 
-@dataclass(frozen=True)
-class AttentionMaps:
-    """What predictions carry in training as ``preds.attention``.
+class AttentionMaps(NamedTuple):
+    """The two streams' maps of a batch.
 
     Args:
         spatial: (N, L, H, W), the map of Eq. 1.
         temporal: (N, L, H, W), the map of Eq. 2.
-        settings: how the model was told to compare them. They travel with the maps, since
-            PySlowFast builds its losses without a config.
+        settings: how a model that has a config wants them compared. They travel with the maps,
+            since PySlowFast builds its losses without a config.
     """
 
     spatial: Tensor
     temporal: Tensor
-    settings: ConsistencySettings = ConsistencySettings()
+    settings: ConsistencySettings | None = None
+
+
+class AttentionOutput(NamedTuple):
+    """A network's output in training, as torchvision's Inception has one.
+
+    Args:
+        logits: (N, L).
+        attention: the maps; None without gradients, where nothing would learn from them.
+    """
+
+    logits: Tensor
+    attention: AttentionMaps | None
+
+
+def find_base_loss(name: str) -> BaseLoss:
+    """Returns torch's loss class for one of PySlowFast's loss names.
+
+    Raises:
+        InputError: for a name that torch has no counterpart of.
+    """
+    check_choice("base_loss", name, sorted(BASE_LOSSES))
+    return BASE_LOSSES[name]
 
 
 class AttentionConsistencyLoss(nn.Module):
-    """Base loss + lambda * attention consistency (Eq. 4), called ``(preds, labels)``.
+    """Base loss + lambda * attention consistency (Eq. 4).
+
+    In validation there are no maps, and the loss is the base loss alone.
 
     Args:
-        reduction: ``mean``, the one that PySlowFast asks for.
-        settings: overrides the settings that the predictions carry.
-        base_losses: maps the name of a base loss to its class, which is called with
-            ``reduction="mean"``. PySlowFast's own dictionary when it is registered there.
+        reduction: ``mean``, the one there is.
+        settings: how the maps are compared. None takes the settings that come with the maps, or
+            the defaults.
+        find_base_loss: maps the name of a base loss to its class, torch's by default.
         return_terms: if true, calls return ``(loss, [base loss, consistency])``, the two terms as
-            plain floats, consistency before its factor lambda. PySlowFast's checkout logs such a
-            list as loss_0 and loss_1.
+            plain floats, consistency before its factor lambda; it is nan where there are no maps.
+
+    Raises:
+        InputError: naming the argument that cannot be.
     """
 
     def __init__(
@@ -87,43 +124,70 @@ class AttentionConsistencyLoss(nn.Module):
         reduction: str = "mean",
         *,
         settings: ConsistencySettings | None = None,
-        base_losses: Callable[[str], Callable] | None = None,
+        find_base_loss: Callable[[str], BaseLoss] = find_base_loss,
         return_terms: bool = False,
     ):
         super().__init__()
-        if reduction != "mean":
-            raise InputError(f"AttentionConsistencyLoss: reduction {reduction!r} is not 'mean'")
+        check_choice("reduction", reduction, ["mean"])
         self.settings = settings
-        self.base_losses = base_losses or find_base_loss
         self.return_terms = return_terms
+        self._find_base_loss = find_base_loss
+        self._base_losses: dict[str, Callable[[Tensor, Tensor], Tensor]] = {}
+        if settings is not None:
+            self.base_loss(settings.base_loss)
 
-    def forward(self, preds: Tensor, labels: Tensor) -> Tensor | tuple[Tensor, list[float]]:
+    def forward(
+        self, output: Tensor | tuple[Tensor, AttentionMaps | None], labels: Tensor
+    ) -> Tensor | tuple[Tensor, list[float]]:
         """Computes the loss.
 
         Args:
-            preds: (N, L) logits with the attribute ``attention``, an :class:`AttentionMaps`.
+            output: what the network returned: an :class:`AttentionOutput` or (N, L) logits. Logits
+                may carry the maps as an attribute ``attention``, as PySlowFast's models do it.
             labels: (N,) class indices, or (N, L) soft or multiple labels where the base loss takes
                 them.
 
         Raises:
-            InputError: when the predictions carry no maps.
+            InputError: when a gradient is to flow and there are no maps.
         """
-        maps = getattr(preds, "attention", None)
-        if not isinstance(maps, AttentionMaps):
-            raise InputError(
-                "attention_consistency got predictions without attention maps: set "
-                "MODEL.MODEL_NAME to SlowFastAC or PTVSlowFastAC and MODEL.LOSS_FUNC to "
-                "attention_consistency (maps exist in training mode with gradients only, and are "
-                "lost where the predictions are copied, as DistributedDataParallel does with "
-                "find_unused_parameters)"
-            )
-        settings = self.settings or maps.settings
-        base = self.base_losses(settings.base_loss)(reduction="mean")(preds, labels)
+        logits, maps = split_output(output)
+        settings = self.settings or (maps.settings if maps else None) or ConsistencySettings()
+        base = self.base_loss(settings.base_loss)(logits, labels)
+        if maps is None:
+            if base.requires_grad:
+                raise InputError(
+                    "output: logits to learn from, but no attention maps. Give the criterion all "
+                    "that the network returns in training mode, and validate in evaluation mode "
+                    "under torch.no_grad()"
+                )
+            return (base, [float(base), math.nan]) if self.return_terms else base
         consistency = consistency_term(maps, labels, settings)
         loss = base + settings.lambda_ * consistency if settings.lambda_ else base
         if self.return_terms:
             return loss, [float(base.detach()), float(consistency.detach())]
         return loss
+
+    def base_loss(self, name: str) -> Callable[[Tensor, Tensor], Tensor]:
+        """Returns the base loss of a name, which is built when it is first asked for."""
+        if name not in self._base_losses:
+            self._base_losses[name] = self._find_base_loss(name)(reduction="mean")
+        return self._base_losses[name]
+
+
+def split_output(
+    output: Tensor | tuple[Tensor, AttentionMaps | None],
+) -> tuple[Tensor, AttentionMaps | None]:
+    """Returns the logits and the maps of a network's output, None where there are no maps.
+
+    Raises:
+        InputError: for what is neither logits nor logits and maps.
+    """
+    if isinstance(output, Tensor):
+        maps = getattr(output, "attention", None)
+        return output, maps if isinstance(maps, AttentionMaps) else None
+    if len(output) != 2 or not isinstance(output[1], AttentionMaps | None):
+        raise InputError("output: neither logits nor (logits, attention)")
+    return output
 
 
 def consistency_term(maps: AttentionMaps, labels: Tensor, settings: ConsistencySettings) -> Tensor:
@@ -132,37 +196,25 @@ def consistency_term(maps: AttentionMaps, labels: Tensor, settings: ConsistencyS
     Args:
         maps: the maps of both streams.
         labels: (N,) or (N, L), read only where ``settings.classes`` is ``label``.
-        settings: classes, normalisation and detaching; the other fields are not read.
+        settings: classes, distance, normalisation and detaching; the other fields are not read.
     """
     temporal, spatial = maps.temporal, maps.spatial
     if settings.detach_spatial:
         spatial = spatial.detach()
-    num_classes = spatial.shape[1]
     weight = None
     if settings.classes == "label" and labels.ndim == 1:
         # One map a clip: of thousands of classes none of the others is normalised and kept.
         temporal, spatial = _of_label(temporal, labels), _of_label(spatial, labels)
     elif settings.classes == "label":
         weight = labels
-    consistency = attention_consistency(
+    return attention_consistency_loss(
         normalize_map(temporal, settings.normalize),
         normalize_map(spatial, settings.normalize),
         weight,
+        settings.distance,
     )
-    return consistency / num_classes if settings.classes == "mean" else consistency
 
 
 def _of_label(cam: Tensor, labels: Tensor) -> Tensor:
     index = labels.view(-1, 1, 1, 1).expand(-1, 1, *cam.shape[2:])
     return cam.gather(1, index)
-
-
-def find_base_loss(name: str) -> Callable:
-    """Returns torch's loss class for one of PySlowFast's loss names.
-
-    Raises:
-        InputError: for a name that torch has no counterpart of.
-    """
-    if name not in BASE_LOSSES:
-        raise InputError(f"AC.BASE_LOSS: {name!r} is not one of {', '.join(sorted(BASE_LOSSES))}")
-    return BASE_LOSSES[name]

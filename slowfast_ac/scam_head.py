@@ -1,4 +1,4 @@
-"""The SCAM head: both streams' maps for the criterion, from the classifier's own weights.
+"""SCAM: a clip's features at several scales, and both streams' maps made of them.
 
 It runs in training only. Nothing of it touches the predictions, so inference costs what a SlowFast
 without lateral connections costs.
@@ -6,121 +6,132 @@ without lateral connections costs.
 
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from slowfast_ac.batchnorm import frozen_running_stats
-from slowfast_ac.cam import TEMPORAL_REDUCTIONS, resize, spatial_cam, temporal_cam
+from slowfast_ac.cam import (
+    TEMPORAL_REDUCTIONS,
+    check_choice,
+    resample,
+    resize,
+    spatial_cam,
+    temporal_cam,
+)
 from slowfast_ac.errors import InputError
-from slowfast_ac.losses import AttentionMaps, ConsistencySettings
+from slowfast_ac.losses import AttentionMaps
 
 
 class StreamFeatures(NamedTuple):
-    """What the spatial stream makes of a clip.
+    """The spatial stream's features of a clip.
 
     Args:
         res5: (N, C5, T, H, W), its last feature map.
         res4: (N, C4, T, H', W'), the input of its last stage.
+        scale: size of the clip relative to the one that is classified.
     """
 
     res5: Tensor
     res4: Tensor
+    scale: float = 1.0
 
 
-class SCAMHead(nn.Module):
-    """Computes the maps of Eq. 1 and Eq. 2.
+@dataclass(frozen=True)
+class MultiScale:
+    """The scales at which the spatial stream sees a clip.
 
     Args:
         scales: sizes of the clip relative to the one that is classified, which comes first: 1.0.
         grad: if true, the scales after the first get a gradient.
         frame_stride: of the scales after the first, every n-th frame is seen.
+
+    Raises:
+        InputError: naming the argument that cannot be.
+    """
+
+    scales: Sequence[float] = (1.0, 0.5)
+    grad: bool = False
+    frame_stride: int = 2
+
+    def __post_init__(self) -> None:
+        check_scales(self.scales)
+        object.__setattr__(self, "scales", tuple(self.scales))  # a list could change later
+        if not isinstance(self.frame_stride, int) or self.frame_stride < 1:
+            raise InputError(
+                f"frame_stride: {self.frame_stride} is not a whole number of 1 or more"
+            )
+
+
+class SCAMHead(nn.Module):
+    """Computes the maps of Eq. 1 and Eq. 2 with the classifier's own weights.
+
+    Args:
         temporal_reduction: how the temporal stream's frames become one map.
-        settings: how the criterion is to compare the maps.
+        detach_classifier: if true, the maps are made with the classifier's weights as constants,
+            so that comparing them trains the streams only (Guo et al., CVPR 2019).
         upsample: if given, the channels (C4, C5) of res4 and res5: the features of the spatial map
             become res5 at res4's size plus a 1x1x1 projection of res4 (Section 3.4).
+
+    Raises:
+        InputError: naming the argument and the allowed values.
     """
 
     def __init__(
         self,
         *,
-        scales: Sequence[float] = (1.0, 0.5),
-        grad: bool = False,
-        frame_stride: int = 2,
         temporal_reduction: str = "weighted",
-        settings: ConsistencySettings | None = None,
+        detach_classifier: bool = False,
         upsample: tuple[int, int] | None = None,
     ):
         super().__init__()
-        check_scales(scales)
-        if not isinstance(frame_stride, int) or frame_stride < 1:
-            raise InputError(
-                f"SCAM.FRAME_STRIDE: {frame_stride} is not a whole number of 1 or more"
-            )
-        if temporal_reduction not in TEMPORAL_REDUCTIONS:
-            raise InputError(
-                f"AC.TEMPORAL_CAM: {temporal_reduction!r} is not one of "
-                f"{', '.join(TEMPORAL_REDUCTIONS)}"
-            )
-        self.scales = tuple(scales)
-        self.grad = grad
-        self.frame_stride = frame_stride
+        check_choice("temporal_reduction", temporal_reduction, TEMPORAL_REDUCTIONS)
         self.temporal_reduction = temporal_reduction
-        self.settings = settings or ConsistencySettings()
+        self.detach_classifier = detach_classifier
         self.detail = nn.Conv3d(*upsample, kernel_size=1, bias=False) if upsample else None
 
     def forward(
-        self,
-        clip: Tensor,
-        spatial: StreamFeatures,
-        temporal: Tensor,
-        weight: Tensor,
-        stream: Callable[[Tensor], StreamFeatures],
-        backbone: nn.Module,
+        self, scales: Sequence[StreamFeatures], temporal: Tensor, weight: Tensor
     ) -> AttentionMaps:
         """Computes the maps of one batch.
 
         Args:
-            clip: (N, 3, T, H, W), the spatial stream's input.
-            spatial: the spatial stream's features of ``clip``.
+            scales: the spatial stream's features of the clip, one entry per scale; the first sets
+                the size of the maps.
             temporal: (N, C_t, T_t, H, W), res5 of the temporal stream.
             weight: (L, C5 + C_t), the classifier.
-            stream: runs the spatial stream on a clip.
-            backbone: the module whose BatchNorm layers ``stream`` uses.
         """
-        scales = multi_scale_features(
-            clip,
-            spatial,
-            self.scales,
-            stream,
-            backbone=backbone,
-            grad=self.grad,
-            frame_stride=self.frame_stride,
-        )
+        if self.detach_classifier:
+            weight = weight.detach()
         spatial_weight, temporal_weight = weight.split(
-            [spatial.res5.shape[1], temporal.shape[1]], dim=1
+            [scales[0].res5.shape[1], temporal.shape[1]], dim=1
         )
-        spatial_map = spatial_cam([self._volume(features) for features in scales], spatial_weight)
+        volumes = [self._volume(features) for features in scales]
+        spatial_map = spatial_cam(volumes, spatial_weight, [features.scale for features in scales])
         temporal_map = temporal_cam(temporal, temporal_weight, self.temporal_reduction)
-        temporal_map = resize(temporal_map, spatial_map.shape[-2:])
-        return AttentionMaps(spatial_map, temporal_map, self.settings)
+        temporal_map = _refine(temporal_map, spatial_map.shape[-2:])
+        return AttentionMaps(spatial_map, temporal_map)
 
     def _volume(self, features: StreamFeatures) -> Tensor:
         if self.detail is None:
             return features.res5
-        return resize(features.res5, features.res4.shape[-2:]) + self.detail(features.res4)
+        detail: Tensor = self.detail(features.res4)
+        return _refine(features.res5, features.res4.shape[-2:]) + detail
+
+
+def _refine(volume: Tensor, size: Sequence[int]) -> Tensor:
+    """Lays what has res5's positions over res4's: twice as dense, unless res5 is dilated."""
+    return volume if volume.shape[-2:] == tuple(size) else resample(volume, size, 0.5)
 
 
 def multi_scale_features(
     clip: Tensor,
     features: StreamFeatures,
-    scales: Sequence[float],
+    multi_scale: MultiScale,
     stream: Callable[[Tensor], StreamFeatures],
-    *,
     backbone: nn.Module,
-    grad: bool,
-    frame_stride: int = 1,
 ) -> list[StreamFeatures]:
     """Features of the same clip at every scale, with the same weights.
 
@@ -129,19 +140,21 @@ def multi_scale_features(
     Args:
         clip: (N, 3, T, H, W).
         features: those of ``clip`` itself, taken for every scale of 1.0.
-        scales: relative sizes.
+        multi_scale: the scales. With a ``frame_stride`` their features have fewer frames.
         stream: runs the spatial stream on a clip.
         backbone: the module whose BatchNorm layers ``stream`` uses.
-        grad: if false, no gradient flows into the other scales.
-        frame_stride: the other scales see every n-th frame, so their features have fewer.
+
+    Returns:
+        One entry per scale.
     """
     result = []
-    for scale in scales:
+    for scale in multi_scale.scales:
         if scale == 1.0:
             result.append(features)
             continue
-        with frozen_running_stats(backbone), torch.set_grad_enabled(grad):
-            result.append(stream(rescale(thin_out(clip, frame_stride), scale)))
+        with frozen_running_stats(backbone), torch.set_grad_enabled(multi_scale.grad):
+            resized = rescale(thin_out(clip, multi_scale.frame_stride), scale)
+            result.append(stream(resized)._replace(scale=scale))
     return result
 
 
@@ -162,11 +175,11 @@ def check_scales(scales: Sequence[float]) -> None:
     """Refuses scales that do not start with 1.0, the clip that is classified, or are not positive.
 
     Raises:
-        InputError: naming the key SCAM.SCALES.
+        InputError: naming the argument.
     """
     numbers = isinstance(scales, Sequence) and all(isinstance(s, (int, float)) for s in scales)
     if not (numbers and scales and scales[0] == 1.0 and all(0 < s < math.inf for s in scales)):
         raise InputError(
-            f"SCAM.SCALES: {scales} must start with 1.0, the clip that is classified, and "
+            f"scales: {scales} must start with 1.0, the clip that is classified, and "
             "hold positive numbers, for example [1.0, 0.5]"
         )

@@ -1,16 +1,21 @@
 """Eq. 1-3 against explicit loops over numpy arrays; cv2 is the reference of bilinear resizing."""
 
+import math
+
 import cv2
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 
 from slowfast_ac.cam import (
+    DISTANCES,
     NORMALIZATIONS,
     TEMPORAL_REDUCTIONS,
-    attention_consistency,
+    attention_consistency_loss,
     average_scales,
     normalize_map,
+    resample,
     resize,
     spatial_cam,
     temporal_cam,
@@ -46,47 +51,88 @@ def resized(image, height, width):
     return cv2.resize(image, (width, height), interpolation=cv2.INTER_LINEAR)
 
 
+def laid_over(image, height, width, scale):
+    """R of Eq. 1 by loops: position j is position scale * j of ``image``, read bilinearly."""
+    result = np.zeros((height, width))
+    for row in range(height):
+        for column in range(width):
+            y = min(row * scale, image.shape[0] - 1)
+            x = min(column * scale, image.shape[1] - 1)
+            for i in {math.floor(y), math.ceil(y)}:
+                for j in {math.floor(x), math.ceil(x)}:
+                    result[row, column] += (1 - abs(y - i)) * (1 - abs(x - j)) * image[i, j]
+    return result
+
+
 # Eq. 1 ------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
     "sizes",
     [
-        [(HEIGHT, WIDTH)],
-        [(HEIGHT, WIDTH), (3, 4)],
-        [(HEIGHT, WIDTH), (3, 4), (9, 11)],
-        [(HEIGHT, WIDTH), (1, 1)],
+        {1.0: (HEIGHT, WIDTH)},
+        {1.0: (HEIGHT, WIDTH), 0.5: (3, 4)},
+        {1.0: (HEIGHT, WIDTH), 0.5: (3, 4), 1.5: (9, 11)},
+        {1.0: (HEIGHT, WIDTH), 0.7: (5, 5)},
+        {1.0: (HEIGHT, WIDTH), 0.1: (1, 1)},
     ],
 )
 def test_spatial_map_projects_each_frame_of_each_scale_then_resizes_then_averages(sizes):
     # The reference takes the paper's order of operations; ours reduces first.
-    scales = [features(*size, seed=number) for number, size in enumerate(sizes)]
+    volumes = [features(*size, seed=number) for number, size in enumerate(sizes.values())]
     weight = weights()
     expected = np.zeros((CLIPS, CLASSES, HEIGHT, WIDTH))
     for clip in range(CLIPS):
         for label in range(CLASSES):
-            for scale in scales:
+            for scale, volume in zip(sizes, volumes, strict=True):
                 for frame in range(FRAMES):
-                    cam = frame_cam(scale, weight, clip, label, frame)
-                    expected[clip, label] += resized(cam, HEIGHT, WIDTH)
-    expected /= len(scales) * FRAMES
-    np.testing.assert_allclose(spatial_cam(scales, weight).numpy(), expected, atol=CV2)
+                    cam = frame_cam(volume, weight, clip, label, frame)
+                    expected[clip, label] += laid_over(cam, HEIGHT, WIDTH, scale)
+    expected /= len(sizes) * FRAMES
+    found = spatial_cam(volumes, weight, list(sizes))
+    np.testing.assert_allclose(found.numpy(), expected, atol=1e-12)
+
+
+@pytest.mark.parametrize("full, half", [(7, 4), (3, 2), (9, 5)])
+def test_half_of_an_odd_number_of_positions_is_resized_with_aligned_corners(full, half):
+    volume = features(half, half)
+    expected = F.interpolate(
+        volume.flatten(1, 2), (full, full), mode="bilinear", align_corners=True
+    )
+    found = resample(volume, (full, full), 0.5).flatten(1, 2)
+    torch.testing.assert_close(found, expected)
+
+
+@pytest.mark.parametrize("side, scale", [(224, 0.5), (224, 0.7), (256, 0.5), (96, 0.5), (96, 1.5)])
+def test_a_scales_map_is_laid_where_strided_convolutions_look(side, scale):
+    # A map that tells where it looks tells the same after it was laid over the clip's own.
+    def looks_at(pixels, relative):
+        cells = math.ceil(pixels / 32)
+        return torch.arange(cells, dtype=torch.float64).mul(32 / relative).repeat(1, cells, 1)
+
+    whole, resized_clip = looks_at(side, 1), looks_at(round(side * scale), scale)
+    found = resample(resized_clip, whole.shape[-2:], scale)
+    # Beyond its last position a smaller map has nothing to tell.
+    reached = whole <= resized_clip.max()
+    torch.testing.assert_close(found[reached], whole[reached])
+    assert reached.double().mean() > 0.6
 
 
 def test_scales_may_differ_in_their_number_of_frames():
     long, short = features(), features()[:, :, :2]
     both = (spatial_cam([long], weights()) + spatial_cam([short], weights())) / 2
-    torch.testing.assert_close(spatial_cam([long, short], weights()), both)
+    torch.testing.assert_close(spatial_cam([long, short], weights(), [1.0, 1.0]), both)
 
 
 @pytest.mark.parametrize("scales", [2, 3, 5])
 def test_equal_scales_give_the_map_of_one(scales):
     one = spatial_cam([features()], weights())
-    torch.testing.assert_close(spatial_cam([features()] * scales, weights()), one)
+    found = spatial_cam([features()] * scales, weights(), [1.0] * scales)
+    torch.testing.assert_close(found, one)
 
 
 def test_no_scale_is_an_error():
-    with pytest.raises(ValueError, match="at least one scale"):
+    with pytest.raises(InputError, match="^features: .*at least one scale"):
         spatial_cam([], weights())
 
 
@@ -142,7 +188,9 @@ def test_random_map_leaves_the_other_frames_without_gradient():
 
 
 def test_unknown_reduction_names_the_known_ones():
-    with pytest.raises(InputError, match="'sum': choose one of weighted, average, random"):
+    with pytest.raises(
+        InputError, match="^reduction: 'sum' is not one of weighted, average, random"
+    ):
         temporal_cam(features(), weights(), "sum")
 
 
@@ -171,7 +219,7 @@ def maps(seed):
     ids=["all", "per clip", "per class"],
 )
 def test_consistency_is_the_unsquared_norm_of_each_map_summed_over_classes(class_weight):
-    loss = attention_consistency(maps(1), maps(2), class_weight)
+    loss = attention_consistency_loss(maps(1), maps(2), class_weight)
     factors = np.ones((CLIPS, CLASSES)) if class_weight is None else class_weight.numpy()
     factors = np.broadcast_to(factors, (CLIPS, CLASSES))
     assert loss.shape == ()
@@ -180,14 +228,26 @@ def test_consistency_is_the_unsquared_norm_of_each_map_summed_over_classes(class
     )
 
 
-def test_consistency_is_symmetric_and_zero_for_equal_maps():
-    assert attention_consistency(maps(1), maps(2)) == attention_consistency(maps(2), maps(1))
-    assert attention_consistency(maps(1), maps(1)) == 0
+@pytest.mark.parametrize("distance", DISTANCES)
+def test_consistency_is_symmetric_and_zero_for_equal_maps(distance):
+    there = attention_consistency_loss(maps(1), maps(2), distance=distance)
+    assert there == attention_consistency_loss(maps(2), maps(1), distance=distance) > 0
+    assert attention_consistency_loss(maps(1), maps(1), distance=distance) == 0
+
+
+def test_mean_squared_error_is_torchs():
+    found = attention_consistency_loss(maps(1), maps(2), distance="mse")
+    torch.testing.assert_close(found, F.mse_loss(maps(1), maps(2)))
+
+
+def test_unknown_distance_names_the_known_ones():
+    with pytest.raises(InputError, match="^distance: 'l1' is not one of norm, mse"):
+        attention_consistency_loss(maps(1), maps(1), distance="l1")
 
 
 def test_maps_of_different_shapes_are_refused_rather_than_broadcast():
-    with pytest.raises(ValueError, match=r"temporal \(2, 3, 6, 7\), spatial \(2, 1, 6, 7\)"):
-        attention_consistency(maps(1), maps(2)[:, :1])
+    with pytest.raises(InputError, match=r"^temporal: .*\(2, 3, 6, 7\) .* \(2, 1, 6, 7\)"):
+        attention_consistency_loss(maps(1), maps(2)[:, :1])
 
 
 @pytest.mark.parametrize("agreeing", [[0], [0, 2], [0, 1, 2]])
@@ -196,7 +256,7 @@ def test_gradient_is_zero_where_maps_agree_and_finite_everywhere(agreeing):
     temporal = maps(2)
     temporal[:, agreeing] = spatial.detach()[:, agreeing]
     temporal.requires_grad_()
-    attention_consistency(temporal, spatial).backward()
+    attention_consistency_loss(temporal, spatial).backward()
     others = [label for label in range(CLASSES) if label not in agreeing]
     for tensor in (temporal, spatial):
         assert (tensor.grad[:, agreeing] == 0).all()
@@ -207,8 +267,8 @@ def test_gradient_is_zero_where_maps_agree_and_finite_everywhere(agreeing):
 def test_zero_clips_give_a_zero_that_still_reaches_the_classifier():
     weight = weights().requires_grad_()
     temporal = temporal_cam(features()[:0], weight)
-    spatial = spatial_cam([features()[:0], features(3, 4)[:0]], weight)
-    loss = attention_consistency(temporal, spatial)
+    spatial = spatial_cam([features()[:0], features(3, 4)[:0]], weight, [1.0, 0.5])
+    loss = attention_consistency_loss(temporal, spatial)
     assert loss.item() == 0
     loss.backward()
     assert torch.equal(weight.grad, torch.zeros_like(weight))
@@ -223,7 +283,7 @@ def small(*shape, seed=0):
 
 def test_derivatives_of_the_spatial_map():
     inputs = small(1, 2, 2, 3, 4), small(1, 2, 2, 2, 2, seed=1), small(2, 2, seed=2)
-    assert torch.autograd.gradcheck(lambda a, b, w: spatial_cam([a, b], w), inputs)
+    assert torch.autograd.gradcheck(lambda a, b, w: spatial_cam([a, b], w, [1.0, 0.5]), inputs)
 
 
 @pytest.mark.parametrize("reduction", ["weighted", "average"])
@@ -235,7 +295,7 @@ def test_derivatives_of_the_temporal_map(reduction):
 @pytest.mark.parametrize("how", NORMALIZATIONS)
 def test_derivatives_of_the_consistency_of_normalised_maps(how):
     def loss(temporal, spatial):
-        return attention_consistency(normalize_map(temporal, how), normalize_map(spatial, how))
+        return attention_consistency_loss(normalize_map(temporal, how), normalize_map(spatial, how))
 
     inputs = small(2, 2, 2, 3, seed=1), small(2, 2, 2, 3, seed=2)
     assert torch.autograd.gradcheck(loss, inputs)
@@ -252,9 +312,9 @@ def test_autocast_changes_nothing_of_the_maps_and_the_loss(dtype, reduction):
     def compute():
         torch.manual_seed(0)
         volume, weight = features().float(), weights().float()
-        spatial = spatial_cam([volume, features(3, 4, seed=1).float()], weight)
+        spatial = spatial_cam([volume, features(3, 4, seed=1).float()], weight, [1.0, 0.5])
         temporal = temporal_cam(volume, weight, reduction)
-        return spatial, temporal, attention_consistency(temporal, spatial)
+        return spatial, temporal, attention_consistency_loss(temporal, spatial)
 
     expected = compute()
     with torch.autocast("cpu", dtype):
@@ -268,11 +328,11 @@ def test_autocast_changes_nothing_of_the_maps_and_the_loss(dtype, reduction):
 def test_half_features_give_float32_maps_of_the_same_numbers(dtype):
     volume, small_volume = features().to(dtype), features(3, 4, seed=1).to(dtype)
     with torch.autocast("cpu", dtype):
-        spatial = spatial_cam([volume, small_volume], weights().float())
+        spatial = spatial_cam([volume, small_volume], weights().float(), [1.0, 0.5])
         temporal = temporal_cam(volume, weights().float())
     assert spatial.dtype == temporal.dtype == torch.float32
     exact = weights().float().double()
-    expected = spatial_cam([volume.double(), small_volume.double()], exact)
+    expected = spatial_cam([volume.double(), small_volume.double()], exact, [1.0, 0.5])
     torch.testing.assert_close(spatial.double(), expected, rtol=0, atol=1e-5)
     expected = temporal_cam(volume.double(), exact)
     torch.testing.assert_close(temporal.double(), expected, rtol=0, atol=1e-5)
@@ -281,8 +341,8 @@ def test_half_features_give_float32_maps_of_the_same_numbers(dtype):
 def test_squares_beyond_the_range_of_half_precision_do_not_overflow():
     temporal, spatial = (300 * maps(1)).half(), (300 * maps(2)).half()
     with torch.autocast("cpu", torch.float16):
-        loss = attention_consistency(temporal, spatial)
-    expected = attention_consistency(temporal.double(), spatial.double())
+        loss = attention_consistency_loss(temporal, spatial)
+    expected = attention_consistency_loss(temporal.double(), spatial.double())
     assert loss.item() == pytest.approx(expected.item(), rel=1e-5)
 
 
@@ -296,7 +356,7 @@ def test_gradient_is_zero_where_maps_agree_under_autocast(dtype):
     temporal_weight.requires_grad_()
     with torch.autocast("cpu", dtype):
         spatial = spatial_cam([volume], spatial_weight)
-        attention_consistency(temporal_cam(volume, temporal_weight), spatial).backward()
+        attention_consistency_loss(temporal_cam(volume, temporal_weight), spatial).backward()
     for gradient in (spatial_weight.grad, temporal_weight.grad):
         assert (gradient[0] == 0).all()
         assert (gradient[1:] != 0).all()
@@ -305,48 +365,7 @@ def test_gradient_is_zero_where_maps_agree_under_autocast(dtype):
     assert volume.grad.abs().sum() > 0
 
 
-# Normalisation, resizing ------------------------------------------------------------------------
-
-
-def test_l2_divides_each_map_by_its_norm():
-    norms = np.sqrt((maps(1).numpy() ** 2).sum(axis=(2, 3), keepdims=True))
-    np.testing.assert_allclose(normalize_map(maps(1), "l2").numpy(), maps(1).numpy() / norms)
-
-
-def test_minmax_moves_each_map_to_the_unit_interval():
-    cam = maps(1).numpy()
-    low, high = cam.min(axis=(2, 3), keepdims=True), cam.max(axis=(2, 3), keepdims=True)
-    np.testing.assert_allclose(
-        normalize_map(maps(1), "minmax").numpy(), (cam - low) / (high - low), atol=1e-12
-    )
-
-
-def test_no_normalisation_is_the_map_itself():
-    cam = maps(1)
-    assert normalize_map(cam, "none") is cam
-
-
-@pytest.mark.parametrize("how, constant", [("l2", 0.0), ("minmax", 0.0), ("minmax", 5.0)])
-def test_flat_maps_become_zero_with_finite_gradient(how, constant):
-    flat = torch.full((1, 2, 3, 3), constant, requires_grad=True)
-    normalised = normalize_map(flat, how)
-    assert (normalised == 0).all()
-    (normalised * torch.arange(9.0).view(3, 3)).sum().backward()
-    assert flat.grad.isfinite().all()
-
-
-@pytest.mark.parametrize("how", ["l2", "minmax"])
-@pytest.mark.parametrize("dtype", HALF)
-def test_half_maps_are_normalised_in_float32(how, dtype):
-    cam = maps(1).to(dtype)
-    normalised = normalize_map(cam, how)
-    assert normalised.dtype == torch.float32
-    torch.testing.assert_close(normalised.double(), normalize_map(cam.double(), how))
-
-
-def test_unknown_normalisation_names_the_known_ones():
-    with pytest.raises(InputError, match="'softmax': choose one of none, l2, minmax"):
-        normalize_map(maps(1), "softmax")
+# Resizing --------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("size", [(3, 4), (12, 14), (1, 1), (5, 20), (HEIGHT, WIDTH)])
@@ -365,10 +384,15 @@ def test_resizing_is_bilinear_frame_by_frame(size):
 
 def test_average_of_scales_has_the_size_of_the_first():
     first, second = features(), features(3, 4, seed=1)
-    found = average_scales([first, second])
+    found = average_scales([first, second], [1.0, 0.5])
     for frame in range(FRAMES):
-        other = resized(second[0, 1, frame].numpy(), HEIGHT, WIDTH)
+        other = laid_over(second[0, 1, frame].numpy(), HEIGHT, WIDTH, 0.5)
         np.testing.assert_allclose(
             found[0, 1, frame].numpy(), (first[0, 1, frame].numpy() + other) / 2, atol=CV2
         )
-    assert average_scales([second, first]).shape == second.shape
+    assert average_scales([second, first], [1.0, 2.0]).shape == second.shape
+
+
+def test_each_volume_needs_its_scale():
+    with pytest.raises(InputError, match="^scales: 1 for the features of 2"):
+        spatial_cam([features(), features(3, 4)], weights())

@@ -1,4 +1,4 @@
-"""The keys of AC and SCAM: defaults, what they reach, and refusals when a model is built."""
+"""The keys: defaults, what they reach, and refusals when a model is built."""
 
 import inspect
 
@@ -9,7 +9,7 @@ from slowfast_ac import config
 from slowfast_ac.config import add_custom_config, build_scam_head, consistency_settings
 from slowfast_ac.errors import InputError
 from slowfast_ac.losses import ConsistencySettings
-from slowfast_ac.scam_head import SCAMHead
+from slowfast_ac.scam_head import MultiScale, SCAMHead
 
 # The table "Where the paper leaves room" of projects/attention_consistency/README.md.
 DEFAULTS = {
@@ -19,6 +19,9 @@ DEFAULTS = {
         "CLASSES": "label",
         "TEMPORAL_CAM": "weighted",
         "DETACH_SPATIAL": False,
+        "DETACH_CLASSIFIER": False,
+        "DISTANCE": "norm",
+        "LATERAL": False,
         "NORMALIZE": "l2",
     },
     "SCAM": {
@@ -28,6 +31,8 @@ DEFAULTS = {
         "FRAME_STRIDE": 2,
         "UPSAMPLE": False,
     },
+    "COMPUTE": {"MEMORY_FORMAT": "contiguous", "PRECISION": "default"},
+    "FINETUNE": {"FREEZE": [], "BACKBONE_LR_FACTOR": 1.0},
 }
 
 
@@ -47,8 +52,9 @@ def test_keys_and_python_classes_have_the_same_defaults(upstream):
     cfg = get_cfg()
     cfg.MODEL.LOSS_FUNC = "attention_consistency"
     assert consistency_settings(cfg) == ConsistencySettings()
+    assert config.multi_scale(cfg) == MultiScale()
     head, default = build_scam_head(cfg, 1, 1), SCAMHead()
-    for name in ("scales", "grad", "frame_stride", "temporal_reduction", "settings", "detail"):
+    for name in ("temporal_reduction", "detach_classifier", "detail"):
         assert getattr(head, name) == getattr(default, name), name
 
 
@@ -75,7 +81,7 @@ def test_pyslowfast_has_the_keys(upstream):
 def test_every_key_is_explained_above_its_line():
     lines = inspect.getsource(add_custom_config).splitlines()
     keys = [number for number, line in enumerate(lines) if line.strip().startswith("cfg.")]
-    assert len(keys) == 2 + sum(map(len, DEFAULTS.values()))
+    assert len(keys) == len(DEFAULTS) + sum(map(len, DEFAULTS.values()))
     for number in keys:
         assert lines[number - 1].strip().startswith("#"), lines[number]
 
@@ -86,25 +92,27 @@ def test_every_key_is_explained_above_its_line():
 @pytest.mark.parametrize(
     "key, value, read",
     [
-        ("AC.LAMBDA", 0.2, lambda head: head.settings.lambda_),
-        ("AC.BASE_LOSS", "bce_logit", lambda head: head.settings.base_loss),
-        ("AC.CLASSES", "label", lambda head: head.settings.classes),
-        ("AC.NORMALIZE", "l2", lambda head: head.settings.normalize),
-        ("AC.DETACH_SPATIAL", True, lambda head: head.settings.detach_spatial),
-        ("AC.TEMPORAL_CAM", "average", lambda head: head.temporal_reduction),
-        ("SCAM.SCALES", [1.0, 2.0], lambda head: list(head.scales)),
-        ("SCAM.GRAD", False, lambda head: head.grad),
-        ("SCAM.FRAME_STRIDE", 3, lambda head: head.frame_stride),
-        ("SCAM.UPSAMPLE", True, lambda head: head.detail is not None),
+        ("AC.LAMBDA", 0.2, lambda model: model.settings.lambda_),
+        ("AC.BASE_LOSS", "bce_logit", lambda model: model.settings.base_loss),
+        ("AC.CLASSES", "label", lambda model: model.settings.classes),
+        ("AC.NORMALIZE", "l2", lambda model: model.settings.normalize),
+        ("AC.DETACH_SPATIAL", True, lambda model: model.settings.detach_spatial),
+        ("AC.DETACH_CLASSIFIER", True, lambda model: model.scam.detach_classifier),
+        ("AC.DISTANCE", "mse", lambda model: model.settings.distance),
+        ("AC.TEMPORAL_CAM", "average", lambda model: model.scam.temporal_reduction),
+        ("SCAM.SCALES", [1.0, 2.0], lambda model: list(model.multi_scale.scales)),
+        ("SCAM.GRAD", False, lambda model: model.multi_scale.grad),
+        ("SCAM.FRAME_STRIDE", 3, lambda model: model.multi_scale.frame_stride),
+        ("SCAM.UPSAMPLE", True, lambda model: model.scam.detail is not None),
     ],
 )
-def test_each_key_reaches_the_models_head(build_model, tiny_cfg, key, value, read):
-    assert read(build_model(tiny_cfg()).scam) != value
-    assert read(build_model(tiny_cfg(key, value)).scam) == value
+def test_each_key_reaches_the_model(build_model, tiny_cfg, key, value, read):
+    assert read(build_model(tiny_cfg())) != value
+    assert read(build_model(tiny_cfg(key, value))) == value
 
 
 def test_disabled_scam_leaves_the_scale_that_is_classified(build_model, tiny_cfg):
-    assert build_model(tiny_cfg("SCAM.ENABLE", False)).scam.scales == (1.0,)
+    assert build_model(tiny_cfg("SCAM.ENABLE", False)).multi_scale.scales == (1.0,)
 
 
 def test_no_head_without_the_criterion(build_model, tiny_cfg):
@@ -126,7 +134,7 @@ def test_clips_of_several_labels_are_not_trained_with_cross_entropy(
     build_model, tiny_cfg, several, given, used
 ):
     cfg = tiny_cfg("DATA.MULTI_LABEL", several, "AC.BASE_LOSS", given)
-    assert build_model(cfg).scam.settings.base_loss == used
+    assert build_model(cfg).settings.base_loss == used
 
 
 # Refusals ---------------------------------------------------------------------------------------
@@ -137,7 +145,8 @@ WRONG = [
     ("AC.LAMBDA", -1.0, "at least 0"),
     ("AC.LAMBDA", float("nan"), "at least 0"),
     ("AC.BASE_LOSS", "attention_consistency", "its own base loss"),
-    ("AC.CLASSES", "labels", "all, mean, label"),
+    ("AC.CLASSES", "labels", "all, label"),
+    ("AC.DISTANCE", "l2", "norm, mse"),
     ("AC.TEMPORAL_CAM", "sum", "weighted, average, random"),
     ("AC.NORMALIZE", "softmax", "none, l2, minmax"),
     ("SCAM.SCALES", [], NUMBER),
@@ -169,13 +178,13 @@ def test_wrong_values_are_refused_when_the_model_is_built(
 
 def test_scales_are_not_read_while_scam_is_disabled(build_model, tiny_cfg):
     cfg = tiny_cfg("SCAM.ENABLE", False, "SCAM.SCALES", [0.5])
-    assert config.scam_scales(cfg) == [1.0]
+    assert config.multi_scale(cfg).scales == (1.0,)
 
 
 @pytest.mark.parametrize("crop, smallest", [(64, 0.5), (224, 0.15), (256, 0.125)])
 def test_smallest_scale_must_leave_one_point_of_the_map(tiny_cfg, crop, smallest):
     cfg = tiny_cfg("DATA.TRAIN_CROP_SIZE", crop, "SCAM.SCALES", [1.0, smallest])
-    assert config.scam_scales(cfg) == [1.0, smallest]
+    assert config.multi_scale(cfg).scales == (1.0, smallest)
     cfg.SCAM.SCALES = [1.0, smallest * 0.9]
     with pytest.raises(InputError, match=f"SCAM.SCALES: .* of DATA.TRAIN_CROP_SIZE {crop}"):
-        config.scam_scales(cfg)
+        config.multi_scale(cfg)

@@ -15,6 +15,7 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 import slowfast_ac
+from slowfast_ac import AttentionConsistencyLoss, create_slowfast_ac
 from slowfast_ac.batchnorm import frozen_running_stats
 from slowfast_ac.errors import InputError
 from slowfast_ac.pyslowfast.build import build_model
@@ -39,10 +40,22 @@ def build(name):
     """The model of a case with BatchNorm in evaluation mode: each clip stands for itself."""
     cfg = load_config(CONFIG, ["RESNET.ZERO_INIT_FINAL_BN", False, *CASES[name]])
     torch.manual_seed(0)
-    model = build_model(cfg).train()
+    return without_batch_statistics(build_model(cfg))
+
+
+def build_plain():
+    """The same without PySlowFast."""
+    torch.manual_seed(0)
+    tiny = {"model_num_class": 5, "model_depth": 18, "stem_dim_out": 16, "crop_size": 64}
+    return without_batch_statistics(create_slowfast_ac(**tiny, num_frames=16, dropout_rate=0.0))
+
+
+def without_batch_statistics(model):
+    model.train()
     for module in model.modules():
         if isinstance(module, nn.BatchNorm3d):
             module.eval()
+            module.weight.data.fill_(1)  # PyTorchVideo starts each block's last one at zero
     return model
 
 
@@ -60,6 +73,14 @@ def step(model, clips, labels):
     loss, terms = get_loss_func("attention_consistency")(reduction="mean")(preds, labels)
     loss.backward()
     return {"maps": hasattr(preds, "attention"), "loss": loss.item(), "terms": terms}
+
+
+def plain_step(model, clips, labels):
+    """The same in plain torch."""
+    output = model(clips[1])
+    loss, terms = AttentionConsistencyLoss(return_terms=True)(output, labels)
+    loss.backward()
+    return {"maps": output.attention is not None, "loss": loss.item(), "terms": terms}
 
 
 def gradients(model):
@@ -84,6 +105,11 @@ def work(rank, folder):
         parallel.zero_grad()
         # A parameter without gradient in the first step would stop the second.
         results[name] = step(parallel, list(clips), labels) | {"gradients": gradients(model)}
+    for unused in (False, True):
+        model = build_plain()
+        parallel = DistributedDataParallel(model, find_unused_parameters=unused)
+        found = plain_step(parallel, clips, labels)
+        results["plain", unused] = found | {"gradients": gradients(model)}
     torch.save(results, folder / f"rank{rank}.pt")
     dist.barrier()
     dist.destroy_process_group()
@@ -145,15 +171,28 @@ def ranks(upstream, tmp_path_factory):
 def test_gradients_are_those_of_one_process_on_the_joined_batch(ranks, name):
     model = build(name)
     alone = step(model, batch(), LABELS)
-    for rank in ranks:
-        assert rank[name]["maps"]
-        assert rank[name]["gradients"].keys() == gradients(model).keys()
+    compare([rank[name] for rank in ranks], alone, model)
+
+
+@pytest.mark.parametrize("find_unused_parameters", [False, True])
+def test_plain_gradients_are_those_of_one_process_on_the_joined_batch(
+    ranks, find_unused_parameters
+):
+    model = build_plain()
+    alone = plain_step(model, batch(), LABELS)
+    compare([rank["plain", find_unused_parameters] for rank in ranks], alone, model)
+
+
+def compare(steps, alone, model):
+    for found in steps:
+        assert found["maps"]
+        assert found["gradients"].keys() == gradients(model).keys()
         for parameter, expected in gradients(model).items():
-            found = rank[name]["gradients"][parameter]
             size = expected.abs().max()
             assert size > 0
-            torch.testing.assert_close(found / size, expected / size, rtol=0, atol=1e-4)
-    losses = [rank[name]["loss"] for rank in ranks]
+            shared = found["gradients"][parameter]
+            torch.testing.assert_close(shared / size, expected / size, rtol=0, atol=1e-4)
+    losses = [found["loss"] for found in steps]
     assert losses[0] != losses[1]
     assert sum(losses) / PROCESSES == pytest.approx(alone["loss"], rel=1e-5)
 

@@ -3,12 +3,13 @@
 import cv2
 import numpy as np
 import pytest
+import scipy.ndimage
 import torch
 from torch import nn
 
 from slowfast_ac.errors import InputError
-from slowfast_ac.losses import ConsistencySettings
 from slowfast_ac.scam_head import (
+    MultiScale,
     SCAMHead,
     StreamFeatures,
     check_scales,
@@ -56,10 +57,15 @@ def classifier():
     return torch.randn(CLASSES, C5 + C_FAST, generator=torch.Generator().manual_seed(3))
 
 
-def attention(stream, **options):
-    head = SCAMHead(**{"grad": True, "frame_stride": 1, **options})
-    features = stream(clip())
-    return head(clip(), features, fast_features(), classifier(), stream, stream)
+def scales_of(stream, scales=(1.0,), grad=True, frame_stride=1):
+    """The stream's features of the clip at every scale."""
+    multi_scale = MultiScale(scales, grad, frame_stride)
+    return multi_scale_features(clip(), stream(clip()), multi_scale, stream, backbone=stream)
+
+
+def attention(stream, temporal_reduction="weighted", **options):
+    head = SCAMHead(temporal_reduction=temporal_reduction)
+    return head(scales_of(stream, **options), fast_features(), classifier())
 
 
 def project(volume, weight):
@@ -74,6 +80,16 @@ def resized(maps, height, width):
     return np.stack(images).reshape(*maps.shape[:-2], height, width)
 
 
+def laid_over(maps, height, width, scale):
+    """Every map read bilinearly at ``scale`` times the position, at the last one beyond it."""
+    rows = (np.arange(height) * scale).clip(max=maps.shape[-2] - 1)
+    columns = (np.arange(width) * scale).clip(max=maps.shape[-1] - 1)
+    flat = maps.reshape(-1, *maps.shape[-2:])
+    grid = np.meshgrid(rows, columns, indexing="ij")
+    read = [scipy.ndimage.map_coordinates(image, grid, order=1) for image in flat]
+    return np.stack(read).reshape(*maps.shape[:-2], height, width)
+
+
 @pytest.mark.parametrize("scales", [[1.0], [1.0, 0.5], [1.0, 0.5, 2.0], [1.0, 0.75, 1.0]])
 def test_spatial_map_is_the_average_of_the_scales_maps(stream, scales):
     found = attention(stream, scales=scales)
@@ -82,7 +98,8 @@ def test_spatial_map_is_the_average_of_the_scales_maps(stream, scales):
     for scale in scales:
         size = round(SIDE * scale)
         image = torch.from_numpy(resized(clip().numpy(), size, size))
-        expected = expected + resized(project(stream(image).res5, weight), 2, 2) / len(scales)
+        maps = project(stream(image).res5, weight)
+        expected = expected + laid_over(maps, 2, 2, scale) / len(scales)
     np.testing.assert_allclose(found.spatial.detach().numpy(), expected, atol=1e-5)
 
 
@@ -108,6 +125,21 @@ def test_each_stream_meets_its_own_columns_of_the_classifier(stream):
     np.testing.assert_allclose(found.temporal.numpy(), expected, atol=1e-5)
 
 
+@pytest.mark.parametrize("detached", [True, False])
+def test_detached_classifier_makes_the_same_maps_and_gets_no_gradient(stream, detached):
+    weight = classifier().requires_grad_()
+    head = SCAMHead(detach_classifier=detached)
+    fast = fast_features().requires_grad_()
+    found = head([stream(clip())], fast, weight)
+    expected = attention(stream, scales=[1.0])
+    torch.testing.assert_close(found.spatial, expected.spatial)
+    torch.testing.assert_close(found.temporal, expected.temporal)
+    (found.spatial.square().sum() + found.temporal.square().sum()).backward()
+    assert (weight.grad is None) == detached
+    assert fast.grad.abs().sum() > 0
+    assert stream.last.weight.grad.abs().sum() > 0
+
+
 def test_temporal_reduction_is_the_one_asked_for(stream):
     maps = {
         reduction: attention(stream, scales=[1.0], temporal_reduction=reduction).temporal
@@ -119,10 +151,8 @@ def test_temporal_reduction_is_the_one_asked_for(stream):
     assert not torch.allclose(maps["random"], maps["average"])
 
 
-def test_settings_travel_with_the_maps(stream):
-    settings = ConsistencySettings(lambda_=0.25, classes="label")
-    assert attention(stream, settings=settings).settings is settings
-    assert attention(stream).settings == ConsistencySettings()
+def test_maps_of_the_head_leave_the_settings_to_the_model(stream):
+    assert attention(stream).settings is None
 
 
 @pytest.mark.parametrize("grad", [True, False])
@@ -138,7 +168,7 @@ def test_scales_after_the_first_see_every_nth_frame(stream, stride, seen):
     weight = classifier()[:, :C5]
     small = torch.from_numpy(resized(clip().numpy()[:, :, seen], SIDE // 2, SIDE // 2))
     expected = project(stream(clip()).res5, weight)
-    expected = (expected + resized(project(stream(small).res5, weight), 2, 2)) / 2
+    expected = (expected + laid_over(project(stream(small).res5, weight), 2, 2, 0.5)) / 2
     np.testing.assert_allclose(found.spatial.detach().numpy(), expected, atol=1e-5)
 
 
@@ -162,7 +192,8 @@ def test_thinned_out_frames_are_evenly_spread(frames, stride, seen):
 def test_only_the_first_scale_reaches_the_running_statistics(stream, grad):
     features = stream(clip())
     before = [buffer.clone() for buffer in stream.buffers()]
-    multi_scale_features(clip(), features, [1.0, 0.5, 2.0], stream, backbone=stream, grad=grad)
+    multi_scale = MultiScale([1.0, 0.5, 2.0], grad)
+    multi_scale_features(clip(), features, multi_scale, stream, backbone=stream)
     assert all(map(torch.equal, stream.buffers(), before))
     stream(clip())
     assert not all(map(torch.equal, stream.buffers(), before))
@@ -171,27 +202,27 @@ def test_only_the_first_scale_reaches_the_running_statistics(stream, grad):
 @pytest.mark.parametrize("scales", [[1.0], [1.0, 0.5]])
 def test_detail_path_adds_projected_res4_to_res5_at_its_size(stream, scales):
     torch.manual_seed(5)
-    head = SCAMHead(scales=scales, frame_stride=1, upsample=(C4, C5))
-    found = head(clip(), stream(clip()), fast_features(), classifier(), stream, stream)
+    head = SCAMHead(upsample=(C4, C5))
+    found = head(scales_of(stream, scales), fast_features(), classifier())
     expected = 0
     for scale in scales:
         size = round(SIDE * scale)
-        res5, res4 = stream(torch.from_numpy(resized(clip().numpy(), size, size)))
+        res5, res4, _ = stream(torch.from_numpy(resized(clip().numpy(), size, size)))
         kernel = head.detail.weight.detach().numpy()[:, :, 0, 0, 0]
         detail = np.einsum("ncthw,dc->ndthw", res4.detach().numpy(), kernel)
-        volume = resized(res5.detach().numpy(), *res4.shape[-2:]) + detail
+        volume = laid_over(res5.detach().numpy(), *res4.shape[-2:], 0.5) + detail
         maps = project(torch.from_numpy(volume), classifier()[:, :C5])
-        expected = expected + resized(maps, 4, 4) / len(scales)
+        expected = expected + laid_over(maps, 4, 4, scale) / len(scales)
     assert found.spatial.shape == (CLIPS, CLASSES, 4, 4)
     np.testing.assert_allclose(found.spatial.detach().numpy(), expected, atol=1e-5)
 
 
 def test_temporal_map_is_resized_to_the_finer_spatial_one(stream):
-    head = SCAMHead(scales=[1.0], upsample=(C4, C5))
-    found = head(clip(), stream(clip()), fast_features(), classifier(), stream, stream)
+    head = SCAMHead(upsample=(C4, C5))
+    found = head([stream(clip())], fast_features(), classifier())
     fast = fast_features().numpy().sum(axis=2)
     coarse = np.einsum("nchw,lc->nlhw", fast, classifier()[:, C5:].numpy())
-    np.testing.assert_allclose(found.temporal.numpy(), resized(coarse, 4, 4), atol=1e-5)
+    np.testing.assert_allclose(found.temporal.numpy(), laid_over(coarse, 4, 4, 0.5), atol=1e-5)
 
 
 def test_head_has_parameters_only_with_the_detail_path():
@@ -211,12 +242,24 @@ def test_rescaled_clips_are_cv2s_with_rounded_sizes(side, scale, expected):
 
 @pytest.mark.parametrize("scales", [[], [0.5], [0.5, 1.0], [1.0, 0.0], [1.0, -0.5]])
 def test_wrong_scales_are_refused(scales):
-    with pytest.raises(InputError, match=r"SCAM.SCALES: \[.*\] must start with 1.0"):
-        check_scales(scales)
-    with pytest.raises(InputError, match="SCAM.SCALES"):
-        SCAMHead(scales=scales)
+    for refuse in (check_scales, MultiScale):
+        with pytest.raises(InputError, match=r"^scales: \[.*\] must start with 1.0"):
+            refuse(scales)
+
+
+@pytest.mark.parametrize("stride", [0, -1, 1.5, "2"])
+def test_wrong_frame_stride_is_refused(stride):
+    with pytest.raises(InputError, match="^frame_stride: .* whole number of 1 or more"):
+        MultiScale(frame_stride=stride)
+
+
+def test_checked_scales_do_not_change_with_the_list_that_gave_them():
+    given = [1.0, 0.5]
+    multi_scale = MultiScale(given)
+    given[1] = -1.0
+    assert multi_scale.scales == (1.0, 0.5)
 
 
 def test_wrong_temporal_reduction_names_the_allowed_ones():
-    with pytest.raises(InputError, match="AC.TEMPORAL_CAM: 'max' .* weighted, average, random"):
+    with pytest.raises(InputError, match="^temporal_reduction: 'max' .* weighted, average, random"):
         SCAMHead(temporal_reduction="max")

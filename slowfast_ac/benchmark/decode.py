@@ -3,14 +3,18 @@
 import importlib.util
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from slowfast_ac.benchmark.networks import choose
-from slowfast_ac.benchmark.timing import interleave, paired_ratios, spread
+from slowfast_ac.benchmark.settings import Settings
+from slowfast_ac.benchmark.timing import add_times, interleave
 from slowfast_ac.benchmark.train import MEBIBYTE
+from slowfast_ac.data.reader import VideoReader
+from slowfast_ac.data.torchcodec_video import TorchCodecVideo
 from slowfast_ac.data.video import read_frames, write_video
-from slowfast_ac.pyslowfast.decoder import PyAVClips, TorchCodecClips
+from slowfast_ac.pyslowfast.decoder import read_span
 
 FPS = 30
 WIDTH, HEIGHT = 340, 256
@@ -19,24 +23,17 @@ SPAN = 64 / 30
 
 
 def bench_decode(
-    folder: Path,
-    *,
-    lengths: Sequence[float],
-    iterations: int,
-    warmup: int,
-    only: Sequence[str] | None = None,
-) -> list[dict[str, object]]:
+    folder: Path, settings: Settings, *, lengths: Sequence[float]
+) -> list[dict[str, Any]]:
     """Measures how fast one random clip of a video is decoded, as the video gets longer.
 
     Args:
         folder: for the generated videos, which are removed.
+        settings: at least 1 iteration; ``only`` has names of :func:`decoders`.
         lengths: seconds of the videos.
-        iterations: clips a decoder and video that are timed, at least 1.
-        warmup: clips before that.
-        only: names of :func:`decoders`; the first runs in any case.
 
     Returns:
-        One row a video and decoder; ``held_mebibytes`` are the decoded frames that the decoder
+        One row per video and decoder; ``held_mebibytes`` are the decoded frames that the decoder
         holds at once.
     """
     rows = []
@@ -44,7 +41,7 @@ def bench_decode(
         path = folder / f"bench_{length:g}s.mp4"
         try:
             write_video(path, moving_texture(length), FPS, crf=23)
-            rows += _bench_video(path, length, iterations, warmup, only)
+            rows += _bench_video(path, length, settings)
         finally:
             path.unlink(missing_ok=True)
     return rows
@@ -69,43 +66,34 @@ def _whole_video(path: Path, start: float) -> int:
 
 
 def _span(path: Path, start: float) -> int:
-    with PyAVClips(path) as reader:
-        return reader.read(start, start + SPAN)[1].nbytes
+    with VideoReader(path) as reader:
+        return _read(reader, start)
 
 
 def _torchcodec(path: Path, start: float) -> int:
-    with TorchCodecClips(path) as reader:
-        return reader.read(start, start + SPAN)[1].nbytes
+    with TorchCodecVideo(path) as reader:
+        return _read(reader, start)
 
 
-def _bench_video(
-    path: Path, length: float, iterations: int, warmup: int, only: Sequence[str] | None
-) -> list[dict[str, object]]:
+def _read(reader: VideoReader | TorchCodecVideo, start: float) -> int:
+    timeline = reader.timeline
+    first, last = timeline.first_number(start, FPS), timeline.last_number(start + SPAN, FPS)
+    return read_span(reader, timeline.shown(range(first, last + 1), FPS)).nbytes
+
+
+def _bench_video(path: Path, length: float, settings: Settings) -> list[dict[str, Any]]:
     known = decoders()
-    names = choose(list(known), only)
+    names = choose(list(known), settings.only)
     held = dict.fromkeys(names, 0)
     # Every decoder gets the same starts.
     steps = {name: _Decoding(path, length, known[name], held, name) for name in names}
-    seconds = interleave(steps, iterations, warmup)
-    baseline = seconds[names[0]]
-    rows = []
-    for name in names:
-        time, ratio = spread(seconds[name]), spread(paired_ratios(seconds[name], baseline))
-        rows.append(
-            {
-                "name": name,
-                "video_seconds": length,
-                "seconds": time.median,
-                "seconds_low": time.low,
-                "seconds_high": time.high,
-                "clips_per_second": 1 / time.median,
-                "seconds_ratio": ratio.median,
-                "seconds_ratio_low": ratio.low,
-                "seconds_ratio_high": ratio.high,
-                "held_mebibytes": held[name] / MEBIBYTE,
-            }
-        )
-    return rows
+    seconds = interleave(steps, settings)
+    rows: dict[str, dict[str, Any]] = {
+        name: {"name": name, "video_seconds": length, "held_mebibytes": held[name] / MEBIBYTE}
+        for name in names
+    }
+    add_times(rows, seconds, batch=1)
+    return list(rows.values())
 
 
 class _Decoding:

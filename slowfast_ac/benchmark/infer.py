@@ -1,10 +1,11 @@
 """One view through each network in evaluation mode: operations, memory, time, and how exact.
 
-Each network runs as upstream runs it and on the fast path of ``slowfast-ac predict``.
+Each network runs as upstream runs it and as ``slowfast-ac predict`` runs it.
 """
 
 import sys
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 from fvcore.common.config import CfgNode
@@ -12,37 +13,29 @@ from torch import Tensor, nn
 
 from slowfast_ac.benchmark import networks
 from slowfast_ac.benchmark.counting import count_forward
-from slowfast_ac.benchmark.timing import interleave, synchronizer
-from slowfast_ac.benchmark.train import MEBIBYTE, add_ratios, add_times, cuda_peak
+from slowfast_ac.benchmark.settings import Settings
+from slowfast_ac.benchmark.timing import add_times, interleave
+from slowfast_ac.benchmark.train import MEBIBYTE, add_ratios, cuda_peak
 from slowfast_ac.errors import InputError
 from slowfast_ac.inference.optimize import check_compiler, compile_network, optimize_network
-from slowfast_ac.pyslowfast.build import count_parameters
+from slowfast_ac.models.counts import count_parameters
 
 # What differs in training alone is the same network here.
 PLAIN = ("fused", "unfused", "ac_scam")
 # Arguments of optimize_network.
-FAST: dict[str, dict[str, object]] = {
+OPTIMIZED: dict[str, dict[str, Any]] = {
     "folded": {"channels_last": False},
     "channels_last": {"channels_last": True},
     "bfloat16": {"channels_last": True, "precision": "bfloat16"},
 }
-COMPILED = {"compiled": FAST["channels_last"], "bfloat16_compiled": FAST["bfloat16"]}
+COMPILED = {"compiled": OPTIMIZED["channels_last"], "bfloat16_compiled": OPTIMIZED["bfloat16"]}
 NAMES = PLAIN + tuple(
-    f"{network}_{how}" for network in ("fused", "unfused") for how in (*FAST, *COMPILED)
+    f"{network}_{how}" for network in ("fused", "unfused") for how in (*OPTIMIZED, *COMPILED)
 )
 
 
 @torch.no_grad()
-def bench_infer(
-    cfg: CfgNode,
-    *,
-    device: torch.device,
-    batch: int,
-    crop: int,
-    iterations: int,
-    warmup: int,
-    only: Sequence[str] | None = None,
-) -> list[dict[str, object]]:
+def bench_infer(cfg: CfgNode, settings: Settings) -> list[dict[str, Any]]:
     """Measures one view's inference; arguments and result as those of ``bench_train``.
 
     ``score_difference`` is the largest one of a score to the same network as upstream runs it; the
@@ -50,12 +43,13 @@ def bench_infer(
     Compiled rows are left out, with a line on stderr, where nothing can be compiled or timed.
     """
     cfg = cfg.clone()
-    cfg.DATA.TEST_CROP_SIZE = crop
-    names = _that_run(networks.choose(NAMES, only), device, iterations)
-    data = networks.random_batch(cfg, batch, crop, device)
+    cfg.DATA.TEST_CROP_SIZE = settings.crop
+    device, batch = settings.device, settings.batch
+    names = _that_run(networks.choose(NAMES, settings.only), settings)
+    data = networks.random_batch(cfg, batch, settings.crop, device)
     plain: dict[str, nn.Module] = {}
     reference: dict[str, Tensor] = {}
-    rows: dict[str, dict[str, object]] = {}
+    rows: dict[str, dict[str, Any]] = {}
     passes: dict[str, Callable[[], Tensor]] = {}
     models = {}
 
@@ -72,7 +66,7 @@ def bench_infer(
             reference[network] = scores_of(plain[network])()
         model = plain[network]
         if how is not None:
-            model = optimize_network(model, **(FAST | COMPILED)[how])
+            model = optimize_network(model, **(OPTIMIZED | COMPILED)[how])
         multiply_adds, peak = count_forward(scores_of(model))
         rows[name] = {
             "name": name,
@@ -87,9 +81,8 @@ def bench_infer(
             rows[name]["peak_mebibytes"] = peak / MEBIBYTE
         difference = (passes[name]() - reference[network]).abs().max()
         rows[name]["score_difference"] = difference.item()
-    if iterations:
-        seconds = interleave(passes, iterations, warmup, synchronize=synchronizer(device))
-        add_times(rows, seconds, batch)
+    if settings.iterations:
+        add_times(rows, interleave(passes, settings), batch)
         if device.type == "cuda":
             for name, model in models.items():
                 own = [*model.parameters(), *model.buffers(), *data.clips]
@@ -108,15 +101,15 @@ def _spread_logits(model: nn.Module, run: Callable[[], object]) -> None:
     run()
     handle.remove()
     for parameter in linear.parameters():
-        parameter /= logits[0].std()
+        parameter.div_(logits[0].std())
 
 
-def _that_run(names: Sequence[str], device: torch.device, iterations: int) -> list[str]:
+def _that_run(names: Sequence[str], settings: Settings) -> list[str]:
     eager = [name for name in names if not name.endswith("compiled")]
-    if not iterations or len(eager) == len(names):
+    if not settings.iterations or len(eager) == len(names):
         return eager
     try:
-        check_compiler(device)
+        check_compiler(settings.device)
     except InputError as error:
         print(f"slowfast-ac: no compiled rows: {error}", file=sys.stderr)
         return eager

@@ -63,8 +63,8 @@ def find_device(name: str | None) -> torch.device:
     return device
 
 
-def choose(names: Sequence[str], only: Sequence[str] | None) -> list[str]:
-    """Returns the names to run: all, or those in ``only`` behind the baseline, the first name.
+def choose(names: Sequence[str], only: Sequence[str]) -> list[str]:
+    """Returns the names to run: all, or the baseline, which comes first, and those in ``only``.
 
     Raises:
         InputError: naming an unknown name and the known ones.
@@ -73,13 +73,13 @@ def choose(names: Sequence[str], only: Sequence[str] | None) -> list[str]:
     return [name for name in names if not only or name in only or name == names[0]]
 
 
-def check_only(names: Sequence[str], only: Sequence[str] | None) -> None:
+def check_only(names: Sequence[str], only: Sequence[str]) -> None:
     """Refuses a name in ``only`` that is none of ``names``.
 
     Raises:
         InputError: naming it and the known ones.
     """
-    for name in only or ():
+    for name in only:
         if name not in names:
             raise InputError(f"--only: {name!r} is not one of {', '.join(names)}")
 

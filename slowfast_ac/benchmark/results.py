@@ -22,10 +22,15 @@ import platform
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+import pandas
 import torch
 
-from slowfast_ac.files import atomic_path, write_csv, write_json, write_text
+from slowfast_ac.figures import saved_figure
+from slowfast_ac.files import atomic_path, write_json, write_text
+
+Draw = Callable[[str, Sequence[Mapping[str, Any]], Path], None]
 
 
 @dataclass(frozen=True)
@@ -37,7 +42,7 @@ class Column:
         title: heading.
         digits: after the decimal point.
         factor: of the value.
-        spread: whether the quartiles stand behind it.
+        spread: whether its quartiles follow in brackets.
     """
 
     key: str
@@ -83,8 +88,8 @@ def write_bench(
     output: Path,
     title: str,
     settings: Mapping[str, object],
-    rows: Sequence[Mapping[str, object]],
-    draw: Callable[[str, Sequence[Mapping[str, object]], Path], None] | None = None,
+    rows: Sequence[Mapping[str, Any]],
+    draw: Draw | None = None,
 ) -> Path:
     """Writes the four files.
 
@@ -99,17 +104,15 @@ def write_bench(
         The path of bench.md.
     """
     write_json(output / "bench.json", {"title": title, "settings": settings, "rows": list(rows)})
-    keys = list(dict.fromkeys(key for row in rows for key in row))
-    write_csv(output / "bench.csv", keys, ([row.get(key, "") for key in keys] for row in rows))
+    with atomic_path(output / "bench.csv") as temporary:
+        pandas.DataFrame(rows).to_csv(temporary, index=False)
     (draw or draw_ratios)(title, rows, output / "bench.png")
     path = output / "bench.md"
     write_text(path, markdown(title, settings, rows))
     return path
 
 
-def markdown(
-    title: str, settings: Mapping[str, object], rows: Sequence[Mapping[str, object]]
-) -> str:
+def markdown(title: str, settings: Mapping[str, object], rows: Sequence[Mapping[str, Any]]) -> str:
     """Returns the table as text."""
     columns = [column for column in COLUMNS if any(column.key in row for row in rows)]
     lines = [f"# {title}", "", ", ".join(f"{key}: {value}" for key, value in settings.items()), ""]
@@ -118,36 +121,32 @@ def markdown(
             "Times are medians, in brackets the quartiles; ratios are taken round by round.",
             "",
         ]
-    lines.append("| | " + " | ".join(column.title for column in columns) + " |")
-    lines.append("|---" * (len(columns) + 1) + "|")
-    for row in rows:
-        cells = [_cell(column, row) for column in columns]
-        lines.append(f"| {row['name']} | " + " | ".join(cells) + " |")
+    table = pandas.DataFrame(
+        [[row["name"], *(_cell(column, row) for column in columns)] for row in rows],
+        columns=["", *(column.title for column in columns)],
+    )
+    lines.append(table.to_markdown(index=False, disable_numparse=True))
     return "\n".join(lines) + "\n"
 
 
-def draw_ratios(title: str, rows: Sequence[Mapping[str, object]], path: Path) -> None:
+def draw_ratios(title: str, rows: Sequence[Mapping[str, Any]], path: Path) -> None:
     """Draws every ratio to the baseline; times with their quartiles."""
-    from matplotlib.figure import Figure
-
     keys = [key for key in _RATIOS if any(key in row for row in rows)]
-    figure = Figure(figsize=(1.5 + 3.2 * max(len(keys), 1), 1.2 + 0.4 * len(rows)))
-    figure.suptitle(title)
-    names = [_label(row) for row in rows]
-    axes = figure.subplots(1, max(len(keys), 1), sharey=True, squeeze=False)[0]
-    for axis, key in zip(axes, keys, strict=False):
-        values = [row.get(key, 0.0) for row in rows]
-        low = [v - row.get(f"{key}_low", v) for v, row in zip(values, rows, strict=True)]
-        high = [row.get(f"{key}_high", v) - v for v, row in zip(values, rows, strict=True)]
-        axis.barh(names, values, xerr=[low, high], color="tab:blue", ecolor="black")
-        axis.axvline(1.0, color="black", linewidth=0.8)
-        axis.set_title(_RATIOS[key], fontsize=10)
-        for position, value in enumerate(values):
-            axis.text(0.02, position, f"{value:.3f}", va="center", color="white", fontsize=8)
-    axes[0].invert_yaxis()
-    figure.tight_layout()
-    with atomic_path(path) as temporary:
-        figure.savefig(temporary, dpi=120)
+    size = (1.5 + 3.2 * max(len(keys), 1), 1.2 + 0.4 * len(rows))
+    with saved_figure(path, figsize=size) as figure:
+        figure.suptitle(title)
+        names = [_label(row) for row in rows]
+        axes = figure.subplots(1, max(len(keys), 1), sharey=True, squeeze=False)[0]
+        for axis, key in zip(axes, keys, strict=False):
+            values = [row.get(key, 0.0) for row in rows]
+            low = [v - row.get(f"{key}_low", v) for v, row in zip(values, rows, strict=True)]
+            high = [row.get(f"{key}_high", v) - v for v, row in zip(values, rows, strict=True)]
+            axis.barh(names, values, xerr=[low, high], color="tab:blue", ecolor="black")
+            axis.axvline(1.0, color="black", linewidth=0.8)
+            axis.set_title(_RATIOS[key], fontsize=10)
+            for position, value in enumerate(values):
+                axis.text(0.02, position, f"{value:.3f}", va="center", color="white", fontsize=8)
+        axes[0].invert_yaxis()
 
 
 _RATIOS = {
@@ -159,12 +158,12 @@ _RATIOS = {
 }
 
 
-def _label(row: Mapping[str, object]) -> str:
+def _label(row: Mapping[str, Any]) -> str:
     length = row.get("video_seconds")
     return str(row["name"]) if length is None else f"{row['name']}, {length:g} s"
 
 
-def _cell(column: Column, row: Mapping[str, object]) -> str:
+def _cell(column: Column, row: Mapping[str, Any]) -> str:
     if column.key not in row:
         return ""
 

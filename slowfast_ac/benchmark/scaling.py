@@ -1,14 +1,16 @@
 """How a training step's cost grows with batch, classes, frames and scales."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
-import torch
 from fvcore.common.config import CfgNode
 
 from slowfast_ac.benchmark.networks import check_only
+from slowfast_ac.benchmark.settings import Settings
 from slowfast_ac.benchmark.train import bench_train
-from slowfast_ac.files import atomic_path
+from slowfast_ac.figures import saved_figure
 
 METHOD = "ac_scam"
 # What is varied: the values, one axis at a time, all else as the config has it. Frames are those of
@@ -23,79 +25,55 @@ AXES: dict[str, tuple[int, ...]] = {
 SCALES = (1.0, 0.5, 0.75, 0.625)
 
 
-def bench_scaling(
-    cfg: CfgNode,
-    *,
-    device: torch.device,
-    batch: int,
-    crop: int,
-    iterations: int,
-    warmup: int,
-    only: Sequence[str] | None = None,
-) -> list[dict[str, object]]:
+def bench_scaling(cfg: CfgNode, settings: Settings) -> list[dict[str, Any]]:
     """Measures the fused baseline and the method along each axis.
 
     Args:
         cfg: a config with two pathways.
-        device: where to run.
-        batch: clips a step, on the other axes.
-        crop: height and width of a clip.
-        iterations: timed steps a point; with 0 nothing is timed, only counted.
-        warmup: steps before that.
-        only: names of :data:`AXES`.
+        settings: how to measure; ``batch`` holds on the other axes, ``only`` has names of
+            :data:`AXES`.
 
     Returns:
-        Rows as of ``bench_train``, two a point, with ``axis`` and ``value`` besides.
+        Two rows per point, as those of ``bench_train``, with ``axis`` and ``value``.
 
     Raises:
         InputError: for an unknown axis.
     """
-    check_only(list(AXES), only)
+    check_only(list(AXES), settings.only)
     rows = []
     for axis, values in AXES.items():
-        if only and axis not in only:
+        if settings.only and axis not in settings.only:
             continue
         for value in values:
-            point = bench_train(
-                _at(cfg, axis, value),
-                device=device,
-                batch=value if axis == "batch" else batch,
-                crop=crop,
-                iterations=iterations,
-                warmup=warmup,
-                only=[METHOD],
-            )
-            for row in point:
+            batch = value if axis == "batch" else settings.batch
+            point = replace(settings, batch=batch, only=(METHOD,))
+            for row in bench_train(_at(cfg, axis, value), point):
                 name = f"{row['name']}, {axis} {value}"
                 rows.append({**row, "name": name, "axis": axis, "value": value})
     return rows
 
 
-def draw_scaling(title: str, rows: Sequence[Mapping[str, object]], path: Path) -> None:
+def draw_scaling(title: str, rows: Sequence[Mapping[str, Any]], path: Path) -> None:
     """Draws time and counted memory along each axis, the baseline dashed."""
-    from matplotlib.figure import Figure
-
     axes_names = list(dict.fromkeys(row["axis"] for row in rows))
     shown = {"seconds": "seconds a step", "gflops": "GFLOPs a clip", "peak_mebibytes": "peak MiB"}
     shown = {key: label for key, label in shown.items() if key in rows[0]}
-    figure = Figure(figsize=(3.2 * len(axes_names), 2.6 * len(shown)))
-    figure.suptitle(title)
-    panels = figure.subplots(len(shown), len(axes_names), squeeze=False)
-    for line, (key, label) in zip(panels, shown.items(), strict=True):
-        for panel, axis in zip(line, axes_names, strict=True):
-            for name, style in (("fused", "o--"), (METHOD, "o-")):
-                own = [r for r in rows if r["axis"] == axis and r["name"].startswith(f"{name},")]
-                panel.plot([r["value"] for r in own], [r[key] for r in own], style, label=name)
-            panel.set_xlabel(axis)
-            panel.set_ylabel(label)
-            panel.set_ylim(0, 1.1 * max(r[key] for r in rows if r["axis"] == axis))
-            if axis == "classes":
-                panel.set_xscale("log")
-            panel.grid(alpha=0.3)
-    panels[0][0].legend(fontsize=8)
-    figure.tight_layout()
-    with atomic_path(path) as temporary:
-        figure.savefig(temporary, dpi=120)
+    size = (3.2 * len(axes_names), 2.6 * len(shown))
+    with saved_figure(path, figsize=size) as figure:
+        figure.suptitle(title)
+        panels = figure.subplots(len(shown), len(axes_names), squeeze=False)
+        for line, (key, label) in zip(panels, shown.items(), strict=True):
+            for panel, axis in zip(line, axes_names, strict=True):
+                for name, style in (("fused", "o--"), (METHOD, "o-")):
+                    own = [
+                        r for r in rows if r["axis"] == axis and r["name"].startswith(f"{name},")
+                    ]
+                    panel.plot([r["value"] for r in own], [r[key] for r in own], style, label=name)
+                panel.set(xlabel=axis, ylabel=label)
+                panel.set_ylim(0, 1.1 * max(r[key] for r in rows if r["axis"] == axis))
+                panel.set_xscale("log" if axis == "classes" else "linear")
+                panel.grid(alpha=0.3)
+        panels[0][0].legend(fontsize=8)
 
 
 def _at(cfg: CfgNode, axis: str, value: int) -> CfgNode:

@@ -5,9 +5,12 @@ import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from tqdm import tqdm
+
+from slowfast_ac.benchmark.settings import Settings
 
 
 @dataclass(frozen=True)
@@ -27,31 +30,30 @@ class Spread:
 
 def interleave(
     steps: Mapping[str, Callable[[], object]],
-    rounds: int,
-    warmup: int,
+    settings: Settings,
     clock: Callable[[], float] = time.perf_counter,
-    synchronize: Callable[[], None] = lambda: None,
 ) -> dict[str, list[float]]:
     """Runs all steps in turn, A B C A B C ..., and times each.
 
     Args:
         steps: what to run, by name.
-        rounds: turns that are timed.
-        warmup: turns before that, not timed.
+        settings: rounds to time and to warm up, and the device, which is waited for before each
+            reading of the clock.
         clock: returns seconds.
-        synchronize: waits until the device has finished; called before each reading of the clock.
 
     Returns:
         Seconds of each step, by name, one per round.
     """
     seconds: dict[str, list[float]] = {name: [] for name in steps}
-    for turn in tqdm(range(warmup + rounds), desc="rounds", file=sys.stderr, disable=None):
+    turns = range(settings.warmup + settings.iterations)
+    synchronize = _synchronizer(settings.device)
+    for turn in tqdm(turns, desc="rounds", file=sys.stderr, disable=None):
         for name, step in steps.items():
             synchronize()
             start = clock()
             step()
             synchronize()
-            if turn >= warmup:
+            if turn >= settings.warmup:
                 seconds[name].append(clock() - start)
     return seconds
 
@@ -69,8 +71,25 @@ def paired_ratios(seconds: Sequence[float], baseline: Sequence[float]) -> list[f
     return [ours / theirs for ours, theirs in zip(seconds, baseline, strict=True)]
 
 
-def synchronizer(device: torch.device) -> Callable[[], None]:
-    """Returns what waits for the device's work."""
+def add_times(
+    rows: Mapping[str, dict[str, Any]], seconds: Mapping[str, list[float]], batch: int
+) -> None:
+    """Adds seconds, clips per second and the ratios to the first row, paired, with quartiles."""
+    baseline = next(iter(seconds.values()))
+    for name, values in seconds.items():
+        time, ratio = spread(values), spread(paired_ratios(values, baseline))
+        rows[name] |= {
+            "seconds": time.median,
+            "seconds_low": time.low,
+            "seconds_high": time.high,
+            "clips_per_second": batch / time.median,
+            "seconds_ratio": ratio.median,
+            "seconds_ratio_low": ratio.low,
+            "seconds_ratio_high": ratio.high,
+        }
+
+
+def _synchronizer(device: torch.device) -> Callable[[], None]:
     if device.type == "cuda":
         return lambda: torch.cuda.synchronize(device)
     return lambda: None

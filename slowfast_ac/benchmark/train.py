@@ -1,7 +1,8 @@
 """One training step of each network: operations, memory and time."""
 
 import importlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from typing import Any
 
 import torch
 from fvcore.common.config import CfgNode
@@ -9,8 +10,9 @@ from torch import Tensor
 
 from slowfast_ac.benchmark import networks
 from slowfast_ac.benchmark.counting import count_step
-from slowfast_ac.benchmark.timing import interleave, paired_ratios, spread, synchronizer
-from slowfast_ac.pyslowfast.build import count_parameters
+from slowfast_ac.benchmark.settings import Settings
+from slowfast_ac.benchmark.timing import add_times, interleave
+from slowfast_ac.models.counts import count_parameters
 
 MEBIBYTE = 2**20
 
@@ -82,42 +84,29 @@ def cuda_peak(step: Callable[[], object], device: torch.device) -> float:
     return (torch.cuda.max_memory_allocated(device) - before) / MEBIBYTE
 
 
-def bench_train(
-    cfg: CfgNode,
-    *,
-    device: torch.device,
-    batch: int,
-    crop: int,
-    iterations: int,
-    warmup: int,
-    only: Sequence[str] | None = None,
-) -> list[dict[str, object]]:
+def bench_train(cfg: CfgNode, settings: Settings) -> list[dict[str, Any]]:
     """Measures one training step of each network.
 
     Args:
         cfg: a config with two pathways.
-        device: where to run.
-        batch: clips a step.
-        crop: height and width of a clip.
-        iterations: timed steps a network; with 0 nothing is timed, only counted.
-        warmup: steps before that.
-        only: names of :data:`bench_networks.NETWORKS`; the baseline runs in any case.
+        settings: how to measure; ``only`` has names of
+            :data:`slowfast_ac.benchmark.networks.NETWORKS`.
 
     Returns:
-        One row a network; see :mod:`slowfast_ac.benchmark.results`.
+        One row per network; see :mod:`slowfast_ac.benchmark.results`.
     """
     cfg = cfg.clone()
-    cfg.DATA.TRAIN_CROP_SIZE = crop
-    names = networks.choose(list(networks.NETWORKS), only)
-    data = networks.random_batch(cfg, batch, crop, device)
+    cfg.DATA.TRAIN_CROP_SIZE = settings.crop
+    device = settings.device
+    names = networks.choose(list(networks.NETWORKS), settings.only)
+    data = networks.random_batch(cfg, settings.batch, settings.crop, device)
     trainers = {
         name: Trainer(networks.network_config(cfg, name, device), data, device) for name in names
     }
     rows = {name: {"name": name} | trainer.count() for name, trainer in trainers.items()}
-    if iterations:
+    if settings.iterations:
         steps = {name: trainer.step for name, trainer in trainers.items()}
-        seconds = interleave(steps, iterations, warmup, synchronize=synchronizer(device))
-        add_times(rows, seconds, batch)
+        add_times(rows, interleave(steps, settings), settings.batch)
         if device.type == "cuda":
             for name, trainer in trainers.items():
                 rows[name]["cuda_peak_mebibytes"] = trainer.cuda_peak()
@@ -125,25 +114,7 @@ def bench_train(
     return list(rows.values())
 
 
-def add_times(
-    rows: dict[str, dict[str, object]], seconds: dict[str, list[float]], batch: int
-) -> None:
-    """Adds seconds, clips a second and the paired ratios to the first row, with quartiles."""
-    baseline = next(iter(seconds.values()))
-    for name, values in seconds.items():
-        time, ratio = spread(values), spread(paired_ratios(values, baseline))
-        rows[name] |= {
-            "seconds": time.median,
-            "seconds_low": time.low,
-            "seconds_high": time.high,
-            "clips_per_second": batch / time.median,
-            "seconds_ratio": ratio.median,
-            "seconds_ratio_low": ratio.low,
-            "seconds_ratio_high": ratio.high,
-        }
-
-
-def add_ratios(rows: dict[str, dict[str, object]]) -> None:
+def add_ratios(rows: dict[str, dict[str, Any]]) -> None:
     """Adds the ratios of operations and memory to the first row."""
     baseline = next(iter(rows.values()))
     for row in rows.values():

@@ -1,79 +1,76 @@
 """``slowfast-ac predict`` with 30 views of one video, against 30 predictions of one view."""
 
-from collections.abc import Callable, Sequence
+import functools
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import torch
 from fvcore.common.config import CfgNode
 
 from slowfast_ac.benchmark import networks
 from slowfast_ac.benchmark.decode import FPS, moving_texture
-from slowfast_ac.benchmark.timing import interleave
-from slowfast_ac.benchmark.train import add_times
+from slowfast_ac.benchmark.settings import Settings
+from slowfast_ac.benchmark.timing import add_times, interleave
 from slowfast_ac.data.video import write_video
 from slowfast_ac.files import atomic_path
+from slowfast_ac.inference.load import TrainedModel, load_model
 from slowfast_ac.inference.predict import CENTER_VIEW, Views, predict
-from slowfast_ac.inference.predictor import Predictor, load_predictor
 
-VIEWS = Views(10, 3)
-# Arguments of load_predictor; the first is also asked for single views.
-PREDICTORS: dict[str, dict[str, object]] = {
+CLIPS, CROPS = 10, 3
+VIEWS = Views(CLIPS, CROPS)
+# Arguments of load_model; the first is also asked for single views.
+MODELS: dict[str, dict[str, Any]] = {
     "views": {},
     "views_compiled": {"compile": True},
     "views_bfloat16": {"precision": "bfloat16"},
     "views_bfloat16_compiled": {"precision": "bfloat16", "compile": True},
 }
 BASELINE = "single_views"
-NAMES = (BASELINE, *PREDICTORS)
+NAMES = (BASELINE, *MODELS)
 
 
 def bench_views(
-    cfg: CfgNode,
-    folder: Path,
-    *,
-    seconds: float,
-    iterations: int,
-    warmup: int,
-    only: Sequence[str] | None = None,
-) -> list[dict[str, object]]:
+    cfg: CfgNode, folder: Path, settings: Settings, *, seconds: float
+) -> list[dict[str, Any]]:
     """Measures predictions of a video from file to scores, decoding and all.
 
     Args:
         cfg: config of the network, whose weights are random.
         folder: for the generated video and weights, which are removed.
+        settings: at least 1 iteration; ``only`` has names of :data:`NAMES`.
         seconds: of the video, 340 x 256.
-        iterations: predictions a row that are timed, at least 1.
-        warmup: predictions before that.
-        only: names of :data:`NAMES`; the baseline runs in any case.
 
     Returns:
-        One row a way to predict; ``seconds`` are those of 30 views.
+        One row per way to predict; ``seconds`` are those of 30 views.
     """
-    names = networks.choose(NAMES, only)
+    names = networks.choose(NAMES, settings.only)
     video, weights = folder / "bench_views.mp4", folder / "bench_views.pyth"
     try:
         write_video(video, moving_texture(seconds), FPS, crf=23)
         _write_weights(cfg, weights)
-        single = load_predictor(weights)
+        single = load_model(weights)
         steps: dict[str, Callable[[], object]] = {}
         for name in names:
             if name == BASELINE:
                 steps[name] = lambda: _single_views(single, video)
             else:
-                predictor = load_predictor(weights, **PREDICTORS[name])
-                steps[name] = lambda predictor=predictor: predict(predictor, video, VIEWS)
-        times = interleave(steps, iterations, warmup)
+                model = load_model(weights, **MODELS[name])
+                steps[name] = functools.partial(predict, model, video, VIEWS)
+        times = interleave(steps, settings)
     finally:
         video.unlink(missing_ok=True)
         weights.unlink(missing_ok=True)
-    rows = {name: {"name": name, "video_seconds": seconds} for name in names}
-    add_times(rows, times, VIEWS.clips * VIEWS.crops)
+    rows: dict[str, dict[str, Any]] = {
+        name: {"name": name, "video_seconds": seconds} for name in names
+    }
+    add_times(rows, times, CLIPS * CROPS)
     return list(rows.values())
 
 
-def _single_views(predictor: Predictor, video: Path) -> None:
-    for _ in range(VIEWS.clips * VIEWS.crops):
-        predict(predictor, video, CENTER_VIEW)
+def _single_views(model: TrainedModel, video: Path) -> None:
+    for _ in range(CLIPS * CROPS):
+        predict(model, video, CENTER_VIEW)
 
 
 def _write_weights(cfg: CfgNode, path: Path) -> None:

@@ -5,6 +5,7 @@ strict: a name that is not understood, or that is missing, is an error.
 """
 
 import dataclasses
+import os
 from collections.abc import Mapping
 
 import torch
@@ -14,14 +15,14 @@ from slowfast_ac.checkpoint.names import (
     DEPTHS,
     Layout,
     find_layout,
-    find_naming,
     is_no_weight,
     name_table,
     parameter_names,
-    strip_prefix,
 )
-from slowfast_ac.checkpoint.open import Checkpoint, config_value
+from slowfast_ac.checkpoint.open import Checkpoint, open_checkpoint
+from slowfast_ac.checkpoint.prefix import find_naming, find_networks
 from slowfast_ac.checkpoint.report import LoadReport
+from slowfast_ac.config import config_value
 from slowfast_ac.errors import InputError
 
 TARGETS = ("pyslowfast", "pytorchvideo")
@@ -30,34 +31,60 @@ SLOW_KERNELS = [1, 1, 1, 3, 3]
 
 
 def convert_checkpoint(
-    checkpoint: Checkpoint, target: str, *, branch_independent: bool = False
+    checkpoint: Checkpoint | str | os.PathLike[str],
+    target: str,
+    *,
+    branch_independent: bool = False,
 ) -> tuple[dict[str, Tensor], LoadReport]:
-    """Converts an opened checkpoint, see :func:`convert`.
+    """Converts a checkpoint, see :func:`convert`.
+
+    Args:
+        checkpoint: a file of weights of any kind, or one that is open.
+        target: ``pyslowfast`` or ``pytorchvideo``.
+        branch_independent: whether a fused network's lateral connections are cut away.
+
+    Returns:
+        The weights by their new names, and what became of every weight.
 
     Raises:
         InputError: naming the file and the key.
     """
+    if not isinstance(checkpoint, Checkpoint):
+        checkpoint = open_checkpoint(checkpoint)
     if checkpoint.naming is None:
         raise InputError(f"{checkpoint.path}: cannot be converted: {checkpoint.problem}")
     if checkpoint.problem:
         raise InputError(f"{checkpoint.path}: {checkpoint.problem}")
-    if target == "pytorchvideo" and checkpoint.naming == "pyslowfast":
-        if config_value(checkpoint.config, "DETECTION.ENABLE"):
-            raise InputError(
-                f"{checkpoint.path}: DETECTION.ENABLE: only classifiers are converted to "
-                "PyTorchVideo, and this is a detector"
-            )
-        if checkpoint.pathways == 1 and config_value(checkpoint.config, "RESNET.STRIDE_1X1"):
-            raise InputError(
-                f"{checkpoint.path}: RESNET.STRIDE_1X1: PyTorchVideo strides in conv_b, this "
-                "network in branch2.a; the same weights would compute something else"
-            )
+    if target == "pytorchvideo":
+        obstacle = config_obstacle(checkpoint, checkpoint.config)
+        if obstacle:
+            raise InputError(f"{checkpoint.path}: {obstacle}")
     try:
         return convert(
             checkpoint.state_dict, checkpoint.naming, target, branch_independent=branch_independent
         )
     except InputError as error:
         raise InputError(f"{checkpoint.path}: {error}") from None
+
+
+def config_obstacle(checkpoint: Checkpoint, config: Mapping[str, object] | None) -> str | None:
+    """Returns why PyTorchVideo has not the network of a config of PySlowFast; None if it has it.
+
+    Only what the weights do not show; what they show is :func:`network_obstacle`.
+    """
+    if checkpoint.naming == "pytorchvideo":
+        return None
+    if config_value(config, "DETECTION.ENABLE"):
+        return (
+            "DETECTION.ENABLE: only classifiers are converted to PyTorchVideo, and this is a "
+            "detector"
+        )
+    if checkpoint.pathways == 1 and config_value(config, "RESNET.STRIDE_1X1"):
+        return (
+            "RESNET.STRIDE_1X1: PyTorchVideo strides in conv_b, this network in branch2.a; the "
+            "same weights would compute something else"
+        )
+    return None
 
 
 def convert(
@@ -75,7 +102,8 @@ def convert(
     (caffe2 has none) become zeros.
 
     Args:
-        state_dict: weights named after ``source``; prefixes are dropped.
+        state_dict: weights named after ``source``, under any prefix, which is dropped; tensors
+            beside the network are left out.
         source: ``pyslowfast``, ``pytorchvideo`` or ``caffe2``.
         target: ``pyslowfast`` or ``pytorchvideo``.
         branch_independent: whether to cut a fused SlowFast's lateral connections away, see
@@ -89,21 +117,28 @@ def convert(
     """
     if target not in TARGETS:
         raise InputError(f"{target}: not a naming to convert to; use one of {', '.join(TARGETS)}")
-    weights = {strip_prefix(name): tensor for name, tensor in state_dict.items()}
+    full_names = _full_names(state_dict, source)
+    weights = {name: state_dict[full_name] for name, full_name in full_names.items()}
     layout = find_layout(weights, source)
-    if source != target:
-        _check_same_network(weights, layout, source, target)
-    lateral, slow_channels = set(), {}
+    obstacle = network_obstacle(weights, layout, source, target) if source != target else None
+    if obstacle:
+        raise InputError(obstacle)
+    lateral: set[str | None] = set()
+    slow_channels: dict[str, int] = {}
     if branch_independent:
         slow_channels = _slow_channels(weights, layout, source)
         lateral = set(parameter_names(layout.lateral_modules(), source))
 
-    converted, loaded, cut, new, unused = {}, [], [], [], []
+    converted: dict[str, Tensor] = {}
+    loaded: list[str] = []
+    cut: list[str] = []
+    new: list[str] = []
+    own = set(full_names.values())
+    unused = [full_name for full_name in state_dict if full_name not in own]
     table = name_table(layout, source, target)
-    for full_name, tensor in state_dict.items():
-        name = strip_prefix(full_name)
+    for name, tensor in weights.items():
         if name in lateral or is_no_weight(name, source):
-            unused.append(full_name)
+            unused.append(full_names[name])
             continue
         new_name = prefix + table[name]
         if name in slow_channels:
@@ -115,10 +150,10 @@ def convert(
         converted[new_name] = tensor
     if branch_independent:
         layout = dataclasses.replace(layout, fused=False)
-    for name in parameter_names(layout.modules(), target):
-        if prefix + name not in converted:
-            converted[prefix + name] = torch.zeros((), dtype=torch.long)
-            new.append(prefix + name)
+    for missing in parameter_names(layout.modules(), target):
+        if missing and prefix + missing not in converted:
+            converted[prefix + missing] = torch.zeros((), dtype=torch.long)
+            new.append(prefix + missing)
     if target_state is not None:
         new += _check_target(converted, target_state, target)
     return converted, LoadReport(tuple(loaded), tuple(cut), tuple(new), tuple(unused))
@@ -147,6 +182,17 @@ def fused_to_branch_independent(
     return convert(state_dict, naming, naming, branch_independent=True, prefix=prefix)
 
 
+def _full_names(state_dict: Mapping[str, Tensor], naming: str) -> dict[str, str]:
+    """Returns the names of the one network in there, each without and with its prefix."""
+    found = [network for network in find_networks(state_dict) if network.naming == naming]
+    if not found:
+        return {name: name for name in state_dict}
+    if len(found) > 1:
+        prefixes = " and ".join(network.prefix or "no prefix" for network in found)
+        raise InputError(f"the weights of {len(found)} networks, under {prefixes}; give one")
+    return {name.removeprefix(found[0].prefix): name for name in found[0].names}
+
+
 def _slow_channels(weights: Mapping[str, Tensor], layout: Layout, naming: str) -> dict[str, int]:
     """Returns, for every convolution that reads lateral channels, how many slow ones come first."""
     if not layout.fused:
@@ -169,28 +215,34 @@ def _slow_channels(weights: Mapping[str, Tensor], layout: Layout, naming: str) -
     return channels
 
 
-def _check_same_network(
+def network_obstacle(
     weights: Mapping[str, Tensor], layout: Layout, source: str, target: str
-) -> None:
-    """Refuses a network that the target's code base does not have or builds differently."""
+) -> str | None:
+    """Returns why the target's code base lacks a network or builds it differently, or None.
+
+    Args:
+        weights: named after ``source``, without prefix.
+        layout: theirs.
+        source: ``pyslowfast``, ``pytorchvideo`` or ``caffe2``.
+        target: ``pyslowfast`` or ``pytorchvideo``.
+    """
     if layout.blocks not in DEPTHS[target]:
-        raise InputError(f"{target} has no depth with {list(layout.blocks)} blocks in s2 to s5")
+        return f"{target} has no depth with {list(layout.blocks)} blocks in s2 to s5"
     if target == "pyslowfast" and source == "caffe2":
-        return
+        return None  # both are built by PySlowFast
     if layout.nonlocal_blocks:
         stage, pathway, block = layout.nonlocal_blocks[0]
-        raise InputError(
-            f"s{stage}.pathway{pathway}_nonlocal{block}: PyTorchVideo has no nonlocal blocks"
-        )
+        return f"s{stage}.pathway{pathway}_nonlocal{block}: PyTorchVideo has no nonlocal blocks"
     if layout.pathways == 1:
         names = name_table(layout, "pyslowfast", source)
         first = ["s1.pathway0_stem.conv", *(f"s{s}.pathway0_res0.branch2.a" for s in (2, 3, 4, 5))]
         kernels = [weights[names[f"{layer}.weight"]].shape[2] for layer in first]
         if kernels != SLOW_KERNELS:
-            raise InputError(
+            return (
                 f"temporal kernels {kernels} are not those of Slow, {SLOW_KERNELS}; C2D and I3D "
                 "are not converted, since they pool in a place that no weight shows"
             )
+    return None
 
 
 def _check_target(
@@ -207,6 +259,6 @@ def _check_target(
             )
     new = [name for name in target_state if name not in converted]
     for name in new:
-        if not is_no_weight(strip_prefix(name), target):
+        if not is_no_weight(name, target):
             raise InputError(f"{name}: the target model has it, the checkpoint does not")
     return new

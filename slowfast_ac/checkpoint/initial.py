@@ -5,18 +5,23 @@ from collections.abc import Collection, Mapping
 from torch import Tensor
 
 from slowfast_ac.checkpoint.convert import convert
-from slowfast_ac.checkpoint.names import Layout, find_layout, find_naming, is_counter, strip_prefix
+from slowfast_ac.checkpoint.names import Layout, find_layout, is_counter
+from slowfast_ac.checkpoint.prefix import find_networks
 from slowfast_ac.checkpoint.report import LoadReport
 from slowfast_ac.errors import InputError
 
 
 def find_network(state_dict: Mapping[str, Tensor]) -> tuple[str, str, Layout] | None:
     """Returns naming, prefix and layout of a SlowFast or Slow network, None for any other."""
-    naming, prefix = find_naming(state_dict) or (None, "")
+    networks = find_networks(state_dict)
+    if not networks:
+        return None
+    naming, prefix, names = networks[0]
     try:
-        return naming and (naming, prefix, find_layout(map(strip_prefix, state_dict), naming))
+        layout = find_layout((name.removeprefix(prefix) for name in names), naming)
     except InputError:
         return None
+    return naming, prefix, layout
 
 
 def initial_weights(

@@ -38,9 +38,6 @@ DEPTHS = {
     "pytorchvideo": {(1, 1, 1, 1): 18, **_CAFFE2_DEPTHS, (3, 8, 36, 3): 152},
 }
 
-# Wrappers put these before every name: DistributedDataParallel, and PySlowFast's PTV models.
-_PREFIX = re.compile(r"(module\.)?(model\.)?")
-_FIRST_NAME = {"pyslowfast": "s1.pathway0_stem.", "pytorchvideo": "blocks.0.", "caffe2": "conv1_"}
 _FIRST_LATERAL_NAME = {
     "pyslowfast": "s1_fuse.",
     "pytorchvideo": "blocks.0.multipathway_fusion.",
@@ -65,10 +62,10 @@ _NONLOCAL_BLOCK = {
 # PySlowFast's utils/checkpoint.py skips the same blobs: what the optimizer left.
 _CAFFE2_SOLVER = re.compile(r".*momentum|lr|model_iter")
 # SCAM's own weights (key SCAM.UPSAMPLE) work in training only.
-_TRAINING_ONLY = re.compile(r"scam\.")
+_TRAINING_ONLY = re.compile(r"(.*\.)?scam\.")
 
 # The parameters of each kind of module: PyTorch's name, caffe2's suffix.
-_PARAMETERS = {
+_PARAMETERS: dict[str, dict[str, str | None]] = {
     "conv": {"weight": "w"},
     "affine": {"weight": "w", "bias": "b"},
     "norm": {
@@ -172,7 +169,7 @@ def parameter_names(modules: Iterable[Module], naming: str) -> list[str | None]:
 
     The lists of two namings correspond item by item.
     """
-    names = []
+    names: list[str | None] = []
     for module in modules:
         layer = getattr(module, naming)
         for parameter, caffe2 in _PARAMETERS[module.kind].items():
@@ -181,26 +178,11 @@ def parameter_names(modules: Iterable[Module], naming: str) -> list[str | None]:
     return names
 
 
-def name_table(layout: Layout, source: str, target: str) -> dict[str, str | None]:
-    """Returns the name in ``target``, None if it has none, for every parameter of ``source``."""
+def name_table(layout: Layout, source: str, target: str) -> dict[str, str]:
+    """Returns the name in ``target`` of every parameter of ``source`` that ``target`` has."""
     modules = list(layout.modules())
     pairs = zip(parameter_names(modules, source), parameter_names(modules, target), strict=True)
-    return {old: new for old, new in pairs if old}
-
-
-def find_naming(names: Iterable[str]) -> tuple[str, str] | None:
-    """Returns the naming and the prefix of a checkpoint's names, or None if it is none of ours."""
-    for name in names:
-        prefix = _PREFIX.match(name)[0]
-        for naming, start in _FIRST_NAME.items():
-            if name.removeprefix(prefix).startswith(start):
-                return naming, prefix
-    return None
-
-
-def strip_prefix(name: str) -> str:
-    """Returns ``name`` without what wrappers put before it."""
-    return _PREFIX.sub("", name, count=1)
+    return {old: new for old, new in pairs if old and new}
 
 
 def is_no_weight(name: str, naming: str) -> bool:
@@ -226,10 +208,12 @@ def find_layout(names: Iterable[str], naming: str) -> Layout:
     """
     names = {name for name in names if not is_no_weight(name, naming)}
     positions = _positions(_BLOCK[naming], names, naming)
-    blocks = tuple(
-        max((block for s, fast, block in positions if (s, fast) == (stage, 0)), default=-1) + 1
-        for stage in (2, 3, 4, 5)
-    )
+
+    def depth(stage: int) -> int:
+        own = [block for s, fast, block in positions if (s, fast) == (stage, 0)]
+        return max(own, default=-1) + 1
+
+    blocks = depth(2), depth(3), depth(4), depth(5)
     if 0 in blocks:
         raise InputError(
             f"not SlowFast or Slow: no residual blocks in stage s{blocks.index(0) + 2} "
@@ -243,7 +227,7 @@ def find_layout(names: Iterable[str], naming: str) -> Layout:
         if naming in _NONLOCAL_BLOCK
         else (),
     )
-    known = set(parameter_names(layout.modules(), naming)) - {None}
+    known = {name for name in parameter_names(layout.modules(), naming) if name}
     for name in sorted(names - known):
         raise InputError(f"{name}: not a weight of SlowFast or Slow (bottleneck ResNet)")
     # BatchNorm's counter came with torch 0.4.1; older files lack it.
@@ -253,7 +237,7 @@ def find_layout(names: Iterable[str], naming: str) -> Layout:
 
 
 def _positions(
-    pattern: re.Pattern, names: Iterable[str], naming: str
+    pattern: re.Pattern[str], names: Iterable[str], naming: str
 ) -> tuple[tuple[int, int, int], ...]:
     """Returns the sorted (stage, pathway, block) of the names that match."""
     # PyTorchVideo's blocks.1 is PySlowFast's s2 and caffe2's res2.

@@ -10,19 +10,16 @@ from fvcore.common.file_io import PathManager
 from torch import Tensor
 
 from slowfast_ac.checkpoint.hashed import check_hash, is_entry
-from slowfast_ac.checkpoint.names import (
-    DEPTHS,
-    Layout,
-    find_layout,
-    find_naming,
-    is_no_weight,
-    name_table,
-    strip_prefix,
-)
-from slowfast_ac.checkpoint.read import read_weights
+from slowfast_ac.checkpoint.names import DEPTHS, Layout, find_layout, is_no_weight, name_table
+from slowfast_ac.checkpoint.read import read_file
+from slowfast_ac.checkpoint.weights import Weights, choose_weights, find_weights
+from slowfast_ac.config import config_value
 from slowfast_ac.errors import InputError
+from slowfast_ac.files import StrPath
 
 logger = logging.getLogger(__name__)
+# Texts that `export` and `convert` keep beside the weights.
+TEXTS = ("classes", "preprocessing")
 
 
 @dataclass(frozen=True)
@@ -35,7 +32,8 @@ class Checkpoint:
             old zoo), ``safetensors``, or ``state_dict`` (weights alone).
         container: the kind of file, see :func:`~slowfast_ac.checkpoint.sniff.sniff`.
         naming: ``pyslowfast``, ``pytorchvideo``, ``caffe2``, or None if it is none of them.
-        prefix: what stands before every name: ``module.``, ``model.``, both or nothing.
+        prefix: what stands before every name: ``module.``, ``model.net.``, mostly nothing.
+        weights: where the file has them, such as ``model_state`` or ``state_dict_ema``.
         model: the class of PySlowFast or of this package that has these weights: ``SlowFast``,
             ``SlowFastAC``, ``ResNet`` (Slow, C2D, I3D), ``SlowAC``, their ``PTV...`` variants, or
             ``unknown``. From names and shapes; only ResNet and SlowAC, which have the same weights,
@@ -50,7 +48,9 @@ class Checkpoint:
         epoch: as in the file; PySlowFast counts from 0.
         config: the config in the file, or None.
         file_size: bytes.
-        state_dict: every tensor, named as in the file.
+        state_dict: every tensor of the network, named as in the file.
+        aside: names of tensors beside them that are not the network's.
+        texts: JSON texts beside the weights: ``classes``, ``preprocessing``.
     """
 
     path: str
@@ -58,6 +58,7 @@ class Checkpoint:
     container: str
     naming: str | None
     prefix: str
+    weights: str
     model: str
     problem: str | None
     pathways: int | None
@@ -67,69 +68,98 @@ class Checkpoint:
     num_parameters: int
     alpha: int | None
     epoch: int | None
-    config: dict | None = field(repr=False)
+    config: dict[str, object] | None = field(repr=False)
     file_size: int
     state_dict: dict[str, Tensor] = field(repr=False)
+    aside: tuple[str, ...] = ()
+    texts: Mapping[str, str] = field(default_factory=dict, repr=False)
 
-    def summary(self) -> dict:
+    def summary(self) -> dict[str, object]:
         """Returns every field but the tensors, for JSON."""
         return {name: value for name, value in vars(self).items() if name != "state_dict"}
 
 
-def open_checkpoint(path: str | Path) -> Checkpoint:
+def open_checkpoint(path: StrPath, weights: str | None = None) -> Checkpoint:
     """Opens the weights of a local file or of a URL, which is downloaded to iopath's cache.
 
+    Args:
+        path: the file or the URL.
+        weights: which of them, where a file has those of several networks, or raw and averaged
+            ones; see :func:`~slowfast_ac.checkpoint.weights.choose_weights`.
+
     Raises:
-        InputError: the file is missing or damaged, holds no weights, wants to run code, or lies in
-            a zoo and is not what the hash in its name promises.
+        InputError: the file is missing or damaged, holds no weights or those of several networks,
+            wants to run code, or is in a zoo and not what the hash in its name promises.
     """
-    local = _local(path)
-    if is_entry(local):
-        check_hash(local)
-    container, format, state_dict, extras = read_weights(local)
-    weights = {strip_prefix(name): tensor for name, tensor in state_dict.items()}
-    naming, prefix = find_naming(state_dict) or (None, "")
-    if format == "pyslowfast" and naming == "pytorchvideo" and "model." not in prefix:
-        # PySlowFast keeps PyTorchVideo's networks in an attribute "model".
-        format = "pytorchvideo"
-    config = _read_config(local, extras.get("cfg"))
-    layout, problem = _find_layout(weights, naming)
-    return Checkpoint(
-        path=str(path),
-        format=format,
-        container=container,
-        naming=naming,
-        prefix=prefix,
-        model=_model_name(layout, naming, config),
-        problem=problem,
-        pathways=layout and layout.pathways,
-        depth=layout and DEPTHS[naming].get(layout.blocks),
-        width=layout and _rows(weights, layout, naming, "s1.pathway0_stem.conv.weight"),
-        num_classes=layout and _rows(weights, layout, naming, "head.projection.weight"),
-        num_parameters=_num_parameters(weights, naming),
-        alpha=config_value(config, "SLOWFAST.ALPHA") if layout and layout.pathways == 2 else None,
-        epoch=_epoch(extras.get("epoch")),
-        config=config,
-        file_size=local.stat().st_size,
-        state_dict=state_dict,
-    )
+    local = local_path(path)
+    container, found = _read(str(path), local)
+    return _describe(str(path), local, container, choose_weights(str(path), found, weights))
 
 
-def config_value(config: dict | None, key: str) -> object:
-    """Returns what a config in a checkpoint has under a key such as ``SLOWFAST.ALPHA``, or None."""
-    value = config
-    for part in key.split("."):
-        value = value.get(part) if isinstance(value, dict) else None
-    return value
+def open_all(path: str | Path) -> list[Checkpoint]:
+    """Opens a file as :func:`open_checkpoint` does; returns the weights of each of its networks.
+
+    Raises:
+        InputError: as :func:`open_checkpoint`.
+    """
+    local = local_path(path)
+    container, found = _read(str(path), local)
+    return [_describe(str(path), local, container, weights) for weights in found]
 
 
-def _local(path: str | Path) -> Path:
+def local_path(path: StrPath) -> Path:
+    """Returns where a file is on this machine, after a download if it is a URL.
+
+    Raises:
+        InputError: if it cannot be downloaded.
+    """
     if "://" not in str(path):
         return Path(path)
     try:
         return Path(PathManager.get_local_path(str(path)))
     except (OSError, AssertionError) as error:
         raise InputError(f"{path}: cannot be downloaded: {error}") from error
+
+
+def _read(path: str, local: Path) -> tuple[str, list[Weights]]:
+    if is_entry(local):
+        check_hash(local)
+    container, data = read_file(local)
+    return container, find_weights(path, data)
+
+
+def _describe(path: str, local: Path, container: str, found: Weights) -> Checkpoint:
+    naming, prefix = found.naming, found.prefix
+    weights = {name.removeprefix(prefix): tensor for name, tensor in found.state_dict.items()}
+    format = "safetensors" if container == "safetensors" else found.format
+    if format == "pyslowfast" and naming == "pytorchvideo" and "model." not in prefix:
+        # PySlowFast keeps PyTorchVideo's networks in an attribute "model".
+        format = "pytorchvideo"
+    config = _read_config(local, found.extras.get("cfg"))
+    layout, problem = _find_layout(weights, naming)
+    two = layout is not None and layout.pathways == 2
+    return Checkpoint(
+        path=path,
+        format=format,
+        container=container,
+        naming=naming,
+        prefix=prefix,
+        weights=found.name,
+        model=_model_name(layout, naming, config),
+        problem=problem,
+        pathways=layout.pathways if layout else None,
+        depth=DEPTHS[naming].get(layout.blocks) if layout and naming else None,
+        width=_rows(weights, layout, naming, "s1.pathway0_stem.conv.weight"),
+        num_classes=_rows(weights, layout, naming, "head.projection.weight"),
+        num_parameters=_num_parameters(weights, naming),
+        alpha=_whole(config_value(config, "SLOWFAST.ALPHA")) if two else None,
+        epoch=_whole(found.extras.get("epoch")),
+        config=config,
+        file_size=local.stat().st_size,
+        state_dict=found.state_dict,
+        aside=found.aside,
+        texts={name: value for name in TEXTS if isinstance(value := found.extras.get(name), str)},
+    )
 
 
 def _find_layout(
@@ -148,17 +178,28 @@ def _find_layout(
     return layout, None
 
 
-def _read_config(path: Path, text: object) -> dict | None:
-    """Returns the config, or None where there is none or it is not plain YAML."""
+def _read_config(path: Path, value: object) -> dict[str, object] | None:
+    """Returns the config, given as YAML or a dict, or None where there is none or it is neither."""
+    if isinstance(value, Mapping) and value:
+        return _plain(value)
     try:
-        config = yaml.safe_load(text) if isinstance(text, str) else None
+        config = yaml.safe_load(value) if isinstance(value, str) else None
     except yaml.YAMLError:
         logger.warning("%s: its cfg is not plain YAML and is left out", path)
         return None
     return config if isinstance(config, dict) else None
 
 
-def _model_name(layout: Layout | None, naming: str | None, config: dict | None) -> str:
+def _plain(config: Mapping[object, object]) -> dict[str, object]:
+    return {
+        str(key): _plain(value) if isinstance(value, Mapping) else value
+        for key, value in config.items()
+    }
+
+
+def _model_name(
+    layout: Layout | None, naming: str | None, config: Mapping[str, object] | None
+) -> str:
     if layout is None:
         return "unknown"
     if layout.pathways == 2:
@@ -169,8 +210,12 @@ def _model_name(layout: Layout | None, naming: str | None, config: dict | None) 
     return f"PTV{name}" if naming == "pytorchvideo" else name
 
 
-def _rows(weights: Mapping[str, Tensor], layout: Layout, naming: str, pyslowfast: str) -> int:
+def _rows(
+    weights: Mapping[str, Tensor], layout: Layout | None, naming: str | None, pyslowfast: str
+) -> int | None:
     """Returns the output channels of the weight with this name in PySlowFast."""
+    if layout is None or naming is None:
+        return None
     return weights[name_table(layout, "pyslowfast", naming)[pyslowfast]].shape[0]
 
 
@@ -183,6 +228,7 @@ def _num_parameters(weights: Mapping[str, Tensor], naming: str | None) -> int:
     )
 
 
-def _epoch(value: object) -> int | None:
+def _whole(value: object) -> int | None:
     # Text in safetensors' metadata.
-    return int(value) if isinstance(value, int) or str(value).isdecimal() else None
+    is_number = isinstance(value, int) or str(value).isdecimal()
+    return int(str(value)) if is_number and not isinstance(value, bool) else None

@@ -1,80 +1,89 @@
-"""Reading weights out of whatever file holds them, without running code."""
+"""Reading whatever file holds weights, without running code."""
 
+import contextlib
 import pickle
-import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from slowfast_ac.checkpoint.sniff import sniff
-from slowfast_ac.checkpoint.unpickle import safe_load
+from slowfast_ac.checkpoint.unpickle import StandIn, legacy_globals, safe_load, stand_in_for
 from slowfast_ac.errors import InputError
 
-# Where the weights lie in the dict of a file, and who puts them there.
-WEIGHT_KEYS = {"model_state": "pyslowfast", "blobs": "caffe2", "state_dict": "state_dict"}
 
-
-class Contents(NamedTuple):
-    """What a file holds.
-
-    Args:
-        container: the kind of file, see :func:`~slowfast_ac.checkpoint.sniff.sniff`.
-        format: ``pyslowfast``, ``caffe2``, ``safetensors`` or ``state_dict``.
-        weights: every tensor by its name.
-        extras: what stands beside the weights: epoch, cfg.
-    """
-
-    container: str
-    format: str
-    weights: dict[str, Tensor]
-    extras: Mapping
-
-
-def read_weights(path: Path) -> Contents:
+def read_file(path: Path) -> tuple[str, Mapping[object, object]]:
     """Reads a local file.
 
+    Args:
+        path: the file.
+
+    Returns:
+        The kind of the file, see :func:`~slowfast_ac.checkpoint.sniff.sniff`, and the dict that it
+        holds. For safetensors that is the tensors under ``state_dict`` and the metadata beside it.
+
     Raises:
-        InputError: the file is missing or damaged, holds no weights, or wants to run code.
+        InputError: the file is missing or damaged, holds no dict, or wants to run code.
     """
     container = sniff(path)
+    data: object
     if container == "safetensors":
-        return Contents(container, "safetensors", *_read_safetensors(path))
-    # Python 2 wrote the old zoo's pickles, hence latin1.
-    data = safe_load(path, encoding="latin1") if container == "pickle" else _read_torch(path)
+        data = _read_safetensors(path)
+    elif container == "pickle":
+        # Python 2 wrote the old zoo's pickles, hence latin1.
+        data = safe_load(path, encoding="latin1", stand_in=stand_in_for)
+    else:
+        data = _read_torch(path, container)
+    if isinstance(data, StandIn) and not data:
+        raise _would_run(path, data.name)
     if not isinstance(data, Mapping):
         raise InputError(f"{path}: holds a {type(data).__name__} where weights are a dict")
-    for key, format in WEIGHT_KEYS.items():
-        if isinstance(data.get(key), Mapping):
-            weights = {name: _as_tensor(path, name, value) for name, value in data[key].items()}
-            return Contents(container, format, weights, data)
-    if data and all(isinstance(value, Tensor) for value in data.values()):
-        weights = {name: _as_tensor(path, name, value) for name, value in data.items()}
-        return Contents(container, "state_dict", weights, {})
-    raise InputError(
-        f"{path}: no weights in it: neither {' nor '.join(WEIGHT_KEYS)} is among its keys "
-        f"({', '.join(map(str, list(data)[:5]))})"
+    return container, data
+
+
+def _read_torch(path: Path, container: str) -> object:
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError:
+        names = _globals(path, container)
+        if not names:
+            raise _damaged(path, "torch checkpoint") from None
+    except (EOFError, RuntimeError):
+        raise _damaged(path, "torch checkpoint") from None
+    for dicts in (False, True):
+        stand_ins: list[Callable[..., Any] | tuple[Callable[..., Any], str]] = []
+        for name in names:
+            is_other = not name.startswith(("numpy.", "builtins."))
+            stand_ins.append((stand_in_for(name, dicts=dicts and is_other), name))
+        # torch before 2.6 takes no names, and a stand-in may not do for its class.
+        with contextlib.suppress(Exception), torch.serialization.safe_globals(stand_ins):
+            return torch.load(path, map_location="cpu", weights_only=True)
+    raise _would_run(path, *names)
+
+
+def _globals(path: Path, container: str) -> list[str]:
+    """Returns the functions and classes that the file names and torch does not take."""
+    if container == "legacy torch pickle":
+        with open(path, "rb") as file:
+            return legacy_globals(file)
+    try:
+        return sorted(torch.serialization.get_unsafe_globals_in_checkpoint(path))
+    except AttributeError:
+        return ["code (torch 2.6 or newer says which)"]
+    except (pickle.UnpicklingError, EOFError, UnicodeDecodeError):
+        return []
+
+
+def _would_run(path: Path, *names: str) -> InputError:
+    return InputError(
+        f"{path}: not opened, since it would run {', '.join(names[:3])}; save the weights alone, "
+        "torch.save(model.state_dict(), path)"
     )
 
 
-def _read_torch(path: Path) -> object:
-    try:
-        return torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        if found := re.search(r"GLOBAL ([\w.]+)", str(error)):
-            raise InputError(
-                f"{path}: not opened, since it would run {found[1]}; save the weights alone, "
-                "torch.save(model.state_dict(), path)"
-            ) from None
-        raise _damaged(path, "torch checkpoint") from None
-    except (EOFError, RuntimeError):
-        raise _damaged(path, "torch checkpoint") from None
-
-
-def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+def _read_safetensors(path: Path) -> dict[str, object]:
     try:
         from safetensors import SafetensorError, safe_open
     except ImportError:
@@ -82,7 +91,8 @@ def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     try:
         with safe_open(path, framework="pt") as file:
             names = list(file.keys())
-            return {name: file.get_tensor(name) for name in names}, file.metadata() or {}
+            tensors: dict[str, Tensor] = {name: file.get_tensor(name) for name in names}
+            return {**(file.metadata() or {}), "state_dict": tensors}
     except SafetensorError:
         raise _damaged(path, "safetensors file") from None
 
@@ -92,14 +102,3 @@ def _damaged(path: Path, what: str) -> InputError:
         f"{path}: a truncated or damaged {what}, {path.stat().st_size:,} bytes; copy or download "
         "it again"
     )
-
-
-def _as_tensor(path: Path, name: object, value: object) -> Tensor:
-    if not isinstance(name, str):
-        raise InputError(f"{path}: {name!r} is no name for a weight")
-    if isinstance(value, Tensor):
-        return value
-    try:
-        return torch.from_numpy(np.array(value))
-    except TypeError:
-        raise InputError(f"{path}: {name} is a {type(value).__name__}, not a tensor") from None

@@ -9,27 +9,17 @@ import yaml
 from torch import Tensor
 
 from slowfast_ac.errors import InputError
-from slowfast_ac.files import atomic_path
+from slowfast_ac.files import StrPath, atomic_path, check_suffix
 
 SUFFIXES = (".pyth", ".safetensors")
 
 
-def check_suffix(path: str | Path) -> None:
-    """Refuses a file name whose suffix names no format.
-
-    Raises:
-        InputError: naming the file.
-    """
-    if Path(path).suffix not in SUFFIXES:
-        raise InputError(f"{path}: the suffix must be one of {', '.join(SUFFIXES)}")
-
-
 def save_checkpoint(
-    path: str | Path,
+    path: StrPath,
     state_dict: Mapping[str, Tensor],
     *,
     epoch: int | None = None,
-    config: Mapping | None = None,
+    config: Mapping[str, object] | None = None,
     extras: Mapping[str, str] | None = None,
 ) -> None:
     """Writes a checkpoint, whole or not at all.
@@ -45,7 +35,7 @@ def save_checkpoint(
     Raises:
         InputError: for another suffix.
     """
-    check_suffix(path)
+    check_suffix(path, SUFFIXES, "weights")
     kept: dict[str, object] = dict(extras or {})
     if epoch is not None:
         kept["epoch"] = epoch
@@ -60,7 +50,9 @@ def save_checkpoint(
                 torch.save({"model_state": dict(state_dict), **kept}, file)
 
 
-def _save_safetensors(path: Path, state_dict: Mapping[str, Tensor], kept: Mapping) -> None:
+def _save_safetensors(
+    path: Path, state_dict: Mapping[str, Tensor], kept: Mapping[str, object]
+) -> None:
     try:
         from safetensors.torch import save
     except ImportError:

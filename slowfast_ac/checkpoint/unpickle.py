@@ -1,11 +1,13 @@
-"""Pickles that cannot run code: arrays, tensors and plain containers only."""
+"""Pickles that cannot run code: arrays, tensors, plain containers, and stand-ins for the rest."""
 
 import io
 import os
 import pickle
-import re
+import pickletools
+from _compat_pickle import IMPORT_MAPPING, NAME_MAPPING  # Python 2's names, in protocol 2 too
 from collections import OrderedDict
-from typing import BinaryIO
+from collections.abc import Callable
+from typing import Any, BinaryIO
 
 import numpy as np
 import torch
@@ -13,7 +15,56 @@ import torch
 from slowfast_ac.errors import InputError
 
 
-def safe_load(file: str | os.PathLike | BinaryIO, encoding: str = "ASCII") -> object:
+class StandIn(dict[object, object]):
+    """Takes the place of an object that is no weight and whose class is not imported."""
+
+    name = ""
+
+    def __init__(self, *args: object, **options: object):
+        super().__init__()
+
+    def __setstate__(self, state: object) -> None:
+        pass
+
+    __hash__ = object.__hash__  # type: ignore[assignment]  # a path can be a key
+
+
+class _ListStandIn(list[object]):
+    def __init__(self, *args: object):
+        super().__init__()
+
+    def __setstate__(self, state: object) -> None:
+        pass
+
+
+class _DictStandIn:
+    def __new__(cls, *args: object) -> OrderedDict[object, object]:  # type: ignore[misc]
+        return OrderedDict()
+
+
+def stand_in_for(name: str, *, dicts: bool = False) -> type:
+    """Returns a class that takes the place of the class or function ``module.name``.
+
+    torch fills dicts and lists of a few types only, so those stand in for what looks like one.
+
+    Args:
+        name: the full name.
+        dicts: whether to take any class for one of dicts.
+    """
+    kind: type = StandIn
+    last = name.rpartition(".")[2].lower()
+    if last == "deque":
+        kind = _ListStandIn
+    elif dicts or any(part in last for part in ("dict", "cfg", "config")):
+        kind = _DictStandIn
+    return type(name, (kind,), {"name": name})
+
+
+def safe_load(
+    file: str | os.PathLike[str] | BinaryIO,
+    encoding: str = "ASCII",
+    stand_in: Callable[[str], type] | None = None,
+) -> object:
     """Loads a pickle of numpy arrays, torch tensors and builtin containers.
 
     Arrays are of numbers or text; tensors come to the CPU.
@@ -21,6 +72,8 @@ def safe_load(file: str | os.PathLike | BinaryIO, encoding: str = "ASCII") -> ob
     Args:
         file: a path or an open binary file.
         encoding: of the strings in a Python 2 pickle; caffe2's need ``latin1``.
+        stand_in: makes what takes the place of any other class, see :func:`stand_in_for`; None
+            refuses it.
 
     Raises:
         InputError: naming the file, when it is missing, empty, cut short or no pickle, or holds
@@ -30,10 +83,10 @@ def safe_load(file: str | os.PathLike | BinaryIO, encoding: str = "ASCII") -> ob
         if not os.path.isfile(file):
             raise InputError(f"{file}: there is no such file")
         with open(file, "rb") as opened:
-            return safe_load(opened, encoding)
+            return safe_load(opened, encoding, stand_in)
     name = getattr(file, "name", "pickle")
     try:
-        return _Unpickler(_Whole(file), encoding=encoding).load()
+        return _Unpickler(_Whole(file), encoding, stand_in).load()
     except _Refused as refused:
         raise InputError(
             f"{name}: refused, it wants to run {refused}; only arrays, tensors and plain "
@@ -47,6 +100,21 @@ def safe_load(file: str | os.PathLike | BinaryIO, encoding: str = "ASCII") -> ob
         # A damaged pickle can raise anything.
         reason = " ".join(str(error).split()) or type(error).__name__
         raise InputError(f"{name}: not a pickle that can be read: {reason}") from None
+
+
+def legacy_globals(file: BinaryIO) -> list[str]:
+    """Returns what a torch file without a zip names, ``module.name``, but for torch's own parts."""
+    names = set()
+    try:
+        for _ in range(4):  # magic number, version, machine, content
+            for opcode, argument, _ in pickletools.genops(file):
+                if opcode.name == "GLOBAL":
+                    module, _, name = str(argument).partition(" ")
+                    module, name = NAME_MAPPING.get((module, name), (module, name))
+                    names.add(f"{IMPORT_MAPPING.get(module, module)}.{name}")
+    except ValueError:
+        return []
+    return sorted(name for name in names if not name.startswith(("torch.", "collections.Ordered")))
 
 
 class _Refused(Exception):
@@ -72,12 +140,12 @@ class _Whole:
         return line
 
 
-def _storage_from_bytes(data: bytes):
+def _storage_from_bytes(data: bytes) -> object:
     try:
         return torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        found = re.search(r"GLOBAL ([\w.]+)", str(error))
-        raise _Refused(f"{found[1] if found else 'code'} inside a tensor") from None
+    except pickle.UnpicklingError:
+        names = legacy_globals(io.BytesIO(data)) or ["code"]
+        raise _Refused(f"{', '.join(names)} inside a tensor") from None
 
 
 def _encode_latin1(text: str, encoding: str) -> bytes:
@@ -94,7 +162,7 @@ def _plain_dtype(name: str, align: bool = False, copy: bool = True) -> np.dtype:
     return dtype
 
 
-def _empty_array(subtype: str, shape: tuple, dtype: bytes) -> np.ndarray:
+def _empty_array(subtype: str, shape: tuple[int, ...], dtype: bytes) -> np.ndarray:
     # Its state, which follows in the pickle, brings the shape, dtype and data.
     return np.empty(0, np.int8)
 
@@ -131,6 +199,12 @@ _ALLOWED = {
 # The one in C has no hook for BUILD, which sets an object's state: any attribute of any function
 # allowed here, and of a dtype the fields and flags, by which numpy takes data for pointers.
 class _Unpickler(pickle._Unpickler):
+    stack: list[Any]
+
+    def __init__(self, file: _Whole, encoding: str, stand_in: Callable[[str], type] | None):
+        super().__init__(file, encoding=encoding)
+        self._stand_in = stand_in
+
     def find_class(self, module: str, name: str) -> object:
         if (module, name) in _REPLACED:
             return _REPLACED[module, name]
@@ -138,6 +212,8 @@ class _Unpickler(pickle._Unpickler):
             return super().find_class(module, name)
         if module == "torch" and isinstance(getattr(torch, name, None), torch.dtype):
             return getattr(torch, name)
+        if self._stand_in is not None:
+            return self._stand_in(f"{module}.{name}")
         raise _Refused(f"{module}.{name}")
 
     def load_build(self) -> None:
@@ -147,14 +223,17 @@ class _Unpickler(pickle._Unpickler):
             target.__setstate__(state)
         elif isinstance(target, np.dtype):
             _set_byte_order(target, state[1])
+        elif isinstance(target, StandIn | _ListStandIn):
+            pass
         # An OrderedDict's state is the _metadata of a state_dict: versions of modules, no weights.
         elif type(target) is not OrderedDict:
             raise _Refused(f"__setstate__ of a {type(target).__name__}")
 
-    dispatch = {**pickle._Unpickler.dispatch, pickle.BUILD[0]: load_build}
+    dispatch = {**pickle._Unpickler.dispatch, pickle.BUILD[0]: load_build}  # type: ignore[dict-item]
 
 
 def _set_byte_order(dtype: np.dtype, order: str) -> None:
     if order not in ("<", ">", "=", "|"):
         raise ValueError(f"{order!r} is no byte order")
-    dtype.__setstate__((3, order, None, None, None, dtype.itemsize, dtype.alignment, 0))
+    state = (3, order, None, None, None, dtype.itemsize, dtype.alignment, 0)
+    dtype.__setstate__(state)  # type: ignore[attr-defined]

@@ -27,12 +27,24 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(args: argparse.Namespace) -> int:
     """Checks the list; returns 1 when it has bad lines."""
+    from slowfast_ac.data.class_map import read_class_map
     from slowfast_ac.data.datasets.check import check_videos
-    from slowfast_ac.data.lists import read_class_map
     from slowfast_ac.errors import InputError
 
     if args.rate and not args.frames:
         raise InputError("--rate: has no meaning without --frames")
+    shown_notes = 0
+
+    def tell(finding) -> None:
+        nonlocal shown_notes
+        note = ""
+        if finding.severity == "note":
+            shown_notes += 1
+            note = "note: "
+        if not note or shown_notes <= SHOWN_NOTES:
+            # At once, so that whoever stops the check keeps what it found.
+            print(f"line {finding.line}: {note}{_described(finding)}", flush=True)
+
     report = check_videos(
         args.list,
         separator=args.separator,
@@ -41,11 +53,8 @@ def main(args: argparse.Namespace) -> int:
         classes=read_class_map(args.classes) if args.classes else None,
         clip_frames=args.frames * (args.rate or 1) if args.frames else None,
         workers=args.workers,
+        tell=tell,
     )
-    for finding in report.errors:
-        print(f"line {finding.line}: {_described(finding)}")
-    for finding in report.notes[:SHOWN_NOTES]:
-        print(f"line {finding.line}: note: {_described(finding)}")
     if len(report.notes) > SHOWN_NOTES:
         print(f"and {len(report.notes) - SHOWN_NOTES} more notes; --report FILE.csv has them all")
     bad = len(report.lines) - len(report.good_lines)

@@ -12,11 +12,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--groups", metavar="JSON", help="group -> class names (default: the paper's two groups)"
     )
     parser.add_argument("--output", default="comparison", help="folder (default: %(default)s)")
+    parser.add_argument("--overwrite", action="store_true", help="replace an earlier comparison")
 
 
 def main(args: argparse.Namespace) -> None:
     """Writes the comparison and prints its summary."""
     from slowfast_ac.evaluation.compare import compare
 
-    print(compare(args.baseline, args.ours, args.output, args.classes, args.groups))
+    text = compare(
+        args.baseline,
+        args.ours,
+        args.output,
+        args.classes,
+        args.groups,
+        overwrite=args.overwrite,
+    )
+    print(text)
     print(f"written to {args.output}")

@@ -2,6 +2,8 @@
 
 import argparse
 
+from slowfast_ac.cli.predict import add_weights_argument
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the arguments."""
@@ -13,21 +15,25 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="cut the lateral connections of a fused SlowFast away: initial weights for SlowFastAC",
     )
+    add_weights_argument(parser)
 
 
 def main(args: argparse.Namespace) -> None:
     """Converts, writes, prints what became of every weight."""
     from slowfast_ac.checkpoint.convert import convert_checkpoint
     from slowfast_ac.checkpoint.open import open_checkpoint
-    from slowfast_ac.checkpoint.save import check_suffix, save_checkpoint
+    from slowfast_ac.checkpoint.save import SUFFIXES, save_checkpoint
+    from slowfast_ac.files import check_suffix
 
-    check_suffix(args.output)
-    checkpoint = open_checkpoint(args.input)
+    check_suffix(args.output, SUFFIXES, "weights")
+    checkpoint = open_checkpoint(args.input, args.weights)
     state_dict, report = convert_checkpoint(
         checkpoint, args.to, branch_independent=args.branch_independent
     )
     # Initial weights belong to no epoch: with one, PySlowFast would resume training there.
     epoch = None if args.branch_independent else checkpoint.epoch
-    save_checkpoint(args.output, state_dict, epoch=epoch, config=checkpoint.config)
+    save_checkpoint(
+        args.output, state_dict, epoch=epoch, config=checkpoint.config, extras=checkpoint.texts
+    )
     print(f"wrote {args.output}")
     print(report)

@@ -20,7 +20,7 @@ def main(args: argparse.Namespace) -> int:
     from slowfast_ac.pyslowfast.doctor import diagnose
 
     diagnosis = diagnose(args.pyslowfast)
-    if args.workers and not diagnosis.problems:
+    if args.workers and diagnosis.upstream and not diagnosis.problems:
         from slowfast_ac.pyslowfast.workers import check_workers
 
         difference = check_workers(diagnosis.upstream, args.workers)

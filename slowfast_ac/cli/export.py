@@ -2,13 +2,16 @@
 
 import argparse
 
+from slowfast_ac.cli.predict import add_classes_argument, add_weights_argument
+
 FORMATS = ("pyslowfast", "pytorchvideo", "safetensors", "onnx", "pt2")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the arguments."""
-    parser.add_argument("--cfg", required=True, help="config that the checkpoint was trained with")
     parser.add_argument("--checkpoint", required=True, help="whatever kind `inspect` knows")
+    parser.add_argument("--cfg", help="config of the weights (default: the one inside the file)")
+    add_weights_argument(parser)
     parser.add_argument(
         "--format",
         required=True,
@@ -24,7 +27,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     output = parser.add_mutually_exclusive_group(required=True)
     output.add_argument("--output", metavar="FILE", help="the file to write")
     output.add_argument("--zoo", metavar="DIR", help="add weights, card and index row to a zoo")
-    parser.add_argument("--classes", metavar="JSON", help='class map, {"name": number, ...}')
+    parser.add_argument(
+        "--name", help="of the entry (default: the file name of --cfg, else of --checkpoint)"
+    )
+    add_classes_argument(parser)
     accuracy = parser.add_mutually_exclusive_group()
     accuracy.add_argument(
         "--accuracy", metavar="KEY=VALUE,...", help="for the card: top1=70.1,top5=89.2,data=UCF101"
@@ -35,7 +41,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--pyslowfast",
         metavar="PATH",
-        help="checkout (default: PYSLOWFAST_ROOT); with none the network is built of PyTorchVideo",
+        help="checkout, for networks that only PySlowFast builds (default: PYSLOWFAST_ROOT)",
     )
     parser.add_argument(
         "--opts", nargs=argparse.REMAINDER, default=[], help="KEY VALUE pairs, the last argument"
@@ -48,7 +54,6 @@ def main(args: argparse.Namespace) -> None:
 
     import torch
 
-    from slowfast_ac.data.lists import read_class_map
     from slowfast_ac.errors import InputError
     from slowfast_ac.inference.entry import (
         check_weights,
@@ -56,7 +61,8 @@ def main(args: argparse.Namespace) -> None:
         read_accuracy,
         write_entry,
     )
-    from slowfast_ac.inference.export import check_precision, check_suffix, export
+    from slowfast_ac.inference.export import check_format, check_precision, export
+    from slowfast_ac.inference.load import load_model
     from slowfast_ac.inference.program import BATCH_SIZES, TIMED_PAIRS, TOLERANCE
 
     # What is cheap to refuse comes before the network is built.
@@ -64,7 +70,7 @@ def main(args: argparse.Namespace) -> None:
     if args.zoo:
         check_weights(args.format)
     else:
-        check_suffix(args.format, args.output)
+        check_format(args.format, args.output)
         if args.accuracy or args.run_dir:
             raise InputError("--accuracy and --run-dir are for the card of an entry: give --zoo")
     accuracy = {}
@@ -72,13 +78,21 @@ def main(args: argparse.Namespace) -> None:
         accuracy = parse_accuracy(args.accuracy)
     elif args.run_dir:
         accuracy = read_accuracy(args.run_dir)
-    classes = read_class_map(args.classes) if args.classes else None
-    network = _load(args, classes)
+    model = load_model(
+        args.checkpoint,
+        config=args.cfg,
+        opts=args.opts,
+        classes=args.classes,
+        weights=args.weights,
+        device="cpu",
+        pyslowfast=args.pyslowfast,
+    )
     if args.zoo:
-        path = write_entry(network, args.zoo, Path(args.cfg).stem, args.format, accuracy)
+        name = args.name or Path(args.cfg or args.checkpoint).stem
+        path = write_entry(model, args.zoo, name, args.format, accuracy)
         print(f"wrote {path}, {path.with_suffix('.md').name} and a row of index.csv")
         return
-    report = export(network, args.format, args.output, args.precision)
+    report = export(model, args.format, args.output, args.precision)
     print(f"wrote {args.output}, {Path(args.output).stat().st_size:,} bytes")
     if report is not None:
         sizes = " and ".join(map(str, BATCH_SIZES))
@@ -90,17 +104,3 @@ def main(args: argparse.Namespace) -> None:
             f"latency {report.latency_ratio:.2f} of eager PyTorch (1 clip, CPU, "
             f"{torch.get_num_threads()} threads, median of {TIMED_PAIRS} pairs)"
         )
-
-
-def _load(args: argparse.Namespace, classes):
-    from slowfast_ac.inference.config import load_config_alone
-    from slowfast_ac.inference.network import load_network, load_network_alone
-    from slowfast_ac.pyslowfast import setup
-    from slowfast_ac.pyslowfast.config_file import load_config
-    from slowfast_ac.pyslowfast.find import is_present
-
-    if not is_present(args.pyslowfast):
-        cfg = load_config_alone(args.cfg, args.opts)
-        return load_network_alone(cfg, args.checkpoint, classes)
-    setup(args.pyslowfast)
-    return load_network(load_config(args.cfg, args.opts), args.checkpoint, classes)

@@ -27,19 +27,19 @@ def main(args: argparse.Namespace) -> int:
     from slowfast_ac.data.find_videos import distinct_stems, find_videos
     from slowfast_ac.errors import InputError
     from slowfast_ac.inference.features import check_stream, extract_features, write_features
-    from slowfast_ac.inference.predictor import load_predictor
+    from slowfast_ac.inference.load import load_model
     from slowfast_ac.inference.windows import check_windows
 
     videos = find_videos(args.videos)
-    predictor = load_predictor(args.checkpoint, config=args.cfg, trust=args.trust)
-    check_stream(predictor, args.stream)
-    check_windows(predictor.preprocessing, args.window, args.stride)
+    model = load_model(args.checkpoint, config=args.cfg, weights=args.weights, trust=args.trust)
+    check_stream(model, args.stream)
+    check_windows(model.preprocessing, args.window, args.stride)
     failed = False
     progress = tqdm(videos, unit="video", file=sys.stderr, disable=len(videos) == 1)
     for video, stem in zip(progress, distinct_stems(videos), strict=True):
         try:
             features = extract_features(
-                predictor,
+                model,
                 video,
                 stream=args.stream,
                 maps=args.maps,

@@ -1,29 +1,37 @@
 """``slowfast-ac heatmap``: where a network looks in a video, stream by stream."""
 
 import argparse
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from slowfast_ac.cli.predict import add_classes_argument, add_weights_argument
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the arguments."""
     parser.add_argument("videos", nargs="+", metavar="VIDEO", help="video files")
-    parser.add_argument("--cfg", required=True, help="config that the checkpoint was trained with")
-    parser.add_argument("--checkpoint", required=True, help="weights, PySlowFast's .pyth")
+    parser.add_argument("--checkpoint", required=True, help="whatever kind `inspect` knows")
+    parser.add_argument("--cfg", help="config of the weights (default: the one inside the file)")
+    add_weights_argument(parser)
     parser.add_argument("--output", required=True, metavar="DIR", help="folder for the results")
     parser.add_argument(
         "--class",
         dest="class_",
         default="predicted",
         metavar="CLASS",
-        help="whose maps: a name (with --classes), a number, predicted (default) or true",
+        help="whose maps: a name, a number, predicted (default) or true",
     )
-    parser.add_argument("--classes", metavar="JSON", help='class map, {"name": number, ...}')
+    add_classes_argument(parser)
     parser.add_argument(
         "--list",
         metavar="CSV",
         help="list with the videos' true classes; else the json beside a video says it",
     )
     parser.add_argument("--against", metavar="CHECKPOINT", help="second network, drawn beneath")
-    parser.add_argument("--against-cfg", metavar="CFG", help="its config (default: --cfg)")
+    parser.add_argument(
+        "--against-cfg", metavar="CFG", help="its config (default: the one inside the file)"
+    )
     parser.add_argument(
         "--scales",
         type=float,
@@ -31,7 +39,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=[1.0],
         help="sizes of the clip that the spatial map averages, 1.0 first (default: 1.0 alone)",
     )
-    parser.add_argument("--pyslowfast", metavar="PATH", help="checkout (default: PYSLOWFAST_ROOT)")
+    parser.add_argument(
+        "--pyslowfast",
+        metavar="PATH",
+        help="checkout, for networks that only PySlowFast builds (default: PYSLOWFAST_ROOT)",
+    )
     parser.add_argument(
         "--opts", nargs=argparse.REMAINDER, default=[], help="KEY VALUE pairs, the last argument"
     )
@@ -44,11 +56,9 @@ def main(args: argparse.Namespace) -> int:
     from tqdm import tqdm
 
     from slowfast_ac.data.find_videos import distinct_stems
-    from slowfast_ac.data.lists import read_class_map, read_list
+    from slowfast_ac.data.lists import read_list
     from slowfast_ac.errors import InputError
-    from slowfast_ac.inference.trained_model import distinct_names, load_trained
-    from slowfast_ac.pyslowfast import setup
-    from slowfast_ac.pyslowfast.config_file import load_config
+    from slowfast_ac.inference.load import load_model
     from slowfast_ac.scam_head import check_scales
     from slowfast_ac.visualization.annotation import read_annotation
     from slowfast_ac.visualization.classes import (
@@ -60,21 +70,26 @@ def main(args: argparse.Namespace) -> int:
     from slowfast_ac.visualization.files import describe, write_heatmaps
     from slowfast_ac.visualization.heatmap import heatmap
 
-    setup(args.pyslowfast)
-    paths = [args.cfg, args.against_cfg or args.cfg][: 2 if args.against else 1]
-    checkpoints = [args.checkpoint, args.against][: len(paths)]
-    configs = [load_config(path, args.opts) for path in paths]
-    classes = read_class_map(args.classes) if args.classes else {}
-    choice = parse_class(args.class_, classes)
-    check_class(choice, min(cfg.MODEL.NUM_CLASSES for cfg in configs))
     check_scales(args.scales)
-    separator = configs[0].DATA.get("PATH_LABEL_SEPARATOR", " ")
-    entries = read_list(args.list, separator, configs[0].DATA.PATH_PREFIX) if args.list else []
-    names = distinct_names(configs, checkpoints)
-    networks = [load_trained(*pair) for pair in zip(configs, checkpoints, strict=True)]
+    files = [(args.checkpoint, args.cfg, args.weights)]
+    if args.against:
+        files.append((args.against, args.against_cfg, None))
+    options = {"opts": args.opts, "classes": args.classes, "pyslowfast": args.pyslowfast}
+    models = [
+        load_model(path, config=config, weights=weights, **options)
+        for path, config, weights in files
+    ]
+    networks = [model.require_network("draw maps of") for model in models]
+    by_number = dict(enumerate(models[0].classes or ()))
+    choice = parse_class(args.class_, {name: number for number, name in by_number.items()})
+    check_class(choice, min(model.num_classes for model in models))
+    data = models[0].config.DATA
+    separator, prefix = data.get("PATH_LABEL_SEPARATOR", " "), data.get("PATH_PREFIX", "")
+    entries = read_list(args.list, separator, prefix) if args.list else []
+    names = distinct_names([model.name for model in models], [model.path for model in models])
     sources = {
-        name: {"config": path, "checkpoint": checkpoint, "scales": args.scales}
-        for name, path, checkpoint in zip(names, paths, checkpoints, strict=True)
+        name: {"config": config or path, "checkpoint": path, "scales": args.scales}
+        for name, (path, config, _) in zip(names, files, strict=True)
     }
     stems = distinct_stems(args.videos)
     failed = False
@@ -84,9 +99,9 @@ def main(args: argparse.Namespace) -> int:
             label = true_class(video, annotation, entries)
             class_id = choose_class(choice, video, label)
             heatmaps = {}
-            for name, network in zip(names, networks, strict=True):
+            for name, network, model in zip(names, networks, models, strict=True):
                 heatmaps[name] = heatmap(
-                    network.model, video, network.preprocessing, class_id, scales=args.scales
+                    network, video, model.preprocessing, class_id, scales=args.scales
                 )
                 # The second network shows the same class.
                 class_id = heatmaps[name].class_id
@@ -97,8 +112,7 @@ def main(args: argparse.Namespace) -> int:
         boxes = None
         if annotation is not None:
             boxes = annotation.boxes_at(heatmaps[names[0]].clip.times)
-        by_number = {number: name for name, number in classes.items()}
-        files = write_heatmaps(
+        written = write_heatmaps(
             args.output,
             stem,
             video,
@@ -108,5 +122,20 @@ def main(args: argparse.Namespace) -> int:
             boxes=boxes,
             sources=sources,
         )
-        tqdm.write(f"{files[0]}: {describe(heatmaps, by_number, label)}")
+        tqdm.write(f"{written[0]}: {describe(heatmaps, by_number, label)}")
     return 1 if failed else 0
+
+
+def distinct_names(names: Sequence[str], paths: Sequence[str]) -> list[str]:
+    """Returns short names for networks: of their models or, if these are the same, of their files.
+
+    For files, the first folder, or the file name, in which their paths differ.
+    """
+    if len(set(names)) == len(names):
+        return list(names)
+    files = [Path(path).resolve() for path in paths]
+    common = os.path.commonpath([file.parent for file in files])
+    names = [file.relative_to(common).parts[0].removesuffix(file.suffix) for file in files]
+    if len(set(names)) == len(names):
+        return names
+    return [f"{name} ({number})" for number, name in enumerate(names, start=1)]

@@ -10,28 +10,50 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def main(args: argparse.Namespace) -> None:
-    """Prints what is in the file."""
+    """Prints what is in the file, network by network."""
     import json
 
-    from slowfast_ac.checkpoint.open import open_checkpoint
+    from slowfast_ac.checkpoint.open import open_all
 
-    checkpoint = open_checkpoint(args.file)
+    checkpoints = open_all(args.file)
     if args.json:
-        print(json.dumps(checkpoint.summary(), indent=2, default=str))
+        summaries = [checkpoint.summary() for checkpoint in checkpoints]
+        data = summaries[0] if len(summaries) == 1 else summaries
+        print(json.dumps(data, indent=2, default=str))
         return
-    rows = [
-        ("file", f"{checkpoint.path}, {checkpoint.file_size:,} bytes"),
+    for checkpoint in checkpoints:
+        if checkpoint is not checkpoints[0]:
+            print()
+        _print(checkpoint, several=len(checkpoints) > 1)
+
+
+def _print(checkpoint, several: bool) -> None:
+    rows: list[tuple[str, object]] = [
+        ("file", f"{checkpoint.path}, {checkpoint.file_size:,} bytes")
+    ]
+    if several:
+        rows.append(("weights", f"{checkpoint.weights} (choose with --weights)"))
+    rows += [
         ("format", _format(checkpoint)),
         ("naming", _naming(checkpoint)),
         ("model", _model(checkpoint)),
-        ("classes", checkpoint.num_classes),
+        ("classes", _classes(checkpoint)),
         ("alpha", checkpoint.alpha),
         ("epoch", checkpoint.epoch),
         ("parameters", f"{checkpoint.num_parameters:,}"),
         ("config", "yes" if checkpoint.config else "no"),
     ]
+    if checkpoint.aside:
+        more = f" and {len(checkpoint.aside) - 1} others" if checkpoint.aside[1:] else ""
+        rows.append(("left aside", f"{checkpoint.aside[0]}{more}"))
     for name, value in rows:
         print(f"{name:12}{'not in the file' if value is None else value}")
+
+
+def _classes(checkpoint) -> object:
+    if checkpoint.num_classes is None or "classes" not in checkpoint.texts:
+        return checkpoint.num_classes
+    return f"{checkpoint.num_classes}, with their names"
 
 
 def _format(checkpoint) -> str:

@@ -6,7 +6,7 @@ import argparse
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the arguments."""
     add_input_arguments(parser)
-    parser.add_argument("--classes", metavar="JSON", help='class map, {"name": number, ...}')
+    add_classes_argument(parser)
     parser.add_argument("--top", type=int, default=5, metavar="K", help="classes shown (default 5)")
     views = parser.add_mutually_exclusive_group()
     views.add_argument(
@@ -15,7 +15,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="CLIPSxCROPS",
         help="views that are averaged, crops 1 or 3 (default 10x3, as PySlowFast's test)",
     )
-    views.add_argument("--fast", action="store_true", help="one view: middle clip, centre crop")
+    views.add_argument(
+        *("--single-view", "--fast"),
+        action="store_true",
+        help="one view, the centre crop of the middle clip (--fast is the old name)",
+    )
     add_window_arguments(parser)
     parser.add_argument(
         "--precision",
@@ -42,6 +46,25 @@ def add_input_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--trust", action="store_true", help="open a .pt2 file, which can run any code"
     )
+    add_weights_argument(parser)
+
+
+def add_weights_argument(parser: argparse.ArgumentParser) -> None:
+    """Adds the argument that says which weights of a file are meant."""
+    parser.add_argument(
+        "--weights",
+        metavar="NAME",
+        help="which weights, where a file has several (raw and averaged); see inspect",
+    )
+
+
+def add_classes_argument(parser: argparse.ArgumentParser) -> None:
+    """Adds the argument that names the classes."""
+    parser.add_argument(
+        "--classes",
+        metavar="FILE",
+        help='class map: {"name": number}, id2label or a list in JSON, or one name a line',
+    )
 
 
 def add_window_arguments(parser: argparse.ArgumentParser) -> None:
@@ -62,55 +85,57 @@ def main(args: argparse.Namespace) -> int:
 
     from slowfast_ac.data.find_videos import distinct_stems, find_videos
     from slowfast_ac.errors import InputError
+    from slowfast_ac.files import check_suffix
+    from slowfast_ac.inference.load import load_model
     from slowfast_ac.inference.predict import CENTER_VIEW, predict
     from slowfast_ac.inference.prediction_files import (
-        check_output,
+        SUFFIXES,
         format_predictions,
         write_predictions,
     )
-    from slowfast_ac.inference.predictor import load_predictor
     from slowfast_ac.inference.windows import check_windows
     from slowfast_ac.visualization.predictions import (
         check_has_maps,
         write_prediction_heatmaps,
     )
 
-    views = CENTER_VIEW if args.fast else _parse_views(args.views)
+    views = CENTER_VIEW if args.single_view else _parse_views(args.views)
     if args.top < 1:
         raise InputError(f"--top: {args.top} is not positive")
     if args.output:
-        check_output(args.output)
+        check_suffix(args.output, SUFFIXES, "--output")
     videos = find_videos(args.videos)
-    predictor = load_predictor(
+    model = load_model(
         args.checkpoint,
         config=args.cfg,
         classes=args.classes,
+        weights=args.weights,
         trust=args.trust,
         precision=args.precision,
         compile=args.compile,
     )
-    check_windows(predictor.preprocessing, args.window, args.stride)
+    check_windows(model.preprocessing, args.window, args.stride)
     if args.heatmap:
-        check_has_maps(predictor)
+        check_has_maps(model)
     predictions, errors = {}, {}
     progress = tqdm(videos, unit="video", file=sys.stderr, disable=len(videos) == 1)
     for video, stem in zip(progress, distinct_stems(videos), strict=True):
         try:
             predictions[video] = predict(
-                predictor, video, views, window=args.window, stride=args.stride
+                model, video, views, window=args.window, stride=args.stride
             )
-            text = format_predictions(predictor, video, predictions[video], args.top)
+            text = format_predictions(model, video, predictions[video], args.top)
             progress.write(text, file=sys.stdout)
             if args.heatmap:
                 for path in write_prediction_heatmaps(
-                    args.heatmap, stem, video, predictor, predictions[video]
+                    args.heatmap, stem, video, model, predictions[video]
                 ):
                     progress.write(f"wrote {path}", file=sys.stdout)
         except InputError as error:
             errors[video] = str(error)
             progress.write(f"slowfast-ac: {error}", file=sys.stderr)
     if args.output:
-        write_predictions(args.output, predictor, str(views), predictions, errors, args.top)
+        write_predictions(args.output, model, str(views), predictions, errors, args.top)
     return 1 if errors else 0
 
 

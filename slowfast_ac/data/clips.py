@@ -6,7 +6,7 @@ Shapes: T frames of H x W pixels as read, h x w as the network sees them.
 import math
 import os
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from typing import NamedTuple
 
@@ -17,14 +17,11 @@ import torch.nn.functional as F
 from fvcore.common.config import CfgNode
 from torch import Tensor
 
-from slowfast_ac.data.video import VideoReader
+from slowfast_ac.data.reader import Shown, VideoReader
 from slowfast_ac.errors import InputError
 
 # Upstream's three crops; of an upright video they are the top, the centre and the bottom.
 CROPS = ("left", "center", "right")
-# Seconds that a frame may begin before its clip: containers round its time to ticks of their clock.
-# This is half a tick of Matroska's, the coarsest in use, and a little for the arithmetic.
-TIME_TOLERANCE = 0.00051
 
 
 @dataclass(frozen=True)
@@ -173,7 +170,8 @@ def read_clips(
 
     Upstream's rule: the clip's length in frames of this video may be fractional; the frames are
     spread evenly over it, counted from the first frame that begins at the start or later, and
-    rounded down. Where the video ends sooner, its last frame is repeated.
+    rounded down. Where the video ends sooner, its last frame is repeated. A video of no constant
+    rate is counted at ``target_fps``, by what is on the screen.
 
     Args:
         path: the video.
@@ -186,29 +184,34 @@ def read_clips(
     if list(starts) != sorted(starts):
         raise ValueError(f"starts {list(starts)} are not ascending")
     with VideoReader(path) as reader:
-        size = max(preprocessing.seconds * reader.fps, 1.0)
+        timeline = reader.timeline
+        rate = timeline.steady_rate(preprocessing.target_fps)
         # In float32, as upstream rounds.
-        positions = torch.linspace(0, size - 1, preprocessing.num_frames).long().tolist()
-        windows = deque(
-            _Window(start - TIME_TOLERANCE, start + (size - 1) / reader.fps, positions)
-            for start in starts
-        )
-        time, frame = -math.inf, None
-        for time, frame in reader.frames(max(windows[0].begin, 0.0)) if windows else ():
+        size = max(preprocessing.seconds * rate, 1.0)
+        positions = torch.linspace(0, size - 1, preprocessing.num_frames).long().numpy()
+        windows = deque()
+        for start in starts:
+            if start >= timeline.end:
+                raise _ends_before(reader.name, start)
+            numbers = timeline.first_number(start, rate) + positions
+            windows.append(_Window(start, timeline.shown(numbers, rate).tolist()))
+        indices = sorted({index for window in windows for index in window.indices})
+        for shown in reader.at(indices):
             for window in windows:
-                window.offer(time, frame)
-            while windows and windows[0].is_full:
+                window.offer(shown)
+            while windows and shown.index >= windows[0].indices[-1]:
                 yield windows.popleft().clip()
-            if not windows:
-                return
         for window in windows:
-            if time <= window.begin:
-                raise InputError(
-                    f"cannot read video {reader.name}: it has no frame at or after "
-                    f"{window.begin + TIME_TOLERANCE:g} s (cut short?)"
-                )
-            window.fill(time, frame)
+            # The file has fewer frames than its header or its packets promised.
+            if not window.taken:
+                raise _ends_before(reader.name, window.start)
             yield window.clip()
+
+
+def _ends_before(name: str, start: float) -> InputError:
+    return InputError(
+        f"cannot read video {name}: it has no frame at or after {start:g} s (cut short?)"
+    )
 
 
 def to_pathways(frames: np.ndarray, preprocessing: Preprocessing, *crops: str) -> list[Tensor]:
@@ -271,44 +274,26 @@ class _Window:
     """Takes the frames of one clip out of a stream of frames.
 
     Args:
-        begin: the first frame is the first after this time.
-        end: no frame after the first one behind it counts.
-        positions: the frames to take, counted from the first.
+        start: seconds.
+        indices: the frames of the clip, by their place in the timeline; ascending.
     """
 
-    begin: float
-    end: float
-    positions: Sequence[int]
-    count: int = 0
-    taken: list[tuple[float, av.VideoFrame]] = field(default_factory=list)
+    start: float
+    indices: Sequence[int]
+    taken: dict[int, Shown] = field(default_factory=dict)
 
-    @property
-    def is_full(self) -> bool:
-        return len(self.taken) == len(self.positions)
-
-    def offer(self, time: float, frame: av.VideoFrame) -> None:
-        if time <= self.begin or self.is_full:
-            return
-        while not self.is_full and self.positions[len(self.taken)] == self.count:
-            self.taken.append((time, frame))
-        self.count += 1
-        if time > self.end:
-            self.fill(time, frame)
-
-    def fill(self, time: float, frame: av.VideoFrame) -> None:
-        self.taken += [(time, frame)] * (len(self.positions) - len(self.taken))
+    def offer(self, shown: Shown) -> None:
+        if self.indices[0] <= shown.index <= self.indices[-1] and shown.index in self.indices:
+            self.taken[shown.index] = shown
 
     def clip(self) -> Clip:
-        times, frames = zip(*self.taken, strict=True)
-        return Clip(np.stack(list(_to_rgb(frames))), np.array(times))
+        last = max(self.taken)
+        shown = [self.taken[min(index, last)] for index in self.indices]
+        images = {index: to_rgb(shown.frame) for index, shown in self.taken.items()}
+        frames = np.stack([images[min(index, last)] for index in self.indices])
+        return Clip(frames, np.array([one.time for one in shown]))
 
 
-def _to_rgb(frames: Iterable[av.VideoFrame]) -> Iterator[np.ndarray]:
-    previous, image = None, None
-    for frame in frames:
-        if frame is not previous:
-            # A stream may change its size on the way; a clip cannot.
-            height, width = (frame.height, frame.width) if image is None else image.shape[:2]
-            image = frame.reformat(width, height, "rgb24").to_ndarray()
-            previous = frame
-        yield image
+def to_rgb(frame: av.VideoFrame) -> np.ndarray:
+    """Returns the pixels of a frame, (H, W, 3), uint8."""
+    return frame.to_ndarray(format="rgb24")

@@ -34,12 +34,14 @@ def find_videos(arguments: Sequence[str]) -> list[str]:
 
 def distinct_stems(videos: Sequence[str | os.PathLike]) -> list[str]:
     """Returns a name for the files of each video: its own, numbered where it comes twice."""
-    names: list[str] = []
+    taken: set[str] = set()
+    numbers: dict[str, int] = {}
+    names = []
     for video in videos:
         stem = name = Path(video).stem
-        number = 1
-        while name in names:
-            number += 1
-            name = f"{stem}_{number}"
+        while name in taken:
+            numbers[stem] = numbers.get(stem, 1) + 1
+            name = f"{stem}_{numbers[stem]}"
+        taken.add(name)
         names.append(name)
     return names

@@ -1,6 +1,5 @@
-"""PySlowFast's lists of videos, one ``path label`` a line without a header, and class maps."""
+"""PySlowFast's lists of videos, one ``path label`` a line without a header."""
 
-import json
 import os
 import shlex
 from collections.abc import Iterable
@@ -11,7 +10,7 @@ import numpy as np
 
 from slowfast_ac.data import video
 from slowfast_ac.errors import InputError
-from slowfast_ac.files import write_json, write_text
+from slowfast_ac.files import write_text
 
 
 @dataclass(frozen=True)
@@ -138,35 +137,6 @@ def write_list(path: str | os.PathLike, entries: Iterable[Entry]) -> None:
     write_text(path, format_list(entries))
 
 
-def read_class_map(path: str | os.PathLike) -> dict[str, int]:
-    """Reads a class map, ``{"class name": label}``: the format of DEMO.LABEL_FILE_PATH.
-
-    Raises:
-        InputError: when it is missing or malformed, or its labels are not 0 to n - 1, each once.
-    """
-    try:
-        with open(path, encoding="utf-8") as file:
-            classes = json.load(file)
-    except OSError as error:
-        raise InputError(f"{path}: cannot read this class map: {error.strerror}") from None
-    except ValueError as error:
-        raise InputError(f"{path}: not a JSON class map: {error}") from None
-    if not isinstance(classes, dict) or not classes:
-        raise InputError(f'{path}: a class map is one JSON object, {{"class name": label, ...}}')
-    _require_labels(path, classes)
-    return classes
-
-
-def write_class_map(path: str | os.PathLike, classes: dict[str, int]) -> None:
-    """Writes a class map, whole or not at all.
-
-    Raises:
-        InputError: when the labels are not 0 to n - 1, each once.
-    """
-    _require_labels(path, classes)
-    write_json(path, classes)
-
-
 def check_list(
     path: str | os.PathLike,
     separator: str = " ",
@@ -218,15 +188,6 @@ def _is_cut_path(first: str, second: str) -> bool:
     # `my clip.mp4 3` has three fields too, but a video's path without suffix and a frame with one
     # is a path cut in two.
     return not os.path.splitext(first)[1] and bool(os.path.splitext(second)[1])
-
-
-def _require_labels(path: str | os.PathLike, classes: dict[str, int]) -> None:
-    labels = list(classes.values())
-    for name, label in classes.items():
-        if not isinstance(label, int) or isinstance(label, bool):
-            raise InputError(f"{path}: the label of {name!r} is {label!r}, not an integer")
-    if sorted(labels) != list(range(len(labels))):
-        raise InputError(f"{path}: labels must be 0 to {len(labels) - 1}, each once")
 
 
 def _why_unreadable(path: str) -> str | None:

@@ -6,7 +6,7 @@ import os
 import signal
 import threading
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from typing import TypeVar
@@ -25,6 +25,21 @@ def map_processes(
     workers: int | None = None,
     description: str = "",
 ) -> list[Result | InputError]:
+    """Calls ``function`` on every item; see :func:`iter_processes`.
+
+    Returns:
+        The results, in the order of the items.
+    """
+    results = dict(iter_processes(function, items, workers, description))
+    return [results[index] for index in range(len(items))]
+
+
+def iter_processes(
+    function: Callable[[Item], Result],
+    items: Sequence[Item],
+    workers: int | None = None,
+    description: str = "",
+) -> Iterator[tuple[int, Result | InputError]]:
     """Calls ``function`` on every item in parallel, with a progress bar on stderr.
 
     Args:
@@ -33,9 +48,9 @@ def map_processes(
         workers: processes; None for one per CPU core.
         description: what the progress bar says.
 
-    Returns:
-        For every item, in order, what the function returned, or the InputError that it raised, or
-        an InputError when its process died.
+    Yields:
+        As soon as it is known, an item's number and what the function returned, or the InputError
+        that it raised, or an InputError when its process died.
 
     Raises:
         InputError: for less than one worker.
@@ -44,7 +59,6 @@ def map_processes(
         workers = os.cpu_count() or 1
     if workers < 1:
         raise InputError(f"--workers: {workers} is less than one process")
-    results: list[Result | InputError | None] = [None] * len(items)
     todo = deque(range(len(items)))
     with tqdm(total=len(items), desc=description, unit="video", disable=not items) as progress:
         while todo:
@@ -56,16 +70,16 @@ def map_processes(
                             future = pool.submit(_call, function, items[todo[0]])
                             running[future] = todo.popleft()
                         for future in wait(running, return_when=FIRST_COMPLETED).done:
-                            results[running[future]] = future.result()
-                            del running[future]
+                            result = future.result()
                             progress.update()
+                            yield running.pop(future), result
                 except BrokenProcessPool:
                     pass
             # A process died. Only one of these killed it, so each gets a process of its own.
             for index in running.values():
-                results[index] = _call_alone(function, items[index])
+                result = _call_alone(function, items[index])
                 progress.update()
-    return results
+                yield index, result
 
 
 def _call(function: Callable[[Item], Result], item: Item) -> Result | InputError:
@@ -88,7 +102,7 @@ def _pool(workers: int) -> ProcessPoolExecutor:
     # fork server imports this package once, not once a worker.
     methods = multiprocessing.get_all_start_methods()
     context = multiprocessing.get_context("forkserver" if "forkserver" in methods else "spawn")
-    context.set_forkserver_preload(["slowfast_ac.data.video"])
+    context.set_forkserver_preload(["slowfast_ac.data.reader"])
     return ProcessPoolExecutor(workers, mp_context=context, initializer=_start_worker)
 
 

@@ -27,18 +27,18 @@ from slowfast_ac.evaluation.measures import (
     pointing_game,
 )
 from slowfast_ac.files import write_csv, write_json
-from slowfast_ac.inference.trained_model import TrainedModel, load_trained
-from slowfast_ac.pyslowfast import setup
-from slowfast_ac.pyslowfast.config_file import load_config
+from slowfast_ac.inference.load import TrainedModel, load_model
 from slowfast_ac.visualization.annotation import Annotation, read_annotation
 from slowfast_ac.visualization.heatmap import Heatmap, heatmap
 
-COLUMNS = ("path", "label", "predicted", "score", "stream", "pointing", "energy", "chance")
-COLUMNS += ("agreement",)
+COLUMNS = (
+    *("path", "label", "predicted", "score", "stream", "pointing", "energy", "chance"),
+    "agreement",
+)
 
 
 def attention_quality(
-    cfg: CfgNode | str | os.PathLike,
+    cfg: CfgNode | str | os.PathLike | None,
     checkpoint: str | os.PathLike,
     list_path: str | os.PathLike,
     *,
@@ -49,8 +49,8 @@ def attention_quality(
     """Measures a checkpoint's attention on the clips of a list that have boxes.
 
     Args:
-        cfg: the config that it was trained with, or its file.
-        checkpoint: PySlowFast's file.
+        cfg: the config that it was trained with, or its file; None takes that in the checkpoint.
+        checkpoint: see :func:`~slowfast_ac.inference.load.load_model`.
         list_path: list of videos with NAME.json beside NAME.mp4.
         scales: sizes of the clip that the spatial map averages, 1.0 first.
         output: folder that gets ``attention_quality.csv``, one row a clip and stream, and
@@ -63,14 +63,11 @@ def attention_quality(
     Raises:
         InputError: if the checkpoint does not fit the config, or no video of the list has boxes.
     """
-    setup()
-    if not isinstance(cfg, CfgNode):
-        cfg = load_config(cfg)
-    clips = read_clips_with_boxes(cfg, list_path)
-    network = load_trained(cfg, checkpoint)
+    model = load_model(checkpoint, config=cfg)
+    clips = read_clips_with_boxes(model.config, list_path)
     rows = []
     for entry, annotation in tqdm(clips, unit="clip", file=sys.stderr, disable=not progress):
-        rows += measure_clip(network, entry, annotation, scales)
+        rows += measure_clip(model, entry, annotation, scales)
     summary = summarise(rows)
     if output is not None:
         table = ([_cell(row[column]) for column in COLUMNS] for row in rows)
@@ -90,7 +87,7 @@ def read_clips_with_boxes(
     entries = read_list(
         list_path,
         separator=cfg.DATA.get("PATH_LABEL_SEPARATOR", " "),
-        prefix=cfg.DATA.PATH_PREFIX,
+        prefix=cfg.DATA.get("PATH_PREFIX", ""),
         num_classes=cfg.MODEL.NUM_CLASSES,
     )
     annotations = [read_annotation(entry.path) for entry in entries]
@@ -102,7 +99,7 @@ def read_clips_with_boxes(
 
 
 def measure_clip(
-    network: TrainedModel, entry: Entry, annotation: Annotation, scales: Sequence[float] = (1.0,)
+    model: TrainedModel, entry: Entry, annotation: Annotation, scales: Sequence[float] = (1.0,)
 ) -> list[dict]:
     """Measures one clip.
 
@@ -110,7 +107,8 @@ def measure_clip(
         A dict a stream, with the keys :data:`COLUMNS`. ``energy`` is nan where no map of the
         clip has a positive value, ``agreement`` where there is one stream or a map is constant.
     """
-    result = heatmap(network.model, entry.path, network.preprocessing, entry.label, scales=scales)
+    network = model.require_network("measure maps of")
+    result = heatmap(network, entry.path, model.preprocessing, entry.label, scales=scales)
     height, width = result.clip.frames.shape[1:3]
     frame = (width, height)
     rows = []

@@ -4,16 +4,24 @@ import json
 import os
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
+import pandas
 
-from slowfast_ac.data.lists import read_class_map
 from slowfast_ac.errors import InputError
-from slowfast_ac.evaluation import compare_pictures
+from slowfast_ac.evaluation.classification import (
+    averages,
+    precision_recall,
+    require_new,
+    result_names,
+    write_confusion,
+    write_table,
+)
+from slowfast_ac.evaluation.pictures import draw_classes
 from slowfast_ac.evaluation.results import Results, average_precision, read_results
 from slowfast_ac.evaluation.significance import difference_interval, holm, mcnemar, wilson
-from slowfast_ac.files import write_csv, write_json, write_text
+from slowfast_ac.files import write_json, write_text
 
 # The paper's Tables 1 and 2 in Kinetics-400's spelling, where "playing baseball" is two classes.
 PAPER_GROUPS = Path(__file__).parent / "groups.json"
@@ -25,6 +33,8 @@ def compare(
     output: str | os.PathLike,
     classes: str | os.PathLike | None = None,
     groups: str | os.PathLike | None = None,
+    *,
+    overwrite: bool = False,
 ) -> str:
     """Compares two results and writes everything into a folder.
 
@@ -35,6 +45,7 @@ def compare(
             .png.
         classes: class map; without one, classes are called by their numbers.
         groups: json of group name -> class names; by default the paper's two groups.
+        overwrite: replace an earlier comparison in the folder.
 
     Returns:
         The text of compare.md.
@@ -42,16 +53,16 @@ def compare(
     Raises:
         InputError: naming the file, for results of different videos, labels or class counts.
     """
+    output = require_new(output, "compare.md", overwrite)
     first, second = read_results(baseline), read_results(ours)
     _require_same_videos(first, second, baseline, ours)
-    names = _class_names(classes, first.scores.shape[1])
-    output = Path(output)
+    names = result_names(classes, first.scores.shape[1])
     if first.multi_label:
         text = _compare_multi_label(first, second, names, output)
     else:
         path = groups or PAPER_GROUPS
         chosen = read_groups(path, names, strict=groups is not None)
-        absent = {group: absent_members(path, names, group) for group in chosen}
+        absent = {group: absent_members(path, names, group) for group in load_groups(path)}
         text = _compare_single_label(first, second, names, chosen, absent, output)
     write_text(output / "compare.md", text)
     return text
@@ -64,12 +75,12 @@ def per_class(baseline: Results, ours: Results, names: Sequence[str]) -> list[di
     ``baseline_high``, and likewise ``ours``, is Wilson's interval of the accuracy.
     """
     right = [results.right() for results in (baseline, ours)]
-    scores = [_precision_recall(results) for results in (baseline, ours)]
+    tables = {"baseline": precision_recall(baseline), "ours": precision_recall(ours)}
     rows = []
     for label, name in enumerate(names):
         chosen = baseline.labels == label
         first, second = right[0][chosen], right[1][chosen]
-        row = {"class": name, "videos": int(chosen.sum())}
+        row: dict[str, Any] = {"class": name, "videos": int(chosen.sum())}
         if row["videos"]:
             row |= {
                 "baseline": float(first.mean()),
@@ -80,12 +91,9 @@ def per_class(baseline: Results, ours: Results, names: Sequence[str]) -> list[di
             for which, right_ones in (("baseline", first), ("ours", second)):
                 low, high = wilson(int(right_ones.sum()), len(right_ones))
                 row |= {f"{which}_low": low, f"{which}_high": high}
-        for which, (precision, recall, f1) in zip(("baseline", "ours"), scores, strict=True):
-            row |= {
-                f"{which}_precision": precision[label],
-                f"{which}_recall": recall[label],
-                f"{which}_f1": f1[label],
-            }
+        for which, table in tables.items():
+            for measure in ("precision", "recall", "f1"):
+                row[f"{which}_{measure}"] = float(table[measure][label])
         rows.append(row)
     present = [row for row in rows if row["videos"]]
     for row, adjusted in zip(present, holm([row["p"] for row in present]), strict=True):
@@ -103,7 +111,7 @@ def overall(baseline: Results, ours: Results, chosen: np.ndarray | None = None) 
     """
     chosen = np.ones(len(baseline.labels), dtype=bool) if chosen is None else chosen
     first, second = (results.right()[chosen] for results in (baseline, ours))
-    summary = {"videos": int(chosen.sum())}
+    summary: dict[str, Any] = {"videos": int(chosen.sum())}
     for name, results, right in (("baseline", baseline, first), ("ours", ours, second)):
         low, high = wilson(int(right.sum()), len(right))
         summary[name] = {
@@ -139,7 +147,7 @@ def read_groups(
     Raises:
         InputError: naming the file.
     """
-    groups = _load_groups(path)
+    groups = load_groups(path)
     numbers = {name.lower(): number for number, name in enumerate(names)}
     result = {}
     for group, members in groups.items():
@@ -155,10 +163,15 @@ def read_groups(
 def absent_members(path: str | os.PathLike, names: Sequence[str], group: str) -> list[str]:
     """Returns the members of a group in the file ``path`` that are no class of the test."""
     known = {name.lower() for name in names}
-    return [member for member in _load_groups(path)[group] if member.lower() not in known]
+    return [member for member in load_groups(path)[group] if member.lower() not in known]
 
 
-def _load_groups(path: str | os.PathLike) -> dict[str, list[str]]:
+def load_groups(path: str | os.PathLike) -> dict[str, list[str]]:
+    """Reads a json of group name -> class names.
+
+    Raises:
+        InputError: naming the file, if it is something else.
+    """
     try:
         data = json.loads(Path(path).read_text())
         return {str(name): [str(member) for member in members] for name, members in data.items()}
@@ -184,25 +197,16 @@ def _compare_single_label(
         },
         "absent_members": {group: members for group, members in absent.items() if members},
         "averages": {
-            which: _averages(results) for which, results in (("baseline", first), ("ours", second))
+            which: averages(results) for which, results in (("baseline", first), ("ours", second))
         },
         "classes": rows,
     }
     write_json(output / "compare.json", summary)
-    header = list(dict.fromkeys(key for row in rows for key in row))
-    write_csv(output / "per_class.csv", header, ([row.get(k, "") for k in header] for row in rows))
+    write_table(output / "per_class.csv", pandas.DataFrame(rows))
     for which, results in (("baseline", first), ("ours", second)):
-        matrix = confusion_matrix(
-            results.labels, results.scores.argmax(axis=1), labels=range(len(names))
-        )
-        write_csv(
-            output / f"confusion_{which}.csv",
-            ["true \\ predicted", *names],
-            ([name, *counts] for name, counts in zip(names, matrix.tolist(), strict=True)),
-        )
-        compare_pictures.draw_confusion(matrix, names, output / f"confusion_{which}.png", which)
+        write_confusion(results, names, output / f"confusion_{which}", which)
     members = [number for group in groups.values() for number in group]
-    compare_pictures.draw_classes(rows, members, output / "per_class.png")
+    draw_classes(rows, members, output / "per_class.png")
     return _text(summary)
 
 
@@ -210,7 +214,7 @@ def _compare_multi_label(first: Results, second: Results, names: list[str], outp
     baseline, ours = average_precision(first), average_precision(second)
     rows = []
     for label, name in enumerate(names):
-        row = {"class": name, "videos": int(first.labels[:, label].sum())}
+        row: dict[str, Any] = {"class": name, "videos": int(first.labels[:, label].sum())}
         if row["videos"]:
             row["baseline"], row["ours"] = float(baseline[label]), float(ours[label])
             row["difference"] = row["ours"] - row["baseline"]
@@ -218,9 +222,8 @@ def _compare_multi_label(first: Results, second: Results, names: list[str], outp
     present = [row for row in rows if row["videos"]]
     means = {key: float(np.mean([row[key] for row in present])) for key in ("baseline", "ours")}
     write_json(output / "compare.json", {"mean_average_precision": means, "classes": rows})
-    header = ["class", "videos", "baseline", "ours", "difference"]
-    write_csv(output / "per_class.csv", header, ([row.get(k, "") for k in header] for row in rows))
-    compare_pictures.draw_classes(rows, [], output / "per_class.png")
+    write_table(output / "per_class.csv", pandas.DataFrame(rows))
+    draw_classes(rows, [], output / "per_class.png")
     return (
         f"# Comparison on {len(first.labels)} videos, several labels each\n\n"
         f"Mean average precision {100 * means['baseline']:.2f} (baseline), "
@@ -232,15 +235,18 @@ def _compare_multi_label(first: Results, second: Results, names: list[str], outp
 def _text(summary: dict) -> str:
     total = summary["overall"]
     lines = [f"# Comparison on {total['videos']} videos", ""]
-    lines += ["| videos | baseline top-1 % | ours top-1 % | difference | 95 % interval | p |"]
-    lines += ["|---" * 6 + "|"]
-    for name, part in {"all": total, **summary["groups"]}.items():
-        low, high = part["interval"]
-        lines.append(
-            f"| {name}, {part['videos']} | {100 * part['baseline']['top1']:.1f} | "
-            f"{100 * part['ours']['top1']:.1f} | {100 * part['difference']:+.1f} | "
-            f"{100 * low:+.1f} to {100 * high:+.1f} | {part['p']:.3g} |"
-        )
+    table = pandas.DataFrame(
+        {
+            "videos": f"{name}, {part['videos']}",
+            "baseline top-1 %": f"{100 * part['baseline']['top1']:.1f}",
+            "ours top-1 %": f"{100 * part['ours']['top1']:.1f}",
+            "difference": f"{100 * part['difference']:+.1f}",
+            "95 % interval": "{:+.1f} to {:+.1f}".format(*(100 * end for end in part["interval"])),
+            "p": f"{part['p']:.3g}",
+        }
+        for name, part in {"all": total, **summary["groups"]}.items()
+    )
+    lines.append(table.to_markdown(index=False, disable_numparse=True))
     verdict = "is more than chance explains" if total["p"] < 0.05 else "may be chance"
     lines += [
         "",
@@ -250,13 +256,11 @@ def _text(summary: dict) -> str:
         "",
         f"Top-5: {100 * total['baseline']['top5']:.1f} and {100 * total['ours']['top5']:.1f} %.",
     ]
-    for which, averages in summary["averages"].items():
+    for which, means in summary["averages"].items():
         lines.append(
             f"Macro precision, recall, F1 of {which}: "
-            + ", ".join(
-                f"{100 * averages['macro'][key]:.1f}" for key in ("precision", "recall", "f1")
-            )
-            + f"; micro F1 {100 * averages['micro']['f1']:.1f}."
+            + ", ".join(f"{100 * means['macro'][key]:.1f}" for key in ("precision", "recall", "f1"))
+            + f"; micro F1 {100 * means['micro']['f1']:.1f}."
         )
     sure = [row for row in summary["classes"] if row.get("p_holm", 1) < 0.05]
     named = ", ".join(f"{row['class']} ({100 * row['difference']:+.1f})" for row in sure)
@@ -265,43 +269,12 @@ def _text(summary: dict) -> str:
         "",
         f"Classes whose change survives Holm's correction over {tested}: {named or 'none'}.",
     ]
-    lines += [
-        f"Of the group {group}, no class of this test: {', '.join(members)}."
-        for group, members in summary["absent_members"].items()
-    ]
+    for group, members in summary["absent_members"].items():
+        if group in summary["groups"]:
+            lines.append(f"Of the group {group}, no class of this test: {', '.join(members)}.")
+        else:
+            lines.append(f"No video of this test is in the group {group}.")
     return "\n".join(lines) + "\n"
-
-
-def _precision_recall(results: Results) -> tuple[list[float], list[float], list[float]]:
-    labels = range(results.scores.shape[1])
-    values = precision_recall_fscore_support(
-        results.labels, results.scores.argmax(axis=1), labels=labels, zero_division=0
-    )
-    return tuple(array.tolist() for array in values[:3])
-
-
-def _averages(results: Results) -> dict[str, dict[str, float]]:
-    present = np.unique(results.labels)
-    averages = {}
-    for kind in ("macro", "micro"):
-        precision, recall, f1, _ = precision_recall_fscore_support(
-            results.labels,
-            results.scores.argmax(axis=1),
-            labels=present if kind == "macro" else None,
-            average=kind,
-            zero_division=0,
-        )
-        averages[kind] = {"precision": float(precision), "recall": float(recall), "f1": float(f1)}
-    return averages
-
-
-def _class_names(path: str | os.PathLike | None, count: int) -> list[str]:
-    if path is None:
-        return [str(number) for number in range(count)]
-    numbers = read_class_map(path)
-    if len(numbers) != count:
-        raise InputError(f"{path}: {len(numbers)} classes, but the results have {count}")
-    return sorted(numbers, key=numbers.get)
 
 
 def _require_same_videos(

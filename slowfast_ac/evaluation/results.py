@@ -1,21 +1,16 @@
-"""What a run leaves behind: its test scores and its log."""
+"""What a test leaves behind: its scores and labels."""
 
 import os
-import re
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import simplejson
 import torch
 
 from slowfast_ac.checkpoint.unpickle import safe_load
 from slowfast_ac.errors import InputError
 
 RESULTS = "test_results.pkl"
-LOG = "stdout.log"
-# The last one on a line: a resumed run goes on writing where the killed one stopped.
-_JSON_STATS = re.compile(r".*json_stats: (\{.*\})")
 
 
 @dataclass(frozen=True)
@@ -100,44 +95,3 @@ def average_precision(results: Results) -> np.ndarray:
             for positive, scores in pairs
         ]
     )
-
-
-def parse_stats(text: str) -> dict | None:
-    """Returns what a ``json_stats`` line of PySlowFast's log says, or None for any other line.
-
-    A whole line that a kill glued to a cut one is read; a cut line is any other line.
-    """
-    match = _JSON_STATS.match(text)
-    if not match:
-        return None
-    try:
-        return simplejson.loads(match[1])
-    except ValueError:
-        return None
-
-
-def read_log(run: str | os.PathLike) -> list[dict]:
-    """Returns the ``json_stats`` lines of a run directory's log, in order.
-
-    A killed run leaves steps and epochs that the next one does again; the later ones count. A line
-    that was cut short is left out.
-
-    Args:
-        run: OUTPUT_DIR.
-
-    Raises:
-        InputError: when there is no log.
-    """
-    path = Path(run) / LOG
-    if not path.is_file():
-        raise InputError(f"{path}: there is no such log; is {run} a run's OUTPUT_DIR?")
-    lines: dict[object, dict] = {}
-    for number, text in enumerate(path.read_text(errors="replace").splitlines()):
-        stats = parse_stats(text)
-        if stats is None:
-            continue
-        kind, epoch = stats.get("_type"), stats.get("epoch")
-        key = (kind, epoch, stats.get("iter")) if epoch else number
-        lines.pop(key, None)
-        lines[key] = stats
-    return list(lines.values())

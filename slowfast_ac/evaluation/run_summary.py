@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from slowfast_ac.evaluation.results import LOG, read_log
+from slowfast_ac.pyslowfast.log import LOG, read_log
 
 _NAMES = {"map": "mAP", "top1_acc": "top-1", "top5_acc": "top-5"}
 

@@ -32,11 +32,11 @@ def holm(p_values: Sequence[float]) -> np.ndarray:
     Returns:
         The adjusted p-values, in the order given.
     """
-    p_values = np.asarray(p_values, dtype=np.float64)
-    order = np.argsort(p_values)
-    factors = len(p_values) - np.arange(len(p_values))
-    adjusted = np.empty_like(p_values)
-    adjusted[order] = np.minimum(1, np.maximum.accumulate(p_values[order] * factors))
+    values = np.asarray(p_values, dtype=np.float64)
+    order = np.argsort(values)
+    factors = len(values) - np.arange(len(values))
+    adjusted = np.empty_like(values)
+    adjusted[order] = np.minimum(1, np.maximum.accumulate(values[order] * factors))
     return adjusted
 
 

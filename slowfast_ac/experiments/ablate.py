@@ -14,9 +14,9 @@ from fvcore.common.config import CfgNode
 from tqdm import tqdm
 
 from slowfast_ac.errors import InputError
-from slowfast_ac.evaluation.results import parse_stats
 from slowfast_ac.experiments.suite import Run
 from slowfast_ac.files import write_json
+from slowfast_ac.pyslowfast.log import parse_stats
 
 RECORD = "run.json"
 
@@ -104,6 +104,7 @@ def _execute(run: Run, progress: tqdm) -> bool:
         )
         tail: deque[str] = deque(maxlen=3)
         try:
+            assert process.stdout is not None
             for line in process.stdout:
                 log.write(line)
                 tail.append(line.strip())

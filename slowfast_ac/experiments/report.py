@@ -1,22 +1,24 @@
 """The report of a suite: a table (markdown, csv, json) and a picture."""
 
-import importlib
 import json
 import statistics
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from tqdm import tqdm
 
 from slowfast_ac.data.lists import read_list
 from slowfast_ac.errors import InputError
-from slowfast_ac.evaluation.results import Results, average_precision, read_log, read_results
+from slowfast_ac.evaluation.results import Results, average_precision, read_results
 from slowfast_ac.experiments.ablate import RECORD, is_finished, load_run_config
 from slowfast_ac.experiments.suite import Run, Suite
-from slowfast_ac.files import atomic_path, write_csv, write_json, write_text
+from slowfast_ac.figures import saved_figure
+from slowfast_ac.files import write_csv, write_json, write_text
+from slowfast_ac.pyslowfast.log import clip_accuracy, read_log
 
 ATTENTION = "attention.json"
 
@@ -148,11 +150,11 @@ def _attention(run: Run) -> dict[str, float]:
     return attention_quality(cfg, checkpoint_of(run), test_list, progress=False)
 
 
-def summarise(rows: Sequence[dict[str, float]]) -> dict[str, object]:
+def summarise(rows: Sequence[dict[str, float]]) -> dict[str, Any]:
     """Returns each value's mean and standard deviation over the seeds, and their number."""
     if not rows:
         return {}
-    cells: dict[str, object] = {"seeds": len(rows)}
+    cells: dict[str, Any] = {"seeds": len(rows)}
     for key in rows[0]:
         values = [row[key] for row in rows if key in row]
         deviation = statistics.stdev(values) if len(values) > 1 else 0.0
@@ -200,36 +202,27 @@ def _cell(column: Column, cells: dict, baseline: dict, paper: dict[str, float]) 
 
 def draw(table: dict[str, dict], columns: Sequence[Column], path: Path) -> None:
     """Draws every column but the sizes as points with error bars, one panel a column."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
-
     shown = [c for c in columns if c.compared and c.key not in ("params",)]
     names = [variant for variant, cells in table.items() if cells]
     if not names:
         return
     wide = min(4, len(shown))
     tall = -(-len(shown) // wide)
-    figure, axes = pyplot.subplots(
-        tall, wide, figsize=(3.4 * wide, 0.35 * len(names) * tall + 1.0 * tall), squeeze=False
-    )
-    for axis, column in zip(axes.flat, shown, strict=False):
-        for position, name in enumerate(names):
-            if column.key in table[name]:
-                mean, deviation = table[name][column.key]
-                axis.errorbar(mean, position, xerr=deviation, fmt="o", capsize=3)
-        axis.set_yticks(range(len(names)), names)
-        axis.set_ylim(len(names) - 0.5, -0.5)
-        axis.set_title(column.title, fontsize=9)
-        axis.grid(axis="x", alpha=0.3)
-        axis.tick_params(labelsize=8)
-    for axis in list(axes.flat)[len(shown) :]:
-        axis.axis("off")
-    figure.tight_layout()
-    with atomic_path(path) as temporary:
-        figure.savefig(temporary, dpi=110)
-    pyplot.close(figure)
+    size = (3.4 * wide, 0.35 * len(names) * tall + 1.0 * tall)
+    with saved_figure(path, figsize=size) as figure:
+        axes = figure.subplots(tall, wide, squeeze=False)
+        for axis, column in zip(axes.flat, shown, strict=False):
+            for position, name in enumerate(names):
+                if column.key in table[name]:
+                    mean, deviation = table[name][column.key]
+                    axis.errorbar(mean, position, xerr=deviation, fmt="o", capsize=3)
+            axis.set_yticks(range(len(names)), names)
+            axis.set_ylim(len(names) - 0.5, -0.5)
+            axis.set_title(column.title, fontsize=9)
+            axis.grid(axis="x", alpha=0.3)
+            axis.tick_params(labelsize=8)
+        for axis in list(axes.flat)[len(shown) :]:
+            axis.axis("off")
 
 
 def checkpoint_of(run: Run) -> Path:
@@ -244,32 +237,29 @@ def _accuracy(results: Results) -> dict[str, float]:
 
 
 def _size(cfg) -> dict[str, float]:
-    sizes = importlib.import_module("slowfast_ac.pyslowfast.build")
+    from slowfast_ac.models.counts import count_parameters
+    from slowfast_ac.pyslowfast.build import build_model, count_gflops
+
     cfg = cfg.clone()
     cfg.NUM_GPUS = 0
-    model = sizes.build_model(cfg)
+    model = build_model(cfg)
     return {
-        "params": sizes.count_parameters(model) / 1e6,
-        "gflops": sizes.count_gflops(cfg, model),
+        "params": count_parameters(model) / 1e6,
+        "gflops": count_gflops(cfg, model),
     }
 
 
 def _from_log(log: Sequence[dict]) -> dict[str, float]:
-    values = {}
+    values: dict[str, float] = {}
     # The checkout says dt, the wheel time_diff, for the last step of each LOG_PERIOD.
     steps = [
-        float(line.get("dt_net", line.get("time_diff")))
+        float(line["dt_net"] if "dt_net" in line else line["time_diff"])
         for line in log
         if str(line.get("_type", "")).startswith("train_iter")
     ]
     if steps:
         values["step_seconds"] = statistics.median(steps)
-    last = next((line for line in reversed(log) if line.get("_type") == "val_epoch"), {})
-    if "top1_err" in last:
-        for rank in ("top1", "top5"):
-            values[f"clip_{rank}"] = 100 - float(last[f"{rank}_err"])
-    if "map" in last:
-        values["clip_map"] = 100 * float(last["map"])
+    values |= {f"clip_{name}": value for name, value in clip_accuracy(log).items()}
     memory = [_mebibytes(line) for line in log if "gpu_mem" in line or "mem" in line]
     if memory and max(memory) > 0:
         values["memory_mebibytes"] = max(memory)

@@ -11,8 +11,9 @@ from fvcore.common.config import CfgNode
 from pytorchvideo.models import create_resnet, create_slowfast
 from torch import Tensor, nn
 
-from slowfast_ac.checkpoint.convert import convert_checkpoint
-from slowfast_ac.checkpoint.names import DEPTHS, Layout, find_layout
+from slowfast_ac.cam import STRIDE
+from slowfast_ac.checkpoint.convert import config_obstacle, convert_checkpoint, network_obstacle
+from slowfast_ac.checkpoint.names import DEPTHS, Layout, find_layout, name_table
 from slowfast_ac.checkpoint.open import Checkpoint
 from slowfast_ac.errors import InputError
 
@@ -34,47 +35,107 @@ class Classifier(nn.Module):
     def forward(self, pathways: list[Tensor]) -> Tensor:
         """Returns the (N, L) scores of the pathways' clips, (N, 3, T, H, W) each."""
         # The network writes into a list that it is given.
-        return self.model(list(pathways) if len(pathways) == 2 else pathways[0])
+        scores: Tensor = self.model(list(pathways) if len(pathways) == 2 else pathways[0])
+        return scores
+
+
+def find_obstacle(checkpoint: Checkpoint, cfg: CfgNode) -> str | None:
+    """Returns why a checkpoint's network cannot be built of PyTorchVideo's parts; None if it can.
+
+    Args:
+        checkpoint: any.
+        cfg: see :func:`~slowfast_ac.inference.config.model_config`.
+    """
+    if checkpoint.naming is None or checkpoint.problem:
+        return checkpoint.problem
+    weights = {
+        name.removeprefix(checkpoint.prefix): value for name, value in checkpoint.state_dict.items()
+    }
+    layout = find_layout(weights, checkpoint.naming)
+    if checkpoint.naming == "pytorchvideo" and layout.blocks in DEPTHS["pytorchvideo"]:
+        return None
+    obstacle = config_obstacle(checkpoint, cfg) or network_obstacle(
+        weights, layout, checkpoint.naming, "pytorchvideo"
+    )
+    if obstacle is None and layout.pathways == 1 and cfg.MODEL.ARCH in ("c2d", "i3d"):
+        return f"MODEL.ARCH: {cfg.MODEL.ARCH} pools in a place that no weight shows"
+    names = name_table(layout, "pyslowfast", checkpoint.naming)
+    middle = weights[names["s2.pathway0_res0.branch2.b.weight"]]
+    if obstacle is None and middle.shape[0] != middle.shape[1]:
+        return "RESNET.NUM_GROUPS: PyTorchVideo's builders have no grouped convolutions"
+    return obstacle
 
 
 def build_classifier(checkpoint: Checkpoint, cfg: CfgNode) -> Classifier:
     """Builds a checkpoint's network, in evaluation mode, whatever code base it is from.
 
     Args:
-        checkpoint: weights of SlowFast, SlowFastAC, Slow or SlowAC.
-        cfg: see :func:`~slowfast_ac.inference.config.inference_config`.
+        checkpoint: weights of SlowFast, SlowFastAC, Slow or SlowAC without an obstacle, see
+            :func:`find_obstacle`.
+        cfg: see :func:`~slowfast_ac.inference.config.model_config`.
 
     Raises:
         InputError: naming the file and the key, for weights that are another network's.
     """
     weights, _ = convert_checkpoint(checkpoint, "pytorchvideo")
     layout = find_layout(weights, "pytorchvideo")
-    _check_input(checkpoint, layout, cfg)
-    activation = ACTIVATIONS.get(cfg.MODEL.HEAD_ACT)
-    if activation is None:
-        raise InputError(
-            f"{checkpoint.path}: MODEL.HEAD_ACT: {cfg.MODEL.HEAD_ACT!r} is not one of "
-            f"{', '.join(ACTIVATIONS)}"
-        )
     # Where a clip is larger than the head's pooling window, the scores of its places are averaged,
     # as PySlowFast's test does. PyTorchVideo averages what stands before the activation.
     build = _build_slowfast if layout.pathways == 2 else _build_slow
-    model = build(weights, layout, cfg, activation)
+    model = build(weights, layout, cfg, ACTIVATIONS[cfg.MODEL.HEAD_ACT])
     for name, value in model.state_dict().items():
         if value.shape != weights[name].shape:
             raise InputError(
                 f"{checkpoint.path}: {name} is {list(weights[name].shape)}, but "
-                f"{list(value.shape)} in PyTorchVideo's network; predict with PySlowFast itself"
+                f"{list(value.shape)} in PyTorchVideo's network"
             )
     model.load_state_dict(weights)
     return Classifier(model).eval().requires_grad_(False)
 
 
+def check_input(checkpoint: Checkpoint, cfg: CfgNode) -> None:
+    """Refuses weights that the config's input does not fit.
+
+    Raises:
+        InputError: naming the file and the key.
+    """
+    path = checkpoint.path
+    if cfg.DETECTION.ENABLE:
+        raise InputError(
+            f"{path}: DETECTION.ENABLE: a detector, which needs boxes beside the clip; only "
+            "classifiers are loaded"
+        )
+    if cfg.MODEL.HEAD_ACT not in ACTIVATIONS:
+        raise InputError(
+            f"{path}: MODEL.HEAD_ACT: {cfg.MODEL.HEAD_ACT!r} is not one of {', '.join(ACTIVATIONS)}"
+        )
+    two = cfg.MODEL.ARCH in cfg.MODEL.MULTI_PATHWAY_ARCH
+    if checkpoint.pathways is not None and two != (checkpoint.pathways == 2):
+        raise InputError(
+            f"{path}: MODEL.ARCH: the config's is {cfg.MODEL.ARCH}, but the weights "
+            f"are those of {checkpoint.pathways} pathway(s)"
+        )
+    frames, alpha = cfg.DATA.NUM_FRAMES, cfg.SLOWFAST.ALPHA
+    if two and (alpha < 1 or frames < alpha or frames % alpha):
+        raise InputError(
+            f"{path}: SLOWFAST.ALPHA: {alpha} does not divide DATA.NUM_FRAMES {frames}"
+        )
+    train, test = cfg.DATA.TRAIN_CROP_SIZE, cfg.DATA.TEST_CROP_SIZE
+    if not cfg.MULTIGRID.SHORT_CYCLE and math.ceil(test / STRIDE) < train // STRIDE:
+        raise InputError(
+            f"{path}: DATA.TEST_CROP_SIZE: {test} is smaller than DATA.TRAIN_CROP_SIZE "
+            f"{train}, and the head pools windows of that size"
+        )
+
+
 def _build_slowfast(
-    weights: Mapping[str, Tensor], layout: Layout, cfg: CfgNode, activation: type
+    weights: Mapping[str, Tensor], layout: Layout, cfg: CfgNode, activation: type[nn.Module]
 ) -> nn.Module:
     width, fast_width = (weights[_stem(pathway)].shape[0] for pathway in (0, 1))
-    lateral: dict = {"slowfast_conv_channel_fusion_ratio": 0, "fusion_builder": _no_fusion}
+    lateral: dict[str, object] = {
+        "slowfast_conv_channel_fusion_ratio": 0,
+        "fusion_builder": _no_fusion,
+    }
     if layout.fused:
         conv = weights["blocks.0.multipathway_fusion.conv_fast_to_slow.weight"]
         lateral = {
@@ -82,7 +143,7 @@ def _build_slowfast(
             "slowfast_fusion_conv_kernel_size": tuple(conv.shape[2:]),
             "slowfast_fusion_conv_stride": (cfg.SLOWFAST.ALPHA, 1, 1),
         }
-    return create_slowfast(
+    model: nn.Module = create_slowfast(
         slowfast_channel_reduction_ratio=max(width // fast_width, 1),
         **lateral,
         model_depth=DEPTHS["pytorchvideo"][layout.blocks],
@@ -103,13 +164,14 @@ def _build_slowfast(
         ),
         head_activation=activation,
     )
+    return model
 
 
 def _build_slow(
-    weights: Mapping[str, Tensor], layout: Layout, cfg: CfgNode, activation: type
+    weights: Mapping[str, Tensor], layout: Layout, cfg: CfgNode, activation: type[nn.Module]
 ) -> nn.Module:
     stem = weights["blocks.0.conv.weight"]
-    return create_resnet(
+    model: nn.Module = create_resnet(
         model_depth=DEPTHS["pytorchvideo"][layout.blocks],
         model_num_class=len(weights["blocks.5.proj.bias"]),
         dropout_rate=0.0,
@@ -123,29 +185,7 @@ def _build_slow(
         head_pool_kernel_size=_window(cfg, cfg.DATA.NUM_FRAMES),
         head_activation=activation,
     )
-
-
-def _check_input(checkpoint: Checkpoint, layout: Layout, cfg: CfgNode) -> None:
-    """Refuses weights that the config's input does not fit."""
-    two = cfg.MODEL.ARCH in cfg.MODEL.MULTI_PATHWAY_ARCH
-    if two != (layout.pathways == 2):
-        raise InputError(
-            f"{checkpoint.path}: MODEL.ARCH: the config's is {cfg.MODEL.ARCH}, but the weights "
-            f"are those of {layout.pathways} pathway(s)"
-        )
-    frames, alpha = cfg.DATA.NUM_FRAMES, cfg.SLOWFAST.ALPHA
-    if two and (alpha < 1 or frames < alpha or frames % alpha):
-        raise InputError(
-            f"{checkpoint.path}: SLOWFAST.ALPHA: {alpha} does not divide DATA.NUM_FRAMES {frames}"
-        )
-    train, test = cfg.DATA.TRAIN_CROP_SIZE, cfg.DATA.TEST_CROP_SIZE
-    if not cfg.MULTIGRID.SHORT_CYCLE and math.ceil(test / 32) < train // 32:
-        raise InputError(
-            f"{checkpoint.path}: DATA.TEST_CROP_SIZE: {test} is smaller than DATA.TRAIN_CROP_SIZE "
-            f"{train}, and the head pools windows of that size"
-        )
-    if cfg.DETECTION.ENABLE:
-        raise InputError(f"{checkpoint.path}: DETECTION.ENABLE: a detector, not a classifier")
+    return model
 
 
 def _stem(pathway: int) -> str:
@@ -173,7 +213,7 @@ def _dilations(cfg: CfgNode, pathway: int) -> list[tuple[int, int, int]]:
 
 
 def _of_pathways(cfg: CfgNode, name: str, pathway: int) -> list[list[int]]:
-    stages = cfg.RESNET[name]
+    stages: list[list[int]] = cfg.RESNET[name]
     if len(stages) != len(STAGES) or not all(
         isinstance(stage, list | tuple)
         and len(stage) > pathway
@@ -184,12 +224,12 @@ def _of_pathways(cfg: CfgNode, name: str, pathway: int) -> list[list[int]]:
     return stages
 
 
-def _pool(cfg: CfgNode) -> type:
+def _pool(cfg: CfgNode) -> type[nn.Module]:
     return nn.AdaptiveAvgPool3d if cfg.MULTIGRID.SHORT_CYCLE else nn.AvgPool3d
 
 
 def _window(cfg: CfgNode, frames: int) -> tuple[int, int, int]:
-    side = max(cfg.DATA.TRAIN_CROP_SIZE // 32, 1)
+    side = max(cfg.DATA.TRAIN_CROP_SIZE // STRIDE, 1)
     return frames, side, side
 
 

@@ -17,12 +17,15 @@ class InferenceModel(nn.Module):
     def __init__(self, network: nn.Module, preprocessing: Preprocessing):
         super().__init__()
         self.network = network
+        self.slow_frames: Tensor | None
         two_pathways = preprocessing.alpha is not None
         slow_frames = torch.from_numpy(preprocessing.slow_frames()) if two_pathways else None
         self.register_buffer("slow_frames", slow_frames)
 
     def forward(self, clip: Tensor) -> Tensor:
         """Returns the (N, L) scores of (N, 3, T, H, W) clips, normalised already."""
-        if self.slow_frames is None:
-            return self.network([clip])
-        return self.network([clip.index_select(2, self.slow_frames), clip])
+        pathways = [clip]
+        if self.slow_frames is not None:
+            pathways = [clip.index_select(2, self.slow_frames), clip]
+        scores: Tensor = self.network(pathways)
+        return scores

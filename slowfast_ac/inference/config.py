@@ -1,17 +1,25 @@
-"""The few keys of a PySlowFast config that a finished network needs, read without PySlowFast."""
+"""A trained network's config: the few keys that inference needs, read without PySlowFast.
+
+Weights show the widths and depth of a network but not its alpha, frames, strides or crop. These
+come from the config in the file or from the one that the user gives; where both say, they have to
+agree.
+"""
 
 import os
 from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 import yaml
 from fvcore.common.config import CfgNode
 
+from slowfast_ac.checkpoint.open import Checkpoint
+from slowfast_ac.config import config_value
 from slowfast_ac.errors import InputError
 from slowfast_ac.pyslowfast.config_file import merge_opts
 
 # PySlowFast's defaults for the keys that inference reads; any other key is left aside. A config
 # without MODEL.MODEL_NAME, such as the wheel's, means whatever model the weights are of.
-_DEFAULTS = {
+DEFAULTS: dict[str, Any] = {
     "DATA.NUM_FRAMES": 8,
     "DATA.SAMPLING_RATE": 8,
     "DATA.TARGET_FPS": 30.0,
@@ -29,13 +37,90 @@ _DEFAULTS = {
     "MULTIGRID.SHORT_CYCLE": False,
     "RESNET.SPATIAL_STRIDES": [[1], [2], [2], [2]],
     "RESNET.SPATIAL_DILATIONS": [[1], [1], [1], [1]],
+    "RESNET.STRIDE_1X1": False,
     "SLOWFAST.ALPHA": 8,
     "TEST.NUM_ENSEMBLE_VIEWS": 10,
     "TEST.NUM_SPATIAL_CROPS": 3,
 }
 
 
-def read_config(path: str | os.PathLike) -> dict:
+# What a network is, though its weights do not show it: nothing may override what its file says.
+_OF_THE_NETWORK = (
+    *("MODEL.ARCH", "MODEL.HEAD_ACT", "DATA.NUM_FRAMES", "DATA.TRAIN_CROP_SIZE", "SLOWFAST.ALPHA"),
+    *("RESNET.SPATIAL_STRIDES", "RESNET.SPATIAL_DILATIONS", "RESNET.STRIDE_1X1"),
+    *("MULTIGRID.SHORT_CYCLE", "NONLOCAL.INSTANTIATION", "NONLOCAL.POOL"),
+)
+# How its clips are made: a given config has to agree; a single key may be overridden on purpose.
+_OF_THE_INPUT = (
+    *("DATA.SAMPLING_RATE", "DATA.TARGET_FPS", "DATA.MEAN", "DATA.STD"),
+    "DATA.REVERSE_INPUT_CHANNEL",
+)
+Config = str | os.PathLike[str] | Mapping[str, Any]
+
+
+class ModelConfig(NamedTuple):
+    """The config of a trained network.
+
+    Args:
+        cfg: the keys of the config, over PySlowFast's defaults of what inference reads.
+        unsaid: those that the config does not have.
+    """
+
+    cfg: CfgNode
+    unsaid: tuple[str, ...]
+
+    def said(self) -> CfgNode:
+        """Returns the config without what it does not have; some PySlowFasts lack such keys."""
+        cfg = self.cfg.clone()
+        for key in self.unsaid:
+            node, name = key.split(".")
+            del cfg[node][name]
+            if not cfg[node]:
+                del cfg[node]
+        return cfg
+
+
+def model_config(
+    checkpoint: Checkpoint, config: Config | None = None, opts: Sequence[object] = ()
+) -> ModelConfig:
+    """Returns the config of a checkpoint's network, the given one or that in its file.
+
+    Args:
+        checkpoint: the opened file.
+        config: a file of PySlowFast's or its content; None takes the one in the checkpoint.
+        opts: keys and values in turn, which override it.
+
+    Raises:
+        InputError: naming the file and the key: if there is no config, a value is of another type,
+            or the config contradicts the weights or the config in the checkpoint.
+    """
+    path = checkpoint.path
+    if config is None:
+        if checkpoint.config is None:
+            raise InputError(
+                f"{path}: holds no config, and weights do not say what frames they take; give the "
+                "config that they were trained with (--cfg)"
+            )
+        source, settings = path, checkpoint.config
+    elif isinstance(config, Mapping):
+        source, settings = "the given config", dict(config)
+    else:
+        source, settings = os.fspath(config), read_config(config)
+    cfg = _over_defaults(settings, source)
+    if config is not None:
+        _require_agreement(cfg, checkpoint, source, _OF_THE_INPUT)
+    if opts:
+        merge_opts(cfg, [str(part) for part in opts])
+    _require_agreement(cfg, checkpoint, source, _OF_THE_NETWORK)
+    if config_value(settings, "MODEL.NUM_CLASSES") is None and "MODEL.NUM_CLASSES" not in opts:
+        cfg.MODEL.NUM_CLASSES = checkpoint.num_classes or cfg.MODEL.NUM_CLASSES
+    _require_weights(cfg, checkpoint, source)
+    kept = {"MODEL.MODEL_NAME", "MODEL.NUM_CLASSES", *map(str, opts)}  # set above
+    unsaid = [key for key in DEFAULTS if config_value(settings, key) is None and key not in kept]
+    return ModelConfig(cfg, tuple(unsaid))
+
+
+def read_config(path: str | os.PathLike[str]) -> dict[str, Any]:
     """Reads a config file and those it names as ``_BASE_``, as plain data.
 
     Raises:
@@ -45,54 +130,78 @@ def read_config(path: str | os.PathLike) -> dict:
         raise InputError(f"{path}: there is no such config")
     try:
         config = CfgNode.load_yaml_with_base(str(path), allow_unsafe=False)
-    except (yaml.YAMLError, OSError, AssertionError, AttributeError) as error:
+    except UnicodeDecodeError:
+        raise InputError(f"{path}: not a yaml config, it is not text") from None
+    except (yaml.YAMLError, OSError, AssertionError, AttributeError, TypeError) as error:
         raise InputError(f"{path}: not a yaml config: {' '.join(str(error).split())}") from None
     if not isinstance(config, dict):
         raise InputError(f"{path}: not a yaml config, it holds a {type(config).__name__}")
     return config
 
 
-def load_config_alone(path: str | os.PathLike, opts: Sequence[str] = ()) -> CfgNode:
-    """Loads a config without PySlowFast: the file's keys over defaults of what inference reads.
-
-    Args:
-        path: the file.
-        opts: keys and values in turn, which override it.
-
-    Raises:
-        InputError: see :func:`read_config` and :func:`inference_config`; or naming an unknown key.
-    """
-    config = read_config(path)
+def _over_defaults(config: Mapping[str, Any], source: str) -> CfgNode:
+    """Returns all keys of ``config`` over the defaults of those that inference reads."""
     try:
         cfg = CfgNode({node: keys for node, keys in config.items() if keys is not None})
     except AssertionError as error:
-        raise InputError(f"{path}: not a yaml config: {error}") from None
-    for node, keys in inference_config(config, os.fspath(path)).items():
-        cfg.setdefault(node, CfgNode()).update(keys)
-    merge_opts(cfg, opts)
-    return cfg
-
-
-def inference_config(config: Mapping, source: str) -> CfgNode:
-    """Returns the keys that inference reads, at PySlowFast's defaults where ``config`` has none.
-
-    Args:
-        config: a config as plain data, from a file or a checkpoint.
-        source: where it is from, for messages.
-
-    Raises:
-        InputError: naming the key whose value is of another type.
-    """
-    cfg = CfgNode()
-    for key, default in _DEFAULTS.items():
+        raise InputError(f"{source}: not a config: {error}") from None
+    for key, default in DEFAULTS.items():
         node, name = key.split(".")
-        section = config.get(node) or {}
-        if not isinstance(section, Mapping):
+        section = cfg.setdefault(node, CfgNode())
+        if not isinstance(section, CfgNode):
             raise InputError(f"{source}: {node} is {section!r}, not a section of keys")
-        value = section.get(name, default)
+        value = section.setdefault(name, default)
         kinds = {list: (list, tuple), float: (int, float)}.get(type(default), type(default))
         fits = isinstance(value, kinds) and isinstance(value, bool) == isinstance(default, bool)
         if not fits:
             raise InputError(f"{source}: {key}: {value!r} is of another type than {default!r}")
-        cfg.setdefault(node, CfgNode())[name] = value
     return cfg
+
+
+def _require_agreement(
+    cfg: CfgNode, checkpoint: Checkpoint, source: str, keys: Sequence[str]
+) -> None:
+    """Refuses a config that says other than the one in the checkpoint."""
+    for key in keys:
+        if key == "SLOWFAST.ALPHA" and checkpoint.pathways == 1:
+            continue
+        if key.startswith("NONLOCAL.") and not any("nonlocal" in n for n in checkpoint.state_dict):
+            continue
+        own, given = config_value(checkpoint.config, key), config_value(cfg, key)
+        if own is not None and given is not None and _plain(own) != _plain(given):
+            raise InputError(
+                f"{checkpoint.path}: was trained with {key} {own}, but {given} is given ({source})"
+            )
+
+
+def _require_weights(cfg: CfgNode, checkpoint: Checkpoint, source: str) -> None:
+    """Refuses a config that says other than the weights."""
+    if checkpoint.num_classes not in (None, cfg.MODEL.NUM_CLASSES):
+        raise InputError(
+            f"{source}: MODEL.NUM_CLASSES: {cfg.MODEL.NUM_CLASSES}, but the weights in "
+            f"{checkpoint.path} have {checkpoint.num_classes} classes"
+        )
+    if checkpoint.problem:
+        return  # another network, whose parts nobody here knows
+    for key, found in (
+        ("MODEL.MODEL_NAME", checkpoint.model.removeprefix("PTV")),
+        ("RESNET.DEPTH", checkpoint.depth),
+        ("RESNET.WIDTH_PER_GROUP", checkpoint.width),
+    ):
+        wanted = config_value(cfg, key)
+        if wanted and found and _same_weights(wanted) != _same_weights(found):
+            raise InputError(
+                f"{checkpoint.path}: holds {found}, which does not fit {key}: {wanted} of {source}"
+            )
+    cfg.MODEL.MODEL_NAME = cfg.MODEL.MODEL_NAME or checkpoint.model.removeprefix("PTV")
+
+
+def _same_weights(value: object) -> object:
+    """Returns one name for the models of PySlowFast that have the same weights."""
+    name = value.removeprefix("PTV") if isinstance(value, str) else value
+    return "ResNet" if name == "SlowAC" else name
+
+
+def _plain(value: object) -> object:
+    """Returns lists for tuples, which yaml does not have."""
+    return [_plain(item) for item in value] if isinstance(value, list | tuple) else value

@@ -7,7 +7,6 @@ The name is torch.hub's convention, ``NAME_<first 8 hex digits of the sha256>.SU
 import csv
 import json
 import os
-import re
 import tempfile
 from collections.abc import Mapping
 from datetime import date
@@ -16,16 +15,15 @@ from pathlib import Path
 import torch
 
 import slowfast_ac
-from slowfast_ac.checkpoint.hashed import COLUMNS, INDEX, check_hash, sha256
-from slowfast_ac.checkpoint.open import Checkpoint, open_checkpoint
+from slowfast_ac.checkpoint.hashed import COLUMNS, INDEX, sha256
 from slowfast_ac.errors import InputError
 from slowfast_ac.files import write_csv, write_text
-from slowfast_ac.inference.export import SUFFIXES, WEIGHT_FORMATS, export
-from slowfast_ac.inference.network import Network
+from slowfast_ac.inference.export import SUFFIXES, WEIGHT_FORMATS, export, public_config
+from slowfast_ac.inference.load import TrainedModel
 from slowfast_ac.pyslowfast.build import count_gflops
+from slowfast_ac.pyslowfast.log import LOG, read_log
 
 ACCURACY_KEYS = ("top1", "top5", "data")
-_JSON_STATS = re.compile(r"json_stats: (\{.*\})")
 
 
 def check_weights(format: str) -> None:
@@ -41,7 +39,7 @@ def check_weights(format: str) -> None:
 
 
 def write_entry(
-    network: Network,
+    model: TrainedModel,
     folder: str | Path,
     name: str,
     format: str = "safetensors",
@@ -52,7 +50,7 @@ def write_entry(
     A row of the same name is replaced; its weights and card stay, for whoever refers to them.
 
     Args:
-        network: what to add.
+        model: what to add; weights.
         folder: the zoo's.
         name: the entry's, by custom that of its config file.
         format: one of the formats of weights.
@@ -71,25 +69,15 @@ def write_entry(
     suffix = SUFFIXES[format]
     with tempfile.TemporaryDirectory(prefix=".entry-", dir=folder) as temporary:
         weights = Path(temporary) / f"weights{suffix}"
-        export(network, format, weights)
+        export(model, format, weights)
         digest = sha256(weights)
         path = folder / f"{name}_{digest[:8]}{suffix}"
         os.replace(weights, path)
-    row = _describe(network, name, path, digest, accuracy or {})
-    write_text(path.with_suffix(".md"), _card(network, row))
+    row = _describe(model, name, path, digest, accuracy or {})
+    write_text(path.with_suffix(".md"), _card(model, row))
     rows[name] = row
     write_csv(folder / INDEX, COLUMNS, ([row[key] for key in COLUMNS] for row in rows.values()))
     return path
-
-
-def load_entry(path: str | Path) -> Checkpoint:
-    """Opens an entry's weights if they are those that its name promises.
-
-    Raises:
-        InputError: for a name without a hash, or a file that was changed or cut short.
-    """
-    check_hash(Path(path))
-    return open_checkpoint(path)
 
 
 def parse_accuracy(text: str) -> dict[str, str]:
@@ -117,18 +105,11 @@ def read_accuracy(run_dir: str | Path) -> dict[str, str]:
     Raises:
         InputError: if there is no log, or no finished test in it.
     """
-    log = Path(run_dir) / "stdout.log"
-    try:
-        text = log.read_text(encoding="utf-8")
-    except OSError as error:
-        raise InputError(f"{log}: cannot be read: {error.strerror}") from None
-    tests = [
-        stats
-        for line in _JSON_STATS.findall(text)
-        if (stats := json.loads(line)).get("split") == "test_final"
-    ]
+    tests = [line for line in read_log(run_dir) if line.get("split") == "test_final"]
     if not tests:
-        raise InputError(f"{log}: no finished test in it (a json_stats line with test_final)")
+        raise InputError(
+            f"{Path(run_dir) / LOG}: no finished test in it (a json_stats line with test_final)"
+        )
     return {
         key: str(tests[-1][f"{key}_acc"]) for key in ("top1", "top5") if f"{key}_acc" in tests[-1]
     }
@@ -156,28 +137,29 @@ def _read_index(path: Path) -> dict[str, dict[str, str]]:
 
 
 def _describe(
-    network: Network, name: str, path: Path, digest: str, accuracy: Mapping[str, str]
-) -> dict[str, object]:
-    cfg, preprocessing = network.config, network.preprocessing
+    model: TrainedModel, name: str, path: Path, digest: str, accuracy: Mapping[str, str]
+) -> dict[str, str]:
+    network, cfg, preprocessing = model.network, model.config, model.preprocessing
+    assert network is not None and model.checkpoint is not None  # it was exported
     return {
         "name": name,
         "file": path.name,
-        "model": network.model_name,
-        "num_frames": preprocessing.num_frames,
-        "sampling_rate": preprocessing.sampling_rate,
-        "alpha": preprocessing.alpha or "",
+        "model": model.name,
+        "num_frames": str(preprocessing.num_frames),
+        "sampling_rate": str(preprocessing.sampling_rate),
+        "alpha": str(preprocessing.alpha or ""),
         "views": f"{cfg.TEST.NUM_ENSEMBLE_VIEWS}x{cfg.TEST.NUM_SPATIAL_CROPS}",
-        "num_classes": cfg.MODEL.NUM_CLASSES,
+        "num_classes": str(cfg.MODEL.NUM_CLASSES),
         **{key: accuracy.get(key, "") for key in ACCURACY_KEYS},
-        "gflops": f"{count_gflops(cfg, network.model):.1f}",
-        "parameters": network.checkpoint.num_parameters,
+        "gflops": f"{count_gflops(cfg, network):.1f}",
+        "parameters": str(model.checkpoint.num_parameters),
         "date": date.today().isoformat(),
         "sha256": digest,
     }
 
 
-def _card(network: Network, row: Mapping[str, object]) -> str:
-    preprocessing = network.preprocessing
+def _card(model: TrainedModel, row: Mapping[str, str]) -> str:
+    preprocessing = model.preprocessing
     clips, crops = row["views"].split("x")
     accuracy = [f"{key} {row[key]} %" for key in ("top1", "top5") if row[key]]
     lines = [
@@ -204,5 +186,5 @@ def _card(network: Network, row: Mapping[str, object]) -> str:
         f"# {row['name']}\n\n| | |\n|---|---|\n{table}\n\n"
         "## Licence of the weights\n\nNot stated; whoever publishes this entry states it here.\n\n"
         f"## Preprocessing\n\n```json\n{json.dumps(preprocessing.to_dict(), indent=2)}\n```\n\n"
-        f"## Config\n\n```yaml\n{network.config.dump().rstrip()}\n```\n"
+        f"## Config\n\n```yaml\n{public_config(model).dump().rstrip()}\n```\n"
     )

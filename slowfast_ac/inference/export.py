@@ -3,14 +3,15 @@
 import dataclasses
 import json
 from collections.abc import Mapping
-from pathlib import Path
 
 import yaml
+from fvcore.common.config import CfgNode
 
 from slowfast_ac.checkpoint.convert import convert_checkpoint
 from slowfast_ac.checkpoint.save import save_checkpoint
 from slowfast_ac.errors import InputError
-from slowfast_ac.inference.network import Network
+from slowfast_ac.files import StrPath, check_suffix
+from slowfast_ac.inference.load import TrainedModel
 from slowfast_ac.inference.program import ProgramReport, write_program
 
 SUFFIXES = {
@@ -25,13 +26,20 @@ WEIGHT_FORMATS = ("pyslowfast", "pytorchvideo", "safetensors")
 _NATIVE_MODELS = {"PTVSlowFast": "SlowFast", "PTVSlowFastAC": "SlowFastAC", "PTVResNet": "ResNet"}
 
 
+# Where things are on the machine that trained, which is nobody else's business.
+_LOCAL_PATHS = (
+    *("OUTPUT_DIR", "DATA.PATH_TO_DATA_DIR", "DATA.PATH_PREFIX"),
+    *("TRAIN.CHECKPOINT_FILE_PATH", "TEST.CHECKPOINT_FILE_PATH"),
+)
+
+
 def export(
-    network: Network, format: str, path: str | Path, precision: str = "float32"
+    model: TrainedModel, format: str, path: StrPath, precision: str = "float32"
 ) -> ProgramReport | None:
     """Writes one file, whole or not at all.
 
     Args:
-        network: what to write.
+        model: what to write, on the CPU.
         format: ``pyslowfast``, ``pytorchvideo`` (weights under these names), ``safetensors``
             (weights under PySlowFast's names), ``onnx`` or ``pt2`` (programs, see
             :func:`~slowfast_ac.inference.program.write_program`).
@@ -45,30 +53,36 @@ def export(
         InputError: for another suffix, a network that the format cannot hold, or a program whose
             scores are not the network's.
     """
-    check_suffix(format, path)
+    network = model.require_network("export")
+    check_format(format, path)
     check_precision(format, precision)
-    metadata = {
-        "model": network.model_name,
-        "preprocessing": json.dumps(network.preprocessing.to_dict()),
-    }
-    if network.classes is not None:
-        metadata["classes"] = json.dumps(dict(network.classes))
+    metadata = {"model": model.name, "preprocessing": json.dumps(model.preprocessing.to_dict())}
+    if model.classes is not None:
+        metadata["classes"] = json.dumps({name: i for i, name in enumerate(model.classes)})
     if format not in WEIGHT_FORMATS:
-        return write_program(
-            network.model, network.preprocessing, format, path, metadata, precision
-        )
-    _write_weights(network, format, path, metadata)
+        return write_program(network, model.preprocessing, format, path, metadata, precision)
+    _write_weights(model, format, path, metadata)
     return None
 
 
-def check_suffix(format: str, path: str | Path) -> None:
+def check_format(format: str, path: StrPath) -> None:
     """Refuses a file name whose suffix is not the format's.
 
     Raises:
         InputError: naming the file.
     """
-    if Path(path).suffix != SUFFIXES[format]:
-        raise InputError(f"{path}: the suffix of --format {format} is {SUFFIXES[format]}")
+    check_suffix(path, [SUFFIXES[format]], f"--format {format}")
+
+
+def public_config(model: TrainedModel) -> CfgNode:
+    """Returns the config of weights without the folders of this machine."""
+    cfg = model.said.clone()
+    for key in _LOCAL_PATHS:
+        *nodes, name = key.split(".")
+        section = cfg.get(nodes[0], {}) if nodes else cfg
+        if name in section:
+            section[name] = ""
+    return cfg
 
 
 def check_precision(format: str, precision: str) -> None:
@@ -87,16 +101,16 @@ def check_precision(format: str, precision: str) -> None:
 
 
 def _write_weights(
-    network: Network, format: str, path: str | Path, metadata: Mapping[str, str]
+    model: TrainedModel, format: str, path: StrPath, metadata: Mapping[str, str]
 ) -> None:
+    assert model.checkpoint is not None
     target = "pytorchvideo" if format == "pytorchvideo" else "pyslowfast"
+    cfg = public_config(model)
     # The config that built the network decides, whether or not the checkpoint came with one.
-    config = yaml.safe_load(network.config.dump())
-    checkpoint = dataclasses.replace(network.checkpoint, config=config)
+    checkpoint = dataclasses.replace(model.checkpoint, config=yaml.safe_load(cfg.dump()))
     weights, _ = convert_checkpoint(checkpoint, target)
-    cfg = network.config.clone()
     if target == "pyslowfast":
         # A config under which PySlowFast can load these names.
         cfg.MODEL.MODEL_NAME = _NATIVE_MODELS.get(cfg.MODEL.MODEL_NAME, cfg.MODEL.MODEL_NAME)
-    epoch, config = network.checkpoint.epoch, yaml.safe_load(cfg.dump())
-    save_checkpoint(path, weights, epoch=epoch, config=config, extras=metadata)
+    config = yaml.safe_load(cfg.dump())
+    save_checkpoint(path, weights, epoch=checkpoint.epoch, config=config, extras=metadata)

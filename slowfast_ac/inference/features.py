@@ -1,17 +1,16 @@
 """Features of a video: the last feature maps of every pathway, clip by clip."""
 
 import os
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from torch import Tensor, nn
 
 from slowfast_ac.data.clips import to_pathways
 from slowfast_ac.errors import InputError
-from slowfast_ac.files import atomic_path, write_json
-from slowfast_ac.inference.predictor import Predictor
+from slowfast_ac.files import StrPath, atomic_path, write_json
+from slowfast_ac.inference.head import find_head
+from slowfast_ac.inference.load import TrainedModel
 from slowfast_ac.inference.windows import (
     Span,
     check_windows,
@@ -19,6 +18,7 @@ from slowfast_ac.inference.windows import (
     sliding_spans,
     video_duration,
 )
+from slowfast_ac.models.surgery import captured_inputs
 
 STREAMS = ("slow", "fast")
 
@@ -41,8 +41,8 @@ class Features:
 
 
 def extract_features(
-    predictor: Predictor,
-    path: str | os.PathLike,
+    model: TrainedModel,
+    path: StrPath,
     *,
     stream: str = "both",
     maps: bool = False,
@@ -55,7 +55,7 @@ def extract_features(
     the middle of each window. All windows' features are held in memory.
 
     Args:
-        predictor: the network; weights, not a program.
+        model: the network; weights, not a program.
         path: the video.
         stream: ``slow``, ``fast`` or ``both``; a network of one pathway has ``slow`` alone.
         maps: whether to keep frames and positions; else their average.
@@ -65,17 +65,20 @@ def extract_features(
     Raises:
         InputError: if the video cannot be read, or for a stream or windows that cannot be.
     """
-    preprocessing = predictor.preprocessing
-    names = check_stream(predictor, stream)
+    preprocessing = model.preprocessing
+    names = check_stream(model, stream)
+    assert model.optimized is not None  # weights have it
+    pooling, _ = find_head(model.optimized)
     check_windows(preprocessing, window, stride)
     window = window or preprocessing.seconds
     path = os.fspath(path)
     spans = sliding_spans(video_duration(path), window, stride or window)
-    frames, rows = [], {name: [] for name in names}
+    frames: list[np.ndarray] = []
+    rows: dict[str, list[np.ndarray]] = {name: [] for name in names}
     for _, clip in read_spans(path, preprocessing, spans, None):
         pathways = to_pathways(clip.frames, preprocessing, "center")
-        with last_feature_maps(predictor.network) as features:
-            predictor.scores(pathways)
+        with captured_inputs(pooling) as features:
+            model.scores(pathways)
         frames.append(clip.times)
         for name in names:
             volume = features[STREAMS.index(name)][0]
@@ -86,7 +89,7 @@ def extract_features(
 
 
 def write_features(
-    directory: str | os.PathLike, stem: str, video: str, checkpoint: str, features: Features
+    directory: StrPath, stem: str, video: str, checkpoint: str, features: Features
 ) -> list[Path]:
     """Writes ``STEM.slow.npy`` and ``STEM.fast.npy`` and, last, ``STEM.json`` with the times.
 
@@ -120,41 +123,17 @@ def write_features(
     return paths
 
 
-@contextmanager
-def last_feature_maps(network: nn.Module):
-    """Within the block, the yielded list holds the pathways' res5 of the last clips.
-
-    Args:
-        network: a :class:`~slowfast_ac.inference.build.Classifier`.
-    """
-    features: list[Tensor] = []
-
-    def keep(_, args, output):
-        # A copy of the list: the pooling behind writes into it.
-        features[:] = [output] if isinstance(output, Tensor) else list(output)
-
-    # PyTorchVideo's fifth block is the last stage.
-    handle = network.model.blocks[4].register_forward_hook(keep)
-    try:
-        yield features
-    finally:
-        handle.remove()
-
-
-def check_stream(predictor: Predictor, stream: str) -> tuple[str, ...]:
+def check_stream(model: TrainedModel, stream: str) -> tuple[str, ...]:
     """Returns the names of the streams that ``stream`` stands for.
 
     Raises:
-        InputError: if the predictor has no features, or not those.
+        InputError: if the model has no features, or not those.
     """
-    if predictor.network is None:
-        raise InputError(
-            f"{predictor.path}: a program returns scores alone; take features from the weights"
-        )
+    model.require_network("take features from")
     if stream not in (*STREAMS, "both"):
         raise InputError(f"stream: {stream!r} is not one of slow, fast, both")
-    if predictor.preprocessing.alpha is None:
+    if model.preprocessing.alpha is None:
         if stream == "fast":
-            raise InputError(f"{predictor.path}: a network of one pathway has no fast stream")
+            raise InputError(f"{model.path}: a network of one pathway has no fast stream")
         return ("slow",)
     return STREAMS if stream == "both" else (stream,)

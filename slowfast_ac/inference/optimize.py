@@ -1,4 +1,4 @@
-"""A trained network as it answers fastest: BatchNorm folded, layout, precision, compiled.
+"""A trained network as it answers soonest: BatchNorm folded, layout, precision, compiled.
 
 Nothing here trains, and nothing is particular to the method: SlowFast, SlowFastAC and Slow of
 PySlowFast and PyTorchVideo gain alike.
@@ -6,6 +6,7 @@ PySlowFast and PyTorchVideo gain alike.
 
 import copy
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -53,26 +54,26 @@ def optimize_network(
     """
     if precision not in PRECISIONS:
         raise InputError(f"precision: {precision!r} is not one of {', '.join(PRECISIONS)}")
-    fast = fold_batchnorm(network).requires_grad_(False)
-    if getattr(fast, "scam", None) is not None:
-        fast.scam = None  # runs in training only
+    optimized = fold_batchnorm(network).requires_grad_(False)
+    if getattr(optimized, "scam", None) is not None:
+        setattr(optimized, "scam", None)  # noqa: B010  # runs in training only
     dtype = getattr(torch, precision)
     layout = torch.channels_last_3d if channels_last else torch.contiguous_format
-    for module in fast.modules():
+    for module in optimized.modules():
         if isinstance(module, nn.Conv3d):
-            module.to(dtype, memory_format=layout)
+            module.to(dtype).to(memory_format=layout)
             # PyTorchVideo's are numpy's integers, which torch.compile takes for tensors.
             module.stride = tuple(map(int, module.stride))
         elif isinstance(module, nn.AvgPool3d | nn.AdaptiveAvgPool3d):
             # The CPU has no average pooling in bfloat16.
             module.register_forward_pre_hook(_to_float32)
 
-    def convert(_: nn.Module, args: tuple) -> tuple:
+    def convert(_: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...]:
         pathways = [clip.to(dtype, memory_format=layout) for clip in args[0]]
         return (pathways, *args[1:])
 
-    fast.register_forward_pre_hook(convert)
-    return fast
+    optimized.register_forward_pre_hook(convert)
+    return optimized
 
 
 def fold_batchnorm(network: nn.Module) -> nn.Module:
@@ -87,10 +88,9 @@ def fold_batchnorm(network: nn.Module) -> nn.Module:
     for module in list(folded.modules()):
         children = dict(module.named_children())
         for conv, norm in _PAIRS:
-            if isinstance(children.get(conv), nn.Conv3d) and isinstance(
-                children.get(norm), nn.BatchNorm3d
-            ):
-                setattr(module, conv, fuse_conv_bn_eval(children[conv], children[norm]))
+            first, second = children.get(conv), children.get(norm)
+            if isinstance(first, nn.Conv3d) and isinstance(second, nn.BatchNorm3d):
+                setattr(module, conv, fuse_conv_bn_eval(first, second))
                 setattr(module, norm, nn.Identity())
     for name, module in folded.named_modules():
         if isinstance(module, _BatchNorm):
@@ -112,7 +112,7 @@ def compile_network(network: nn.Module, device: torch.device) -> Callable[..., T
         InputError: if nothing can be compiled here.
     """
     check_compiler(device)
-    options = {"freezing": True}
+    options: dict[str, str | int | bool | Callable[..., Any]] = {"freezing": True}
     if device.type == "cuda":
         # A fast card waits for the CPU between small kernels; a recorded graph does not.
         options["triton.cudagraphs"] = True
@@ -135,5 +135,5 @@ def check_compiler(device: torch.device) -> None:
         ) from None
 
 
-def _to_float32(_: nn.Module, args: tuple) -> tuple:
+def _to_float32(_: nn.Module, args: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
     return tuple(value.float() for value in args)

@@ -1,4 +1,4 @@
-"""What a trained network says about a video, as PySlowFast's test does it or in windows of time."""
+"""Classes of a video by a trained network, as PySlowFast's test does it or in windows of time."""
 
 import os
 from collections.abc import Iterable, Iterator
@@ -7,11 +7,11 @@ from itertools import islice
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from slowfast_ac.data.clips import CROPS, Clip, to_pathways
 from slowfast_ac.errors import InputError
-from slowfast_ac.inference.predictor import Predictor
+from slowfast_ac.files import StrPath
+from slowfast_ac.inference.load import TrainedModel
 from slowfast_ac.inference.windows import (
     Span,
     check_windows,
@@ -37,7 +37,7 @@ class Views:
     clips: int | None = 10
     crops: int = 3
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if self.clips is not None and self.clips < 1:
             raise InputError(f"views: {self.clips} clips; give at least 1")
         if self.crops not in (1, 3):
@@ -71,12 +71,12 @@ class Prediction:
 
     def top(self, count: int) -> list[int]:
         """Returns the ``count`` classes of the highest scores, best first."""
-        return np.argsort(-self.scores, kind="stable")[:count].tolist()
+        return [int(c) for c in np.argsort(-self.scores, kind="stable")[:count]]
 
 
 def predict(
-    predictor: Predictor,
-    path: str | os.PathLike,
+    model: TrainedModel,
+    path: StrPath,
     views: Views | None = None,
     *,
     window: float | None = None,
@@ -88,7 +88,7 @@ def predict(
     PySlowFast's test with as many views, divided by their number.
 
     Args:
-        predictor: the network.
+        model: the network.
         path: the video.
         views: by default 10 clips of 3 crops.
         window: seconds of a sliding window; by default, if ``stride`` is given, a clip's length.
@@ -98,7 +98,7 @@ def predict(
         InputError: if the video cannot be read, or for windows that cannot be.
     """
     views = views or Views()
-    preprocessing = predictor.preprocessing
+    preprocessing = model.preprocessing
     check_windows(preprocessing, window, stride)
     path = os.fspath(path)
     duration = video_duration(path)
@@ -106,15 +106,14 @@ def predict(
     if window is not None or stride is not None:
         window = window or preprocessing.seconds
         spans = sliding_spans(duration, window, stride or window)
-    totals: list[Tensor | None] = [None] * len(spans)
+    totals = [torch.zeros(model.num_classes) for _ in spans]
     clips = read_spans(path, preprocessing, spans, views.clips)
-    for batch in _batches(clips, max(predictor.views // views.crops, 1)):
+    for batch in _batches(clips, max(model.views // views.crops, 1)):
         numbers = [number for number, _ in batch]
         by_clip = [to_pathways(clip.frames, preprocessing, *views.crop_names) for _, clip in batch]
-        scores = predictor.scores([torch.cat(pathway) for pathway in zip(*by_clip, strict=True)])
+        scores = model.scores([torch.cat(pathway) for pathway in zip(*by_clip, strict=True)])
         for number, rows in zip(numbers, scores.split(views.crops), strict=True):
-            total = totals[number]
-            totals[number] = rows.sum(dim=0) if total is None else total + rows.sum(dim=0)
+            totals[number] += rows.sum(dim=0)
     count = (views.clips or 1) * views.crops
     return [
         Prediction(span.start, span.end, (total / count).numpy())

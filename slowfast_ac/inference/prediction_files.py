@@ -2,28 +2,18 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
-from slowfast_ac.errors import InputError
 from slowfast_ac.files import write_csv, write_json
+from slowfast_ac.inference.load import TrainedModel
 from slowfast_ac.inference.predict import Prediction
-from slowfast_ac.inference.predictor import Predictor
 
 SUFFIXES = (".json", ".csv")
 CSV_HEADER = ("video", "start", "end", "rank", "class_id", "class", "score")
 
 
-def check_output(path: str) -> None:
-    """Refuses a file name whose suffix names no format.
-
-    Raises:
-        InputError: naming the file.
-    """
-    if Path(path).suffix not in SUFFIXES:
-        raise InputError(f"{path}: the suffix must be one of {', '.join(SUFFIXES)}")
-
-
 def format_predictions(
-    predictor: Predictor, video: str, predictions: Sequence[Prediction], top: int
+    model: TrainedModel, video: str, predictions: Sequence[Prediction], top: int
 ) -> str:
     """Returns the lines of one video: its name, then each span's best classes and their scores."""
     lines = [video]
@@ -31,14 +21,14 @@ def format_predictions(
         label = f"{prediction.start:.2f} - {prediction.end:.2f} s"
         for class_id in prediction.top(top):
             score = prediction.scores[class_id]
-            lines.append(f"  {label:>19}  {score:.4f}  {predictor.class_name(class_id)}")
+            lines.append(f"  {label:>19}  {score:.4f}  {model.class_name(class_id)}")
             label = ""
     return "\n".join(lines)
 
 
 def write_predictions(
     path: str,
-    predictor: Predictor,
+    model: TrainedModel,
     views: str,
     predictions: Mapping[str, Sequence[Prediction]],
     errors: Mapping[str, str],
@@ -48,7 +38,7 @@ def write_predictions(
 
     Args:
         path: ``.json``, or ``.csv`` with one line per class, which leaves unread videos out.
-        predictor: names the classes.
+        model: names the classes.
         views: in words, for the json.
         predictions: of each video that was read.
         errors: what is wrong with each that was not.
@@ -58,20 +48,20 @@ def write_predictions(
         rows = [
             (video, span["start"], span["end"], *entry.values())
             for video, spans in predictions.items()
-            for span in _describe(predictor, spans, top)
+            for span in _describe(model, spans, top)
             for entry in span["top"]
         ]
         write_csv(path, CSV_HEADER, rows)
         return
     videos = [
-        {"video": video, "predictions": _describe(predictor, spans, top)}
+        {"video": video, "predictions": _describe(model, spans, top)}
         for video, spans in predictions.items()
     ]
     videos += [{"video": video, "error": error} for video, error in errors.items()]
-    write_json(path, {"checkpoint": predictor.path, "views": views, "videos": videos})
+    write_json(path, {"checkpoint": model.path, "views": views, "videos": videos})
 
 
-def _describe(predictor: Predictor, spans: Sequence[Prediction], top: int) -> list[dict]:
+def _describe(model: TrainedModel, spans: Sequence[Prediction], top: int) -> list[dict[str, Any]]:
     return [
         {
             "start": span.start,
@@ -80,7 +70,7 @@ def _describe(predictor: Predictor, spans: Sequence[Prediction], top: int) -> li
                 {
                     "rank": rank,
                     "class_id": class_id,
-                    "class": predictor.class_name(class_id),
+                    "class": model.class_name(class_id),
                     "score": float(span.scores[class_id]),
                 }
                 for rank, class_id in enumerate(span.top(top), start=1)

@@ -5,13 +5,12 @@ from collections.abc import Callable, Sequence
 from pytorchvideo.models import create_slowfast
 from torch import Tensor, nn
 
+from slowfast_ac.cam import STRIDE
 from slowfast_ac.errors import InputError
+from slowfast_ac.losses import AttentionOutput
 from slowfast_ac.models.pack_pathway import PackPathway
-from slowfast_ac.models.ptv_slowfast_ac import PTVSlowFastAC
-from slowfast_ac.scam_head import SCAMHead
-
-# The backbone's total stride: pixels that one point of the last feature map covers.
-STRIDE = 32
+from slowfast_ac.models.ptv_slowfast_ac import PTVTwoStream
+from slowfast_ac.scam_head import MultiScale, SCAMHead
 
 
 def create_slowfast_ac(
@@ -24,6 +23,9 @@ def create_slowfast_ac(
     num_frames: int = 16,
     alpha: int = 4,
     crop_size: int = 224,
+    scales: Sequence[float] = (1.0, 0.5),
+    scale_grad: bool = False,
+    frame_stride: int = 2,
     scam: Callable[[], SCAMHead] | None = SCAMHead,
 ) -> "SlowFastACNet":
     """Builds the paper's network over PyTorchVideo's ``create_slowfast``.
@@ -52,11 +54,16 @@ def create_slowfast_ac(
         alpha: frames of the fast pathway per frame of the slow one; divides ``num_frames``.
         crop_size: pixels of a training crop's side; the head pools windows of that size, so a
             larger clip is classified in several places and the logits are averaged.
+        scales: sizes at which the slow pathway sees a clip in training, relative to the one that
+            is classified, which comes first: 1.0.
+        scale_grad: if true, the scales after the first get a gradient.
+        frame_stride: of the slow pathway's frames, the scales after the first see every n-th.
         scam: called for the head that makes the attention maps, such as
-            ``functools.partial(SCAMHead, scales=(1.0, 0.7))``; None makes none.
+            ``functools.partial(SCAMHead, temporal_reduction="average")``; None makes none.
 
     Returns:
-        A network that returns (N, model_num_class) logits; see :class:`SlowFastACNet`.
+        A network that returns (N, model_num_class) logits, and in training the attention maps
+        beside them; see :class:`SlowFastACNet`.
 
     Raises:
         InputError: naming the argument that cannot be.
@@ -70,10 +77,10 @@ def create_slowfast_ac(
             f"slowfast_channel_reduction_ratio {slowfast_channel_reduction_ratio} does not divide "
             f"stem_dim_out {stem_dim_out}"
         )
-    head = scam() if scam else None
-    if head is not None and min(head.scales) * crop_size < STRIDE:
+    multi_scale = MultiScale(scales, scale_grad, frame_stride)
+    if min(scales) * crop_size < STRIDE:
         raise InputError(
-            f"scales: {min(head.scales)} of crop_size {crop_size} is less than the backbone's "
+            f"scales: {min(scales)} of crop_size {crop_size} is less than the backbone's "
             f"stride of {STRIDE}"
         )
     side = crop_size // STRIDE
@@ -87,30 +94,27 @@ def create_slowfast_ac(
         stem_dim_outs=(stem_dim_out, stem_dim_out // slowfast_channel_reduction_ratio),
         head_pool_kernel_sizes=((num_frames // alpha, side, side), (num_frames, side, side)),
     )
-    return SlowFastACNet(net, head, num_frames=num_frames, alpha=alpha, crop_size=crop_size)
+    return SlowFastACNet(
+        net,
+        scam() if scam else None,
+        multi_scale,
+        num_frames=num_frames,
+        alpha=alpha,
+        crop_size=crop_size,
+    )
 
 
-class _Classifier(nn.Module):
-    """What PTVSlowFastAC is mixed into here: PyTorchVideo's network as it is."""
-
-    def __init__(self, model: nn.Module):
-        super().__init__()
-        self.model = model
-
-    def forward(self, x: list[Tensor]) -> Tensor:
-        return self.model(x)
-
-
-class SlowFastACNet(PTVSlowFastAC, _Classifier):
+class SlowFastACNet(PTVTwoStream):
     """A branch-independent ``create_slowfast`` network that takes a clip or two pathways.
 
-    In training, with gradients, its predictions carry ``attention``, which
-    :class:`slowfast_ac.AttentionConsistencyLoss` reads. Weights are named as in PySlowFast's
-    PTVSlowFast models, ``model.blocks...``.
+    In training it returns an :class:`~slowfast_ac.losses.AttentionOutput`, ``(logits, attention)``,
+    which :class:`slowfast_ac.AttentionConsistencyLoss` takes as it is. Weights are named as in
+    PySlowFast's PTVSlowFast models, ``model.blocks...``.
 
     Args:
         model: the network, without lateral connections.
         scam: makes the attention maps; None for none.
+        multi_scale: the scales of the slow pathway's features.
         num_frames: frames of a clip.
         alpha: frames of the fast pathway per frame of the slow one.
         crop_size: the smallest height and width of a clip.
@@ -120,32 +124,41 @@ class SlowFastACNet(PTVSlowFastAC, _Classifier):
         self,
         model: nn.Module,
         scam: SCAMHead | None,
+        multi_scale: MultiScale,
         *,
         num_frames: int,
         alpha: int,
         crop_size: int,
     ):
-        super().__init__(model)
+        super().__init__()
+        self.model = model
         self.scam = scam
+        self.multi_scale = multi_scale
         self.pack = PackPathway(alpha)
         self.num_frames = num_frames
         self.crop_size = crop_size
 
-    def forward(self, x: Tensor | Sequence[Tensor]) -> Tensor:
+    def forward(self, x: Tensor | Sequence[Tensor]) -> Tensor | AttentionOutput:
         """Classifies clips.
 
         Args:
             x: a clip (N, 3, num_frames, H, W), or the slow and the fast pathway's clips.
 
         Returns:
-            (N, L) logits.
+            (N, L) logits in evaluation mode, and in any mode where the network has no ``scam``.
+            In training mode ``(logits, attention)``; ``attention`` is None without gradients.
 
         Raises:
             InputError: for another number of pathways, frames or channels, or too small frames.
         """
+        output = self.attend(self.model, self._pathways(x))
+        return output if self.training and self.scam is not None else output.logits
+
+    def _pathways(self, x: Tensor | Sequence[Tensor]) -> Sequence[Tensor]:
         if isinstance(x, Tensor):
             self._check(x, "the clip", self.num_frames)
-            return super().forward(self.pack(x))
+            slow_and_fast: list[Tensor] = self.pack(x)
+            return slow_and_fast
         if len(x) != 2:
             raise InputError(
                 f"{len(x)} pathways: give one clip, or two pathways [slow, fast] as PackPathway "
@@ -153,7 +166,7 @@ class SlowFastACNet(PTVSlowFastAC, _Classifier):
             )
         self._check(x[0], "the slow pathway", self.num_frames // self.pack.alpha)
         self._check(x[1], "the fast pathway", self.num_frames)
-        return super().forward(x)
+        return x
 
     def _check(self, clip: Tensor, name: str, frames: int) -> None:
         if clip.ndim != 5 or clip.shape[1] != 3:

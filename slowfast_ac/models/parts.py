@@ -43,7 +43,8 @@ def find_classifier(model: nn.Module) -> nn.Module:
         raise InputError(f"{type(model).__name__} has no classifier to tell from its backbone")
     # X3D's head has trained layers before the classifier.
     names = [name for name in ("projection", "proj") if hasattr(head, name)]
-    return getattr(head, names[0]) if names else head
+    classifier: nn.Module = getattr(head, names[0]) if names else head
+    return classifier
 
 
 def new_layers(model: nn.Module) -> list[nn.Module]:
@@ -100,7 +101,10 @@ def freeze(model: nn.Module, names: Sequence[str]) -> None:
         frozen += found
     for module in frozen:
         module.requires_grad_(False).eval()
-        module.train = types.MethodType(_stay_in_evaluation, module)
+        # Of this module alone, whatever its class is.
+        module.train = types.MethodType(  # type: ignore[method-assign]
+            _stay_in_evaluation, module
+        )
     if BACKBONE in names:
         # Transformers have parameters outside of any layer.
         trained = names_in(model, new)

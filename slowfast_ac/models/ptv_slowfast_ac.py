@@ -1,15 +1,51 @@
 """The method over PyTorchVideo's SlowFast."""
 
+from typing import TYPE_CHECKING, Any
+
 from fvcore.common.config import CfgNode
 from torch import Tensor, nn
 
-from slowfast_ac.config import build_scam_head
-from slowfast_ac.models.slowfast_ac import AttentionConsistency
+from slowfast_ac.models.slowfast_ac import AttentionMixin
 from slowfast_ac.models.surgery import without_fused_channels
+from slowfast_ac.models.two_stream import TwoStream
+from slowfast_ac.models.upstream import PyTorchVideoNetwork
 from slowfast_ac.scam_head import StreamFeatures
 
+if TYPE_CHECKING:
 
-class PTVSlowFastAC(AttentionConsistency):
+    class _PyTorchVideoNetwork(PyTorchVideoNetwork, TwoStream):
+        pass
+
+else:
+    _PyTorchVideoNetwork = TwoStream
+
+
+class PTVTwoStream(_PyTorchVideoNetwork):
+    """The two streams of a network around ``create_slowfast``'s, its attribute ``model``."""
+
+    def attention_layers(self) -> tuple[nn.Module, nn.Module]:
+        """Returns the pooling layer and the last stage."""
+        return self.model.blocks[5], self.model.blocks[4]
+
+    def classifier_weight(self) -> Tensor:
+        """Returns the weight of the head's projection."""
+        weight: Tensor = self.model.blocks[6].proj.weight
+        return weight
+
+    def spatial_stream(self, clip: Tensor) -> StreamFeatures:
+        """Runs the slow pathway alone on a (N, 3, T, H, W) clip."""
+        return slow_pathway(self.model, clip)
+
+    def both_pathways(self, pathways: list[Tensor]) -> StreamFeatures:
+        """Runs both pathways with their lateral connections for the slow one's features."""
+        x = list(pathways)
+        for block in self.model.blocks[:4]:
+            x = block(x)
+        res4 = x[0]
+        return StreamFeatures(self.model.blocks[4](x)[0], res4)
+
+
+class PTVSlowFastACMixin(PTVTwoStream, AttentionMixin):
     """Mixin for PySlowFast's PTVSlowFast, which builds PyTorchVideo's ``create_slowfast``.
 
     Args:
@@ -21,25 +57,14 @@ class PTVSlowFastAC(AttentionConsistency):
 
     def _construct_network(self, cfg: CfgNode) -> None:
         self.check(cfg)
-        super()._construct_network(cfg)
-        remove_lateral_connections(self.model)
+        super()._construct_network(cfg)  # type: ignore[safe-super]
+        if not cfg.AC.LATERAL:
+            remove_lateral_connections(self.model)
         first = self.model.blocks[4].multipathway_blocks[0].res_blocks[0].branch1_conv
-        self.scam = build_scam_head(cfg, first.in_channels, first.out_channels)
-
-    def attention_layers(self) -> tuple[nn.Module, nn.Module]:
-        """Returns the pooling layer and the last stage."""
-        return self.model.blocks[5], self.model.blocks[4]
-
-    def classifier_weight(self) -> Tensor:
-        """Returns the weight of the head's projection."""
-        return self.model.blocks[6].proj.weight
-
-    def spatial_stream(self, clip: Tensor) -> StreamFeatures:
-        """Runs the slow pathway alone on a (N, 3, T, H, W) clip."""
-        return slow_pathway(self.model, clip)
+        self.attach(cfg, first.in_channels, first.out_channels)
 
 
-def slow_pathway(model: nn.Module, clip: Tensor) -> StreamFeatures:
+def slow_pathway(model: Any, clip: Tensor) -> StreamFeatures:
     """Runs pathway 0 of a ``create_slowfast`` network alone, lateral connections left out."""
     x = clip
     for block in model.blocks[:4]:
@@ -47,7 +72,7 @@ def slow_pathway(model: nn.Module, clip: Tensor) -> StreamFeatures:
     return StreamFeatures(model.blocks[4].multipathway_blocks[0](x), x)
 
 
-def remove_lateral_connections(model: nn.Module) -> None:
+def remove_lateral_connections(model: Any) -> None:
     """Takes the lateral connections out of a ``create_slowfast`` network, in place.
 
     The first block of each slow stage loses the fused input channels; names stay as they are.

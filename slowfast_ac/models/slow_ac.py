@@ -1,17 +1,29 @@
 """SlowAC: the slow pathway alone with SCAM, "Slow (SCAM only)" of the paper's Table 5."""
 
+import dataclasses
+from typing import TYPE_CHECKING
+
 import torch
 from fvcore.common.config import CfgNode
 from torch import Tensor, nn
 
 from slowfast_ac.cam import average_scales
-from slowfast_ac.config import scam_scales, uses_consistency
+from slowfast_ac.config import multi_scale, uses_consistency
 from slowfast_ac.errors import InputError
 from slowfast_ac.models.slowfast_ac import check_supported, slow_pathway
+from slowfast_ac.models.upstream import PySlowFastNetwork
 from slowfast_ac.scam_head import StreamFeatures, multi_scale_features
 
+if TYPE_CHECKING:
 
-class SlowAC(nn.Module):
+    class _PySlowFastNetwork(PySlowFastNetwork, nn.Module):
+        pass
+
+else:
+    _PySlowFastNetwork = nn.Module
+
+
+class SlowACMixin(_PySlowFastNetwork):
     """Mixin for PySlowFast's ResNet class that classifies on features of several scales.
 
     With no second stream there is nothing to be consistent with, and the paper does not say what
@@ -37,9 +49,9 @@ class SlowAC(nn.Module):
                 "SCAM.UPSAMPLE: SlowAC classifies on SCAM's features and has no separate path "
                 "for the maps; set it to False"
             )
-        super()._construct_network(cfg)
-        self.scales = scam_scales(cfg)
-        self.scam_grad = cfg.SCAM.GRAD
+        # The classifier sees all frames, at every scale.
+        self.multi_scale = dataclasses.replace(multi_scale(cfg), frame_stride=1)
+        super()._construct_network(cfg)  # type: ignore[safe-super]
 
     def forward(self, x: list[Tensor], bboxes: None = None) -> Tensor:
         """Classifies clips.
@@ -56,16 +68,17 @@ class SlowAC(nn.Module):
         # Without gradients (Precise BN, evaluation) one scale is enough: only the first reaches
         # BatchNorm's running statistics.
         if not (self.training and torch.is_grad_enabled()):
-            return super().forward(list(x))
+            return super().forward(list(x))  # type: ignore[safe-super]
         scales = multi_scale_features(
             x[0],
             self.spatial_stream(x[0]),
-            self.scales,
+            self.multi_scale,
             self.spatial_stream,
             backbone=self,
-            grad=self.scam_grad,
         )
-        return self.head([average_scales([features.res5 for features in scales])])
+        res5 = [features.res5 for features in scales]
+        logits: Tensor = self.head([average_scales(res5, self.multi_scale.scales)])
+        return logits
 
     def spatial_stream(self, clip: Tensor) -> StreamFeatures:
         """Runs the backbone on a (N, 3, T, H, W) clip."""

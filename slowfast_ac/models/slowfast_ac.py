@@ -1,35 +1,45 @@
 """SlowFastAC: PySlowFast's SlowFast without lateral connections, with maps in training."""
 
-import torch
+from typing import TYPE_CHECKING
+
 from fvcore.common.config import CfgNode
 from torch import Tensor, nn
 
-from slowfast_ac.config import build_scam_head, consistency_settings
+from slowfast_ac.config import (
+    build_scam_head,
+    check_values,
+    consistency_settings,
+    multi_scale,
+    naming_keys,
+)
 from slowfast_ac.errors import InputError
-from slowfast_ac.losses import find_base_loss
-from slowfast_ac.models.surgery import captured_inputs, single_pathway, without_fused_channels
+from slowfast_ac.losses import BaseLoss, ConsistencySettings, find_base_loss
+from slowfast_ac.models.surgery import single_pathway, without_fused_channels
+from slowfast_ac.models.two_stream import TwoStream
+from slowfast_ac.models.upstream import Network, PySlowFastNetwork
 from slowfast_ac.scam_head import StreamFeatures
 
+if TYPE_CHECKING:
 
-class AttentionConsistency(nn.Module):
-    """Mixin that attaches attention maps to the predictions of a two-stream network in training.
+    class _Network(Network, TwoStream):
+        pass
 
-    ::
+    class _PySlowFastNetwork(PySlowFastNetwork, nn.Module):
+        pass
 
-        clip ──► slow pathway ──► res5 ──┬──────────► GAP ──┐
-          │          ▲                   ▼                  ├─► classifier ─► preds
-          └─► x 0.5 ─┘ (same weights)   SCAM ─► S           │                  .attention
-                                               W ─► T ◄─┐   │                   = S, T
-        clip ──► fast pathway ──► res5 ─────────────────┴──► GAP ──┘
+else:
+    _Network, _PySlowFastNetwork = TwoStream, nn.Module
+
+
+class AttentionMixin(_Network):
+    """Mixin that attaches attention maps to the predictions of a PySlowFast network in training.
 
     Predictions are the base network's own. With gradients, in training, and when the criterion is
-    attention_consistency they carry ``attention``, the AttentionMaps of slowfast_ac.losses.
-
-    The base network gives ``scam`` (a SCAMHead or None) and the three methods below.
+    attention_consistency they carry ``attention``, the AttentionMaps of slowfast_ac.losses:
+    PySlowFast's loop takes a tensor and nothing else.
     """
 
-    # How AC.BASE_LOSS is looked up when the network is built; PySlowFast's own losses come first.
-    find_base_loss = staticmethod(find_base_loss)
+    settings: ConsistencySettings
 
     def forward(self, x: list[Tensor], bboxes: None = None) -> Tensor:
         """Classifies clips.
@@ -43,48 +53,52 @@ class AttentionConsistency(nn.Module):
         """
         if bboxes is not None:
             raise InputError(f"{type(self).__name__} is not defined for boxes")
-        x = list(x)  # both upstreams write into the list they are given
-        if not (self.scam is not None and self.training and torch.is_grad_enabled()):
-            return super().forward(x)
-        clip = x[0]
-        pooling, last_stage = self.attention_layers()
-        with captured_inputs(pooling) as res5, captured_inputs(last_stage) as res4:
-            preds = super().forward(x)
-        spatial, temporal = res5
-        preds.attention = self.scam(
-            clip,
-            StreamFeatures(spatial, res4[0]),
-            temporal,
-            self.classifier_weight(),
-            self.spatial_stream,
-            self,
-        )
+        forward = super().forward  # type: ignore[safe-super]
+        preds, attention = self.attend(forward, x)
+        if attention is not None:
+            # Tensors have no such attribute, but keep one.
+            preds.attention = attention._replace(  # type: ignore[attr-defined]
+                settings=self.settings
+            )
         return preds
 
+    @staticmethod
+    def find_base_loss(name: str) -> BaseLoss:
+        """Looks AC.BASE_LOSS up; the models of PySlowFast have its own losses instead."""
+        return find_base_loss(name)
+
     def check(self, cfg: CfgNode) -> None:
-        """Refuses a config before anything is built; see :func:`check_supported`."""
+        """Refuses a config before anything is built.
+
+        Raises:
+            InputError: naming the key; see :func:`check_supported` and
+                :func:`~slowfast_ac.config.check_values`.
+        """
         check_supported(cfg)
-        self.find_base_loss(consistency_settings(cfg).base_loss)
+        check_values(cfg)
+        with naming_keys(base_loss="AC.BASE_LOSS"):
+            self.find_base_loss(consistency_settings(cfg).base_loss)
 
-    def attention_layers(self) -> tuple[nn.Module, nn.Module]:
-        """Returns the layers whose inputs are both streams' res5 and both streams' res4."""
-        raise NotImplementedError
+    def attach(self, cfg: CfgNode, dim_res4: int, dim_res5: int) -> None:
+        """Gives a built network what makes its maps.
 
-    def classifier_weight(self) -> Tensor:
-        """Returns the (L, C_s + C_t) weight of the one classifier."""
-        raise NotImplementedError
+        Args:
+            cfg: PySlowFast's config with the nodes AC and SCAM.
+            dim_res4: channels of the slow pathway's res4.
+            dim_res5: channels of its res5.
+        """
+        self.settings = consistency_settings(cfg)
+        self.multi_scale = multi_scale(cfg)
+        self.lateral = cfg.AC.LATERAL
+        self.scam = build_scam_head(cfg, dim_res4, dim_res5)
 
-    def spatial_stream(self, clip: Tensor) -> StreamFeatures:
-        """Runs the slow pathway alone on a (N, 3, T, H, W) clip."""
-        raise NotImplementedError
 
-
-class SlowFastAC(AttentionConsistency):
+class SlowFastACMixin(AttentionMixin, _PySlowFastNetwork):
     """Mixin for PySlowFast's SlowFast class, checkout or wheel.
 
     The network is built by upstream, so every option of it stays, then its lateral connections are
-    taken out: ``s{i}_fuse`` becomes an identity and the first block of each slow stage takes the
-    slow channels only. Parameter names stay as they are.
+    taken out, unless AC.LATERAL keeps them: ``s{i}_fuse`` becomes an identity and the first block
+    of each slow stage takes the slow channels only. Parameter names stay as they are.
 
     Args:
         cfg: PySlowFast's config with the nodes AC and SCAM.
@@ -95,17 +109,11 @@ class SlowFastAC(AttentionConsistency):
 
     def _construct_network(self, cfg: CfgNode) -> None:
         self.check(cfg)
-        super()._construct_network(cfg)
-        for number in (1, 2, 3, 4):
-            fuse = getattr(self, f"s{number}_fuse")
-            first = getattr(self, f"s{number + 1}").pathway0_res0
-            fused = fuse.conv_f2s.out_channels
-            first.branch1 = without_fused_channels(first.branch1, fused)
-            first.branch2.a = without_fused_channels(first.branch2.a, fused)
-            setattr(self, f"s{number}_fuse", nn.Identity())
-        dim_res4 = self.s5.pathway0_res0.branch1.in_channels
-        dim_res5 = self.s5.pathway0_res0.branch1.out_channels
-        self.scam = build_scam_head(cfg, dim_res4, dim_res5)
+        super()._construct_network(cfg)  # type: ignore[safe-super]
+        if not cfg.AC.LATERAL:
+            remove_lateral_connections(self)
+        first = self.s5.pathway0_res0.branch1
+        self.attach(cfg, first.in_channels, first.out_channels)
 
     def attention_layers(self) -> tuple[nn.Module, nn.Module]:
         """Returns the head and the last stage."""
@@ -113,19 +121,39 @@ class SlowFastAC(AttentionConsistency):
 
     def classifier_weight(self) -> Tensor:
         """Returns the weight of the head's projection."""
-        return self.head.projection.weight
+        weight: Tensor = self.head.projection.weight
+        return weight
 
     def spatial_stream(self, clip: Tensor) -> StreamFeatures:
         """Runs the slow pathway alone on a (N, 3, T, H, W) clip."""
         return slow_pathway(self, clip)
 
+    def both_pathways(self, pathways: list[Tensor]) -> StreamFeatures:
+        """Runs both pathways with their lateral connections for the slow one's features."""
+        x = self.s2_fuse(self.s2(self.s1_fuse(self.s1(list(pathways)))))
+        x = [self.pathway0_pool(x[0]), self.pathway1_pool(x[1])]
+        x = self.s4_fuse(self.s4(self.s3_fuse(self.s3(x))))
+        res4 = x[0]
+        return StreamFeatures(self.s5(x)[0], res4)
 
-def slow_pathway(model: nn.Module, clip: Tensor) -> StreamFeatures:
+
+def remove_lateral_connections(network: nn.Module) -> None:
+    """Takes the lateral connections out of PySlowFast's SlowFast, in place."""
+    for number in (1, 2, 3, 4):
+        fuse = getattr(network, f"s{number}_fuse")
+        first = getattr(network, f"s{number + 1}").pathway0_res0
+        fused = fuse.conv_f2s.out_channels
+        first.branch1 = without_fused_channels(first.branch1, fused)
+        first.branch2.a = without_fused_channels(first.branch2.a, fused)
+        setattr(network, f"s{number}_fuse", nn.Identity())
+
+
+def slow_pathway(network: PySlowFastNetwork, clip: Tensor) -> StreamFeatures:
     """Runs pathway 0 of PySlowFast's SlowFast or ResNet alone, lateral connections left out."""
-    x = single_pathway(model.s2)(single_pathway(model.s1)([clip]))
-    x = [model.pathway0_pool(x[0])]
-    res4 = single_pathway(model.s4)(single_pathway(model.s3)(x))[0]
-    return StreamFeatures(single_pathway(model.s5)([res4])[0], res4)
+    x = single_pathway(network.s2)(single_pathway(network.s1)([clip]))
+    x = [network.pathway0_pool(x[0])]
+    res4 = single_pathway(network.s4)(single_pathway(network.s3)(x))[0]
+    return StreamFeatures(single_pathway(network.s5)([res4])[0], res4)
 
 
 def check_supported(cfg: CfgNode) -> None:

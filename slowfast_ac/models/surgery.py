@@ -6,28 +6,27 @@ The parts are PySlowFast's or PyTorchVideo's own; nothing here imports either.
 import contextlib
 import copy
 from collections.abc import Iterator
+from typing import Any
 
 from fvcore.nn.weight_init import c2_msra_fill
 from torch import Tensor, nn
 
+from slowfast_ac.models.upstream import Stage
+
 
 def without_fused_channels(conv: nn.Conv3d, fused: int) -> nn.Conv3d:
     """Returns a newly initialised convolution like ``conv`` that takes ``fused`` channels fewer."""
+    names = ("kernel_size", "stride", "padding", "dilation")
+    geometry: dict[str, Any] = {name: getattr(conv, name) for name in names}
     narrow = nn.Conv3d(
-        conv.in_channels - fused,
-        conv.out_channels,
-        conv.kernel_size,
-        stride=conv.stride,
-        padding=conv.padding,
-        dilation=conv.dilation,
-        bias=conv.bias is not None,
+        conv.in_channels - fused, conv.out_channels, **geometry, bias=conv.bias is not None
     )
     # The initialisation that both upstreams give their convolutions.
     c2_msra_fill(narrow)
     return narrow
 
 
-def single_pathway(stage: nn.Module) -> nn.Module:
+def single_pathway(stage: Stage) -> Stage:
     """Returns PySlowFast's ``stage`` restricted to pathway 0, the slow one.
 
     A shallow copy: the layers are the same objects, ``stage`` itself is not touched.
@@ -44,7 +43,7 @@ def captured_inputs(module: nn.Module) -> Iterator[list[Tensor]]:
     """Within the block, the yielded list holds the tensor or tensors given to ``module`` last."""
     captured: list[Tensor] = []
 
-    def capture(_, args):
+    def capture(_: nn.Module, args: tuple[Any, ...]) -> None:
         captured[:] = [args[0]] if isinstance(args[0], Tensor) else args[0]
 
     handle = module.register_forward_pre_hook(capture)

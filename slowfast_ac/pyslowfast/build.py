@@ -1,11 +1,12 @@
-"""Parameters and multiply-adds of a config's model, counted as upstream counts them."""
+"""A config's model, and its multiply-adds counted as upstream counts them."""
 
 import importlib
 
 import torch
 from fvcore.common.config import CfgNode
-from fvcore.nn import FlopCountAnalysis
 from torch import nn
+
+from slowfast_ac.models.counts import count_multiply_adds
 
 
 def build_model(cfg: CfgNode) -> nn.Module:
@@ -26,29 +27,11 @@ def build_on_cpu(cfg: CfgNode) -> nn.Module:
     return build_model(cfg)
 
 
-def count_parameters(model: nn.Module) -> int:
-    """Returns the number of parameters."""
-    return sum(parameter.numel() for parameter in model.parameters())
-
-
 def count_gflops(cfg: CfgNode, model: nn.Module) -> float:
-    """Returns the 10^9 multiply-adds of one view at DATA.TEST_CROP_SIZE, in evaluation mode.
-
-    The rule is fvcore's and upstream's: a multiply-add counts once, BatchNorm counts, activations,
-    pooling and additions do not.
-    """
+    """Returns the 10^9 multiply-adds of one view at DATA.TEST_CROP_SIZE, in evaluation mode."""
     shape = (1, 3, cfg.DATA.NUM_FRAMES, cfg.DATA.TEST_CROP_SIZE, cfg.DATA.TEST_CROP_SIZE)
-    device = next(model.parameters()).device
-    clip = torch.zeros(shape, device=device)
+    clip = torch.zeros(shape, device=next(model.parameters()).device)
     pathways = [clip]
     if cfg.MODEL.ARCH in cfg.MODEL.MULTI_PATHWAY_ARCH:
         pathways = [clip[:, :, :: cfg.SLOWFAST.ALPHA], clip]
-    training = model.training
-    model.eval()
-    with torch.no_grad():
-        counter = FlopCountAnalysis(model, (pathways,))
-        # What the rule leaves out, and layers that work in training only.
-        counter.unsupported_ops_warnings(False).uncalled_modules_warnings(False)
-        total = counter.total()
-    model.train(training)
-    return total / 1e9
+    return count_multiply_adds(model, pathways) / 1e9

@@ -4,16 +4,16 @@ import importlib.util
 
 from slowfast.models.video_model_builder import ResNet, SlowFast
 
-from slowfast_ac.models.ptv_slowfast_ac import PTVSlowFastAC as PTVSlowFastACMixin
-from slowfast_ac.models.slow_ac import SlowAC as SlowACMixin
-from slowfast_ac.models.slowfast_ac import SlowFastAC as SlowFastACMixin
-from slowfast_ac.pyslowfast.register import find_base_loss
+from slowfast_ac.models.ptv_slowfast_ac import PTVSlowFastACMixin
+from slowfast_ac.models.slow_ac import SlowACMixin
+from slowfast_ac.models.slowfast_ac import SlowFastACMixin
+from slowfast_ac.pyslowfast.loss_terms import find_upstream_loss
 
 
 class SlowFastAC(SlowFastACMixin, SlowFast):
     """Branch-independent SlowFast with attention maps in training."""
 
-    find_base_loss = staticmethod(find_base_loss)
+    find_base_loss = staticmethod(find_upstream_loss)
 
 
 class SlowAC(SlowACMixin, ResNet):
@@ -29,6 +29,6 @@ if importlib.util.find_spec("slowfast.models.ptv_model_builder"):
     class PTVSlowFastAC(PTVSlowFastACMixin, PTVSlowFast):
         """SlowFastAC of PyTorchVideo's parts."""
 
-        find_base_loss = staticmethod(find_base_loss)
+        find_base_loss = staticmethod(find_upstream_loss)
 
     MODELS += (PTVSlowFastAC,)

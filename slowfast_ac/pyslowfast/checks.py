@@ -8,7 +8,8 @@ import os
 import torch
 from fvcore.common.config import CfgNode
 
-from slowfast_ac.config import LOSS_NAME, build_scam_head
+from slowfast_ac.cam import STRIDE
+from slowfast_ac.config import LOSS_NAME, check_values, consistency_settings
 from slowfast_ac.data.lists import check_list, read_list
 from slowfast_ac.errors import InputError
 from slowfast_ac.models.slowfast_ac import check_supported
@@ -17,6 +18,7 @@ from slowfast_ac.pyslowfast.compute import check_compute
 from slowfast_ac.pyslowfast.find import Upstream
 from slowfast_ac.pyslowfast.finetune import check_finetune
 from slowfast_ac.pyslowfast.initial_weights import check_start, check_tested
+from slowfast_ac.pyslowfast.loss_terms import find_upstream_loss
 
 OUR_MODELS = ("SlowFastAC", "PTVSlowFastAC", "SlowAC")
 # The data sets that read `path label` lists, in both PySlowFasts.
@@ -30,7 +32,8 @@ def check_config(cfg: CfgNode, upstream: Upstream) -> None:
         InputError: naming the key, its value and what to do.
     """
     check_names(cfg, upstream)
-    build_scam_head(cfg, 1, 1)  # its values
+    check_values(cfg)
+    find_upstream_loss(consistency_settings(cfg).base_loss)
     check_compute(cfg)
     check_finetune(cfg)
     check_sizes(cfg)
@@ -92,10 +95,10 @@ def check_sizes(cfg: CfgNode) -> None:
     ):
         return
     for name, crop in (("TRAIN", cfg.DATA.TRAIN_CROP_SIZE), ("TEST", cfg.DATA.TEST_CROP_SIZE)):
-        if crop % 32:
+        if crop % STRIDE:
             raise InputError(
-                f"DATA.{name}_CROP_SIZE: {crop} is not a multiple of the network's stride of 32; "
-                f"try {max(32, round(crop / 32) * 32)}"
+                f"DATA.{name}_CROP_SIZE: {crop} is not a multiple of the network's stride of "
+                f"{STRIDE}; try {max(1, round(crop / STRIDE)) * STRIDE}"
             )
     if cfg.DATA.TEST_CROP_SIZE < cfg.DATA.TRAIN_CROP_SIZE:
         raise InputError(

@@ -1,9 +1,8 @@
-"""Memory format and precision of any PySlowFast model, as config keys.
+"""Memory format and precision of any PySlowFast model: the keys of COMPUTE.
 
 Both are off by default, and neither changes a state dict: a checkpoint moves freely between them.
 """
 
-import importlib
 import types
 from collections.abc import Callable
 
@@ -11,31 +10,10 @@ import torch
 from fvcore.common.config import CfgNode
 from torch import Tensor, nn
 
+from slowfast_ac.config import MEMORY_FORMATS, PRECISIONS
 from slowfast_ac.errors import InputError
 from slowfast_ac.pyslowfast.built_models import after_build
 from slowfast_ac.pyslowfast.find import Upstream
-
-MEMORY_FORMATS = ("contiguous", "channels_last")
-PRECISIONS = ("default", "float32", "tf32", "bfloat16")
-
-
-def add_compute_config(cfg: CfgNode) -> None:
-    """Adds the node COMPUTE with its defaults, which leave every model as upstream has it.
-
-    A config that has the node already is left as it is.
-    """
-    if "COMPUTE" in cfg:
-        return
-    # ---------------------------------------------------------------------------------------- #
-    # How a model of any name is computed, in training and at test.
-    # ---------------------------------------------------------------------------------------- #
-    cfg.COMPUTE = CfgNode()
-    # Layout of clips, features and convolution weights: contiguous or channels_last.
-    cfg.COMPUTE.MEMORY_FORMAT = "contiguous"
-    # default: torch's own choice, which on NVIDIA GPUs since Ampere is TF32 for convolutions and
-    # float32 for matrix products; float32: no TF32 anywhere; tf32: TF32 for both; bfloat16:
-    # autocast, with float32 weights and logits, no loss scaling, not for training on a CPU.
-    cfg.COMPUTE.PRECISION = "default"
 
 
 def check_compute(cfg: CfgNode) -> None:
@@ -92,11 +70,10 @@ def apply_compute(model: nn.Module, cfg: CfgNode) -> nn.Module:
 
 
 def install_compute(upstream: Upstream) -> None:
-    """Adds the node to PySlowFast's defaults and applies it to every model that it builds.
+    """Applies the node COMPUTE to every model that PySlowFast builds.
 
     A second call changes nothing.
     """
-    add_compute_config(importlib.import_module("slowfast.config.defaults")._C)
     after_build(upstream, apply_compute)
 
 

@@ -46,6 +46,26 @@ def load_config(path: str | os.PathLike, opts: Sequence[str] = ()) -> CfgNode:
     return cfg
 
 
+def over_defaults(config: CfgNode, source: str) -> CfgNode:
+    """Returns PySlowFast's defaults overridden by ``config``. PySlowFast must be set up.
+
+    Args:
+        config: any of the keys.
+        source: where they are from, for messages.
+
+    Raises:
+        InputError: naming an unknown key or a value of the wrong type.
+    """
+    from slowfast.config.defaults import get_cfg
+
+    cfg = get_cfg()
+    try:
+        cfg.merge_from_other_cfg(config)
+    except (KeyError, ValueError, AssertionError) as error:
+        raise InputError(f"{source}: {_explain(error, cfg)}") from None
+    return cfg
+
+
 def merge_opts(cfg: CfgNode, opts: Sequence[str]) -> None:
     """Overrides keys of ``cfg`` by what the command line says.
 

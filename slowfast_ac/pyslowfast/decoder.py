@@ -8,10 +8,12 @@ arguments and results. Upstream's ``pyav_decode`` takes one clip and returns thr
 
     DATA.DECODING_BACKEND   handle            decoded by   size of the frames
     torchvision             path (or bytes)   PyAV         short side as DATA's smallest scale
-    pyav                    PyAV container    PyAV         as in the file
-    torchcodec              TorchCodecClips   torchcodec   as in the file
+    pyav                    VideoReader       PyAV         as in the file
+    torchcodec              TorchCodecVideo   torchcodec   as in the file
 
 Upstream resizes while decoding for torchvision alone, and its transforms rescale in any case.
+Which frames a span holds is the timeline's to say: frames at a steady rate, which upstream's
+arithmetic of indices needs.
 """
 
 import functools
@@ -28,122 +30,58 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from slowfast_ac.data.video import VideoReader
+from slowfast_ac.data.clips import to_rgb
+from slowfast_ac.data.reader import VideoReader
+from slowfast_ac.data.torchcodec_video import TorchCodecVideo
 from slowfast_ac.errors import InputError
 
-# Seconds that a frame may begin outside of a span: containers round its time to ticks of their
-# clock. This is half a tick of Matroska's, the coarsest in use, and a little for the arithmetic.
-TIME_TOLERANCE = 0.00051
+Handle = str | os.PathLike | bytes | av.container.InputContainer | VideoReader | TorchCodecVideo
 
 
-class PyAVClips(VideoReader):
-    """Spans of a video, decoded by PyAV.
+def read_span(
+    reader: VideoReader | TorchCodecVideo,
+    indices: Sequence[int] | np.ndarray,
+    short_side: int = 0,
+) -> Tensor:
+    """Decodes frames of a video's timeline.
 
     Args:
-        source: a path, the bytes of a file or an open PyAV container; closed in the end.
+        reader: the video.
+        indices: ascending; one that comes again stays on the screen.
         short_side: resize the frames to it, smaller or larger, and keep their aspect; 0: do not.
-    """
 
-    def __init__(
-        self, source: str | os.PathLike | bytes | av.container.InputContainer, short_side: int = 0
-    ) -> None:
-        super().__init__(io.BytesIO(source) if isinstance(source, bytes) else source)
-        self.short_side = short_side
-
-    def read(self, start: float, end: float) -> tuple[float, Tensor]:
-        """Decodes the frames with start <= time <= end or, if none, the one shown at ``start``.
-
-        Returns:
-            Seconds of the first frame, and the frames (T, H, W, 3), uint8 RGB.
-
-        Raises:
-            InputError: if there is no frame.
-        """
-        start, end = start - TIME_TOLERANCE, end + TIME_TOLERANCE
-        times, frames = [], []
-        for time, frame in self.frames(start, end, with_shown=True):
-            times.append(time)
-            frames.append(self._to_rgb(frame))
-        if not frames:
-            raise InputError(f"cannot read video {self.name}: no frame can be decoded")
-        first = int(len(times) > 1 and times[0] < start)
-        return times[first], torch.from_numpy(np.stack(frames[first:]))
-
-    def _to_rgb(self, frame: av.VideoFrame) -> np.ndarray:
-        width, height = frame.width, frame.height
-        if self.short_side:
-            scale = self.short_side / min(width, height)
-            width, height = round(width * scale), round(height * scale)
-        # The filter that torchvision's decoder resized with.
-        return frame.to_ndarray(format="rgb24", width=width, height=height, interpolation="AREA")
-
-
-class TorchCodecClips:
-    """Spans of a video, decoded by torchcodec.
-
-    Args:
-        path: the file.
+    Returns:
+        The frames (T, H, W, 3), uint8 RGB.
 
     Raises:
-        InputError: if torchcodec does not work here or cannot read the file.
+        InputError: if there is no frame.
     """
+    distinct, repeats = np.unique(indices, return_inverse=True)
+    if isinstance(reader, TorchCodecVideo):
+        images = reader.images(distinct.tolist())
+    else:
+        images = [_to_rgb(shown.frame, short_side) for shown in reader.at(distinct.tolist())]
+    if not len(images):
+        raise InputError(f"cannot read video {reader.name}: no frame can be decoded (cut short?)")
+    # A file whose last frames cannot be decoded ends with the one before them.
+    last = len(images) - 1
+    if len(distinct) == len(indices) == len(images):
+        return torch.from_numpy(np.stack(images))
+    return torch.from_numpy(np.stack([images[min(at, last)] for at in repeats.tolist()]))
 
-    def __init__(self, path: str | os.PathLike) -> None:
-        try:
-            from torchcodec.decoders import VideoDecoder
-        except (ImportError, OSError, RuntimeError) as error:
-            reason = str(error).strip().splitlines()[0]
-            raise InputError(
-                "DATA.DECODING_BACKEND: torchcodec needs the package torchcodec and FFmpeg's "
-                f"libraries: run pip install torchcodec, or choose pyav ({reason})"
-            ) from error
-        self.name = os.fspath(path)
-        try:
-            self._decoder = VideoDecoder(self.name, dimension_order="NHWC")
-        except (RuntimeError, ValueError) as error:
-            raise InputError(
-                f"cannot read video {self.name}: {str(error).splitlines()[0]}"
-            ) from error
-        metadata = self._decoder.metadata
-        self.fps = metadata.average_fps
-        self._begin, self._end = metadata.begin_stream_seconds, metadata.end_stream_seconds
 
-    def __enter__(self) -> "TorchCodecClips":
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        del self._decoder
-
-    @property
-    def duration(self) -> float:
-        """Seconds of video; torchcodec has read all packets to know it."""
-        return self._end - self._begin
-
-    def measure(self) -> float:
-        """Returns ``duration``, which is measured already."""
-        return self.duration
-
-    def read(self, start: float, end: float) -> tuple[float, Tensor]:
-        """Decodes a span; see :meth:`PyAVClips.read`."""
-        start, end = start - TIME_TOLERANCE, end + TIME_TOLERANCE
-        try:
-            # torchcodec begins with the frame shown at the start.
-            batch = self._decoder.get_frames_played_in_range(
-                min(max(self._begin + start, self._begin), self._end - TIME_TOLERANCE),
-                min(self._begin + end, self._end),
-            )
-        except (RuntimeError, ValueError, IndexError) as error:
-            raise InputError(
-                f"cannot read video {self.name}: {str(error).splitlines()[0]}"
-            ) from error
-        times = (batch.pts_seconds - self._begin).tolist()
-        first = int(len(times) > 1 and times[0] < start)
-        return times[first], batch.data[first:]
+def _to_rgb(frame: av.VideoFrame, short_side: int) -> np.ndarray:
+    if not short_side:
+        return to_rgb(frame)
+    scale = short_side / min(frame.width, frame.height)
+    width, height = round(frame.width * scale), round(frame.height * scale)
+    # The filter that torchvision's decoder resized with.
+    return frame.to_ndarray(format="rgb24", width=width, height=height, interpolation="AREA")
 
 
 def torchvision_decode(
     decoder: ModuleType,
-    video_handle: Path | bytes | av.container.InputContainer | TorchCodecClips,
+    video_handle: Handle,
     sampling_rate: Sequence[float],
     num_frames: Sequence[int],
     clip_idx: int,
@@ -185,41 +123,43 @@ def torchvision_decode(
         InputError: if the video cannot be read; ``decode`` prints the message.
     """
     meta = {} if video_meta is None else video_meta
-    with _open(video_handle, max_spatial_scale) as reader:
-        fps = meta.setdefault("video_fps", reader.fps)
-        if "video_duration" not in meta:
-            meta["video_duration"] = reader.duration
-        clip_sizes = [
-            np.maximum(1.0, rate * count / target_fps * fps)
-            for rate, count in zip(sampling_rate, num_frames, strict=True)
-        ]
-        while fps * meta["video_duration"] > np.dot(sampling_rate, num_frames):
-            spans = decoder.get_multiple_start_end_idx(
-                fps * meta["video_duration"],
-                clip_sizes,
-                clip_idx,
-                num_clips_uniform,
-                min_delta=min_delta,
-                max_delta=max_delta,
-                use_offset=use_offset,
-            )
-            clips = [reader.read(start / fps, end / fps) for start, end, _ in spans]
-            # A frame much before its clip may mean that the file ends before its header says.
-            if any(
-                time < span[0] / fps - 2 / fps for span, (time, _) in zip(spans, clips, strict=True)
-            ):
-                measured = reader.measure()
-                if measured < meta["video_duration"] - 1 / fps:
-                    meta["video_duration"] = measured
-                    continue
-            return [frames for _, frames in clips], fps, False, spans
-        return [reader.read(0.0, math.inf)[1]], fps, True, None
+    with _open(video_handle) as reader:
+        # torchcodec resizes nothing, as PyAV by DATA.DECODING_BACKEND pyav.
+        timeline = reader.timeline
+        fps = timeline.steady_rate(target_fps)
+        if timeline.rate:
+            fps = meta.setdefault("video_fps", fps)
+        duration = min(meta.setdefault("video_duration", timeline.end), timeline.end)
+        if fps * duration <= np.dot(sampling_rate, num_frames):
+            indices = timeline.shown(range(timeline.count(fps)), fps)
+            return [read_span(reader, indices, max_spatial_scale)], fps, True, None
+        spans = decoder.get_multiple_start_end_idx(
+            fps * duration,
+            [
+                np.maximum(1.0, rate * count / target_fps * fps)
+                for rate, count in zip(sampling_rate, num_frames, strict=True)
+            ],
+            clip_idx,
+            num_clips_uniform,
+            min_delta=min_delta,
+            max_delta=max_delta,
+            use_offset=use_offset,
+        )
+        clips = []
+        for start, end, _ in spans:
+            first = timeline.first_number(start / fps, fps)
+            last = timeline.last_number(end / fps, fps)
+            indices = timeline.shown(range(first, last + 1), fps)
+            if not len(indices):
+                indices = [timeline.shown_at(start / fps)]
+            clips.append(read_span(reader, indices, max_spatial_scale))
+        return clips, fps, False, spans
 
 
-def _open(video_handle, short_side: int) -> PyAVClips | TorchCodecClips:
-    if isinstance(video_handle, TorchCodecClips):
-        return video_handle
-    return PyAVClips(video_handle, short_side)
+def _open(handle: Handle) -> VideoReader | TorchCodecVideo:
+    if isinstance(handle, VideoReader | TorchCodecVideo):
+        return handle
+    return VideoReader(io.BytesIO(handle) if isinstance(handle, bytes) else handle)
 
 
 def is_needed(decoder: ModuleType) -> bool:
@@ -256,13 +196,16 @@ def install(decoder: ModuleType, video_container: ModuleType) -> None:
 
     @functools.wraps(upstream_container)
     def get_video_container(path_to_vid, multi_thread_decode=False, backend="pyav"):
+        if backend not in ("torchvision", "pyav", "torchcodec"):
+            return upstream_container(path_to_vid, multi_thread_decode, backend)
+        with open(path_to_vid, "rb"):
+            pass
         if backend == "torchcodec":
-            return TorchCodecClips(path_to_vid)
-        if backend == "torchvision":
-            # The path and not the bytes: errors can name it, and nothing is read in vain.
-            with open(path_to_vid, "rb"):
-                return Path(path_to_vid)
-        return upstream_container(path_to_vid, multi_thread_decode, backend)
+            return TorchCodecVideo(path_to_vid)
+        if backend == "pyav":
+            return VideoReader(path_to_vid, threads=multi_thread_decode)
+        # The path and not the bytes: errors can name it, and nothing is read in vain.
+        return Path(path_to_vid)
 
     decoder.decode = decode
     decoder.torchvision_decode = functools.partial(torchvision_decode, decoder)
@@ -273,32 +216,67 @@ def _is_installed(decoder: ModuleType) -> bool:
     return getattr(decoder.torchvision_decode, "func", None) is torchvision_decode
 
 
-def install_wheel(decoder: ModuleType) -> None:
-    """Has the wheel's ``pyav_decode`` say which video fails and why; a second call changes nothing.
+def install_wheel(decoder: ModuleType, video_container: ModuleType | None = None) -> None:
+    """Has the wheel decode by this package's reader; a second call changes nothing.
 
     Args:
-        decoder: the wheel's ``slowfast.datasets.decoder``, whose ``decode`` prints the message.
+        decoder: the wheel's ``slowfast.datasets.decoder``.
+        video_container: its ``slowfast.datasets.video_container``, to open files of any name.
     """
-    upstream = decoder.pyav_decode
-    if hasattr(upstream, "__wrapped__"):
+    if getattr(decoder.pyav_decode, "func", None) is wheel_decode:
         return
+    decoder.pyav_decode = functools.partial(wheel_decode, decoder)
+    if video_container is not None:
+        video_container.get_video_container = _open_for_wheel
 
-    @functools.wraps(upstream)
-    def pyav_decode(container, *args, **kwargs):
-        name, streams = container.name, container.streams.video
-        try:
-            return upstream(container, *args, **kwargs)
-        except Exception as error:
-            if not streams:
-                reason = "it has no video stream"
-            elif isinstance(error, ZeroDivisionError):
-                reason = "its header does not say how many frames it has; rewrite it as mp4"
-            elif "need at least one array to stack" in str(error):
-                reason = "no frame in the clip's span; it may be cut short"
-            else:
-                reason = getattr(error, "strerror", None) or f"{type(error).__name__}: {error}"
-            raise InputError(f"cannot read video {name}: {reason}") from error
-        finally:
-            container.close()
 
-    decoder.pyav_decode = pyav_decode
+def _open_for_wheel(path_to_vid, multi_thread_decode=False) -> VideoReader:
+    return VideoReader(path_to_vid, threads=multi_thread_decode)
+
+
+def wheel_decode(
+    decoder: ModuleType,
+    container: Handle,
+    sampling_rate: float,
+    num_frames: int,
+    clip_idx: int,
+    num_clips: int = 10,
+    target_fps: float = 30,
+) -> tuple[Tensor, float, bool]:
+    """Decodes the span of one clip; the wheel's ``pyav_decode``, but ``decoder``.
+
+    The wheel takes one frame more than the span holds, and starts the span at a tick of the file's
+    clock. A file whose header gives no length it decodes whole, and ``decode`` places the clip.
+
+    Args:
+        decoder: the wheel's module, whose ``get_start_end_idx`` places the clip.
+        container: the video; closed in the end.
+        sampling_rate: frames at ``target_fps`` from one frame of the clip to the next.
+        num_frames: the clip's frames.
+        clip_idx: -1 for a random clip, or the number of the one among ``num_clips``.
+        num_clips: how many clips are spread over the video.
+        target_fps: frames per second for which ``sampling_rate`` is meant.
+
+    Returns:
+        The frames (T, H, W, 3), uint8 RGB; the video's fps; whether the whole video was decoded.
+
+    Raises:
+        InputError: if the video cannot be read; ``decode`` prints the message.
+    """
+    with _open(container) as reader:
+        timeline, stream = reader.timeline, reader.stream
+        fps = timeline.steady_rate(target_fps)
+        count = timeline.count(fps)
+        if timeline.rate and stream.duration is None:
+            return read_span(reader, timeline.shown(range(count), fps)), fps, True
+        start, end = decoder.get_start_end_idx(
+            count, sampling_rate * num_frames / target_fps * fps, clip_idx, num_clips
+        )
+        ticks_per_frame = 1 / (fps * float(stream.time_base))
+        begin, finish = (
+            int(index * ticks_per_frame) * float(stream.time_base) for index in (start, end)
+        )
+        first = timeline.first_number(begin, fps, 1e-6)
+        last = max(timeline.last_number(finish, fps, 1e-6) + 1, first)
+        indices = timeline.shown(range(first, last + 1), fps)
+        return read_span(reader, indices), fps, False

@@ -1,4 +1,4 @@
-"""Frozen parts and a lower learning rate for old layers, as config keys of any PySlowFast model.
+"""Frozen parts and a lower learning rate for old layers of any PySlowFast model: FINETUNE's keys.
 
 Both are off by default. Neither changes a state dict. What upstream has keys for is left to it:
 TRAIN.CHECKPOINT_FILE_PATH and CHECKPOINT_EPOCH_RESET for the weights, MODEL.FROZEN_BN.
@@ -17,26 +17,6 @@ from slowfast_ac.errors import InputError
 from slowfast_ac.models.parts import freeze, new_layers
 from slowfast_ac.pyslowfast.built_models import after_build
 from slowfast_ac.pyslowfast.find import Upstream
-
-
-def add_finetune_config(cfg: CfgNode) -> None:
-    """Adds the node FINETUNE with its defaults, which leave every training as upstream has it.
-
-    A config that has the node already is left as it is.
-    """
-    if "FINETUNE" in cfg:
-        return
-    # ---------------------------------------------------------------------------------------- #
-    # How a model of any name is trained from the weights of TRAIN.CHECKPOINT_FILE_PATH.
-    # ---------------------------------------------------------------------------------------- #
-    cfg.FINETUNE = CfgNode()
-    # Parts whose weights and BatchNorm statistics stay as they were loaded: backbone (all but the
-    # classifier), stages s1 to s5, slow, fast, lateral, one pathway of a stage (s2.fast), or names
-    # of modules. For example ["s1", "s2"].
-    cfg.FINETUNE.FREEZE = []
-    # Learning rate of the backbone as a factor of the schedule's, which the classifier gets.
-    # Above 0, at most 1.
-    cfg.FINETUNE.BACKBONE_LR_FACTOR = 1.0
 
 
 def check_finetune(cfg: CfgNode) -> None:
@@ -70,11 +50,10 @@ def apply_freeze(model: nn.Module, cfg: CfgNode) -> nn.Module:
 
 
 def install_finetune(upstream: Upstream) -> None:
-    """Adds the node to PySlowFast's defaults and obeys it in every model and optimizer it builds.
+    """Obeys the node FINETUNE in every model and optimizer that PySlowFast builds.
 
     A second call changes nothing.
     """
-    add_finetune_config(importlib.import_module("slowfast.config.defaults")._C)
     after_build(upstream, apply_freeze)
     optimizers = importlib.import_module("slowfast.models.optimizer")
     if not hasattr(optimizers.construct_optimizer, "__wrapped__"):

@@ -9,7 +9,7 @@ from fvcore.common.config import CfgNode
 from torch import Tensor, nn
 
 from slowfast_ac.checkpoint.initial import find_network, initial_weights
-from slowfast_ac.checkpoint.names import is_counter, is_no_weight, strip_prefix
+from slowfast_ac.checkpoint.names import is_counter, is_no_weight
 from slowfast_ac.checkpoint.open import Checkpoint, open_checkpoint
 from slowfast_ac.checkpoint.report import LoadReport
 from slowfast_ac.errors import InputError
@@ -82,7 +82,7 @@ def weights_to_test(checkpoint: Checkpoint, network: nn.Module) -> Mapping[str, 
     """
     weights, report = _match(checkpoint.path, checkpoint.state_dict, network)
     for name in (*report.new, *report.cut):
-        if not is_counter(name) and not is_no_weight(strip_prefix(name), "pyslowfast"):
+        if not is_counter(name) and not is_no_weight(name, "pyslowfast"):
             raise InputError(
                 f"{checkpoint.path}: holds {checkpoint.model} of {checkpoint.num_classes} "
                 f"classes, which does not bring {name} of {type(network).__name__}; random weights "

@@ -2,6 +2,7 @@
 
 import importlib
 import os
+import random
 import traceback
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -36,6 +37,8 @@ class Job:
 
     def __call__(self, cfg: CfgNode) -> object:
         """Runs the function."""
+        # Upstream seeds NumPy and torch. Without workers its clips are drawn by Python's own.
+        random.seed(cfg.RNG_SEED)
         setup(self.upstream.root if self.upstream.kind == "checkout" else None)
         return getattr(load_tool(self.upstream, self.module), self.function)(cfg)
 

@@ -13,7 +13,15 @@ from types import ModuleType
 import numpy as np
 from torch import Tensor
 
-from slowfast_ac.losses import AttentionConsistencyLoss
+from slowfast_ac.config import LOSS_NAME
+from slowfast_ac.errors import InputError
+from slowfast_ac.losses import (
+    BASE_LOSSES,
+    AttentionConsistencyLoss,
+    AttentionMaps,
+    BaseLoss,
+    split_output,
+)
 from slowfast_ac.pyslowfast.find import Upstream
 from slowfast_ac.pyslowfast.repairs.imports import is_missing
 
@@ -22,18 +30,49 @@ from slowfast_ac.pyslowfast.repairs.imports import is_missing
 _step: list[float] = []
 
 
-class RecordedLoss(AttentionConsistencyLoss):
-    """The criterion, whose terms the meter and TensorBoard find after each call."""
+class LoggedAttentionConsistencyLoss(AttentionConsistencyLoss):
+    """The criterion as PySlowFast's loop calls it; meters and TensorBoard find its terms.
 
-    def forward(self, preds: Tensor, labels: Tensor) -> Tensor | tuple[Tensor, list[float]]:
-        """Computes the loss; see :class:`slowfast_ac.losses.AttentionConsistencyLoss`."""
-        takes_terms, self.return_terms = self.return_terms, True
-        try:
-            loss, terms = super().forward(preds, labels)
-        finally:
-            self.return_terms = takes_terms
+    Args:
+        reduction: ``mean``, the one that PySlowFast asks for.
+        takes_terms: whether the loop takes ``(loss, [terms])`` or the loss alone.
+    """
+
+    def __init__(self, reduction: str = "mean", *, takes_terms: bool = True):
+        super().__init__(reduction, find_base_loss=find_upstream_loss, return_terms=True)
+        self.takes_terms = takes_terms
+
+    def forward(
+        self, output: Tensor | tuple[Tensor, AttentionMaps | None], labels: Tensor
+    ) -> Tensor | tuple[Tensor, list[float]]:
+        """Computes the loss, which needs the maps: the settings come with them.
+
+        Raises:
+            InputError: naming the keys to set.
+        """
+        if split_output(output)[1] is None:
+            raise InputError(
+                "MODEL.LOSS_FUNC: attention_consistency got predictions without attention maps; "
+                "set MODEL.MODEL_NAME to SlowFastAC or PTVSlowFastAC (maps exist in training mode "
+                "with gradients only, and are lost where the predictions are copied, as "
+                "DistributedDataParallel does with find_unused_parameters)"
+            )
+        loss, terms = super().forward(output, labels)
         _step[:] = terms
-        return (loss, terms) if takes_terms else loss
+        return (loss, terms) if self.takes_terms else loss
+
+
+def find_upstream_loss(name: str) -> BaseLoss:
+    """Returns PySlowFast's loss of that name, or torch's where it has none.
+
+    Raises:
+        InputError: for an unknown name, with the known ones.
+    """
+    known = BASE_LOSSES | importlib.import_module("slowfast.models.losses")._LOSSES
+    if name not in known:
+        names = sorted(set(known) - {LOSS_NAME})
+        raise InputError(f"AC.BASE_LOSS: {name!r} is not one of {', '.join(names)}")
+    return known[name]
 
 
 def loop_takes_terms(upstream: Upstream) -> bool:

@@ -4,11 +4,9 @@ import functools
 import importlib
 
 from slowfast_ac.config import LOSS_NAME, add_custom_config
-from slowfast_ac.errors import InputError
-from slowfast_ac.losses import BASE_LOSSES
 from slowfast_ac.pyslowfast.find import Upstream
 from slowfast_ac.pyslowfast.loss_terms import (
-    RecordedLoss,
+    LoggedAttentionConsistencyLoss,
     install_loss_terms,
     loop_takes_terms,
 )
@@ -23,7 +21,7 @@ def register_into(upstream: Upstream) -> None:
     models = importlib.import_module(f"slowfast_ac.pyslowfast.{_MODELS[upstream.kind]}")
     losses = importlib.import_module("slowfast.models.losses")
     losses._LOSSES[LOSS_NAME] = functools.partial(
-        RecordedLoss, base_losses=find_base_loss, return_terms=loop_takes_terms(upstream)
+        LoggedAttentionConsistencyLoss, takes_terms=loop_takes_terms(upstream)
     )
     install_loss_terms()
     if upstream.kind == "checkout":
@@ -35,16 +33,3 @@ def register_into(upstream: Upstream) -> None:
         builder = importlib.import_module("slowfast.models.model_builder")
         for model in models.MODELS:
             builder._MODEL_TYPES[model.__name__] = model
-
-
-def find_base_loss(name: str):
-    """Returns PySlowFast's loss of that name, or torch's where the wheel has none.
-
-    Raises:
-        InputError: for an unknown name, with the known ones.
-    """
-    known = BASE_LOSSES | importlib.import_module("slowfast.models.losses")._LOSSES
-    if name not in known:
-        names = sorted(set(known) - {LOSS_NAME})
-        raise InputError(f"AC.BASE_LOSS: {name!r} is not one of {', '.join(names)}")
-    return known[name]

@@ -66,7 +66,7 @@ def choose_class(choice: int | str, video: str | os.PathLike, true: int | None) 
     """
     if choice == PREDICTED:
         return None
-    if choice != TRUE:
+    if isinstance(choice, int):
         return choice
     if true is None:
         raise InputError(

@@ -11,8 +11,7 @@ much each position of that frame speaks for class l:
 ``both`` has the temporal stream's frames: each map of the spatial stream is held for its alpha
 frames of the fast pathway. With one scale its mean over frames and positions, plus b, is the logit.
 
-The mean of ``spatial`` over t is Eq. 1, but for one thing: the loss stretches a smaller scale's map
-over the first one's, here it is laid where it looks, since the result is to be seen.
+The mean of ``spatial`` over t is Eq. 1.
 
 Shapes: N clips, T_s and T frames of the two streams, h x w the size of a map, L classes.
 """
@@ -27,12 +26,13 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from slowfast_ac.cam import resize
+from slowfast_ac.cam import average_scales, resize
 from slowfast_ac.data.clips import Clip, Preprocessing, read_clip, to_pathways
 from slowfast_ac.errors import InputError
+from slowfast_ac.inference.head import find_head
 from slowfast_ac.models.surgery import captured_inputs
 from slowfast_ac.scam_head import check_scales, rescale
-from slowfast_ac.visualization.placement import align_weights, place_map
+from slowfast_ac.visualization.placement import place_map
 
 
 class Maps(NamedTuple):
@@ -64,7 +64,7 @@ def attention_maps(
 
     Args:
         model: SlowFastAC, SlowAC or PTVSlowFastAC, PySlowFast's SlowFast, ResNet, PTVSlowFast or
-            PTVResNet, or what a Predictor holds.
+            PTVResNet, or what load_model returns as ``network``.
         pathways: the network's input, (N, 3, T, H, W) each; H and W may differ from each other.
         class_ids: N classes; None takes each clip's class of highest score.
         scales: sizes of the clip relative to ``pathways``, 1.0 first.
@@ -77,10 +77,9 @@ def attention_maps(
     with _evaluation(model):
         with captured_inputs(pooling) as features:
             scores = model(list(pathways))
-        sizes, by_scale = [pathways[0].shape[-2:]], [features]
+        by_scale = [features]
         for scale in scales[1:]:
             rescaled = [rescale(clip, scale) for clip in pathways]
-            sizes.append(rescaled[0].shape[-2:])
             by_scale.append(_features(model, pooling, rescaled))
     channels = [stream.shape[1] for stream in features if stream.ndim == 5]
     if not 1 <= len(channels) <= 2 or sum(channels) != classifier.in_features:
@@ -88,8 +87,7 @@ def attention_maps(
     class_ids = _check_classes(class_ids, scores)
     weights = classifier.weight[class_ids].split(channels, dim=1)
     cams = [_project(streams[0], weights[0]) for streams in by_scale]
-    aligned = [_align(*own, cams[0], sizes[0]) for own in zip(cams, sizes, strict=True)]
-    spatial = torch.stack(aligned).mean(dim=0)
+    spatial = average_scales(cams, scales)
     if len(channels) == 1:
         return Maps(spatial, None, spatial, class_ids, scores)
     temporal = _project(features[1], weights[1])
@@ -180,30 +178,8 @@ def heatmap(
         streams["temporal"] = _stream(maps.temporal, clip.times)
         streams["both"] = _stream(maps.both, clip.times)
     scores = maps.scores[0].cpu().numpy()
-    input_size = tuple(pathways[0].shape[-2:])
-    return Heatmap(clip, streams, int(maps.class_ids[0]), scores, input_size)
-
-
-def find_head(model: nn.Module) -> tuple[nn.Module, nn.Linear]:
-    """Returns the layer that is given the streams' last feature maps, and the classifier.
-
-    Raises:
-        InputError: for a model that has no such layers.
-    """
-    pooling = getattr(model, "head", None)
-    classifier = getattr(pooling, "projection", None)
-    blocks = getattr(getattr(model, "model", None), "blocks", ())
-    if len(blocks) == 7:  # PyTorchVideo's create_slowfast
-        pooling, classifier = blocks[5], blocks[6].proj
-    elif len(blocks) == 6:  # its create_resnet
-        pooling, classifier = blocks[5].pool, blocks[5].proj
-    detects = getattr(model, "enable_detection", False) or getattr(model, "detection_mode", False)
-    if detects or not isinstance(classifier, nn.Linear):
-        raise InputError(
-            f"{type(model).__name__}: maps need a linear classifier on average-pooled features; "
-            "use SlowFast, SlowFastAC, ResNet, SlowAC or their PTV variants, without detection"
-        )
-    return pooling, classifier
+    height, width = pathways[0].shape[-2:]
+    return Heatmap(clip, streams, int(maps.class_ids[0]), scores, (height, width))
 
 
 def held_frames(count: int, onto: int) -> np.ndarray:
@@ -251,17 +227,6 @@ def _check_classes(class_ids: Sequence[int] | Tensor | None, scores: Tensor) -> 
         if not 0 <= class_id <= last:
             raise InputError(f"class {class_id}: the network has classes 0 to {last}")
     return class_ids
-
-
-def _align(cam: Tensor, size: Sequence[int], first: Tensor, first_size: Sequence[int]) -> Tensor:
-    """Lays a scale's map over the first one's, each of a clip of the given height and width."""
-    rows, columns = (
-        torch.from_numpy(align_weights(cells, seen, onto_cells, onto_seen)).to(cam)
-        for cells, seen, onto_cells, onto_seen in zip(
-            cam.shape[-2:], size, first.shape[-2:], first_size, strict=True
-        )
-    )
-    return rows @ cam @ columns.T
 
 
 def _project(features: Tensor, weight: Tensor) -> Tensor:

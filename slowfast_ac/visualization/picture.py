@@ -10,13 +10,15 @@ from collections.abc import Iterable, Iterator, Mapping
 
 import cv2
 import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.layout_engine import ConstrainedLayoutEngine
+from matplotlib.patches import Rectangle
 
-from slowfast_ac.files import atomic_path
+from slowfast_ac.figures import saved_figure
 from slowfast_ac.visualization.heatmap import Heatmap
 
 COLUMNS = 8  # of a strip, at most
-PANEL_PIXELS = 240 * 180
-GAP = 4  # pixels between panels, and four times as much between networks
+PANEL_AREA = 1.6 * 1.2  # square inches
 DPI = 150
 # Few players and no hardware decoder take wider ones.
 MAX_VIDEO_WIDTH = 3840
@@ -66,15 +68,10 @@ def draw_strip(
         title: one or two lines.
         boxes: (T, 4), left, top, right and bottom of a box in each frame of that clip, in pixels.
     """
-    # Only this function needs it, and it takes long to import.
-    from matplotlib.figure import Figure
-
     clip = next(iter(heatmaps.values())).clip
     columns = np.linspace(0, len(clip.times) - 1, min(COLUMNS, len(clip.times))).round().astype(int)
     rows = {"frames": [clip.frames[column] for column in columns]}
-    gaps = []
     for name, heatmap in heatmaps.items():
-        gaps += [4 * GAP] + [GAP] * (len(heatmap.streams) - 1)
         for stream in heatmap.streams:
             maps = normalize(heatmap.shown(stream))
             near = [nearest(heatmap.clip.times, clip.times[column]) for column in columns]
@@ -82,52 +79,35 @@ def draw_strip(
                 overlay(clip.frames[column], heatmap.over_frame(maps[index]))
                 for column, index in zip(columns, near, strict=True)
             ]
-
     height, width = clip.frames.shape[1:3]
-    scale = (PANEL_PIXELS / (height * width)) ** 0.5
-    width, height = round(width * scale), round(height * scale)
-    left, right, top, bottom = 20 + 11 * max(map(_longest_line, rows)), 12, 92, 42
-    below = np.concatenate([[0], np.cumsum(np.array(gaps) + height)])  # top of each row
-    panels = len(columns) * (width + GAP) - GAP
-    total = np.array(
-        [
-            # The title and the note below have to fit, too.
-            max(left + panels + right, left + 640, 40 + 12 * _longest_line(title)),
-            top + below[-1] + height + bottom,
-        ]
-    )
-    canvas = np.full((total[1], total[0], 3), 255, np.uint8)
-    for y, images in zip(below + top, rows.values(), strict=True):
-        for number, (column, image) in enumerate(zip(columns, images, strict=True)):
-            x = left + number * (width + GAP)
-            box = None if boxes is None else boxes[column] * scale
-            canvas[y : y + height, x : x + width] = _panel(image, (width, height), box)
-    ramp = overlay(np.full((10, 160, 3), 255, np.uint8), np.tile(np.linspace(0, 1, 160), (10, 1)))
-    canvas[-26:-16, left : left + 160] = ramp
+    scale = (PANEL_AREA / (height * width)) ** 0.5
+    size = (width * scale * len(columns) + 1.4, height * scale * len(rows) + 1.1)
+    layout = ConstrainedLayoutEngine(w_pad=0.02, h_pad=0.02, wspace=0, hspace=0)
+    figsize = (max(size[0], 6.5), size[1])
+    with saved_figure(path, figsize=figsize, dpi=DPI, layout=layout) as figure:
+        figure.suptitle(title, size=9)
+        grid = figure.subplots(len(rows), len(columns), squeeze=False)
+        for axes, (label, images) in zip(grid, rows.items(), strict=True):
+            axes[0].set_ylabel(label, rotation=0, ha="right", va="center", size=8)
+            for axis, column, image in zip(axes, columns, images, strict=True):
+                axis.imshow(image)
+                axis.set(xticks=[], yticks=[])
+                axis.spines[:].set_visible(False)
+                if boxes is not None:
+                    _outline(axis, boxes[column])
+        for axis, column in zip(grid[0], columns, strict=True):
+            axis.set_title(f"{clip.times[column]:.2f} s", size=7)
+        note = "low is blue, high is red; each row is scaled to its own range over the clip"
+        figure.supxlabel(note, size=6, color="0.35")
 
-    figure = Figure(figsize=total / DPI, dpi=DPI)
-    figure.figimage(canvas)
 
-    def write(x: float, y: float, text: str, size: float, **style: object) -> None:
-        figure.text(x / total[0], 1 - y / total[1], text, size=size, va="center", **style)
-
-    write(
-        max(left + panels / 2, 20 + 6 * _longest_line(title)),
-        30,
-        title,
-        9,
-        ha="center",
-        linespacing=1.4,
-    )
-    for number, column in enumerate(columns):
-        x = left + number * (width + GAP) + width / 2
-        write(x, top - 12, f"{clip.times[column]:.2f} s", 7, ha="center")
-    for y, label in zip(below + top, rows, strict=True):
-        write(left - 10, y + height / 2, label, 8, ha="right", linespacing=1.4)
-    note = "low to high; each row is scaled to its own range over the clip"
-    write(left + 168, total[1] - 21, note, 6, color="0.35")
-    with atomic_path(path) as temporary:
-        figure.savefig(temporary, dpi=DPI)
+def _outline(axis: Axes, box: np.ndarray) -> None:
+    x0, y0, x1, y1 = box
+    for color, width in (("black", 2.5), ("white", 1.0)):
+        # Pixel i covers i - 0.5 to i + 0.5.
+        corner = (x0 - 0.5, y0 - 0.5)
+        line = Rectangle(corner, x1 - x0, y1 - y0, fill=False, edgecolor=color, linewidth=width)
+        axis.add_patch(line)
 
 
 def overlay_frames(
@@ -168,24 +148,11 @@ def overlay_frames(
             for stream, cams in streams.items():
                 cam = heatmaps[name].over_frame(cams[index])
                 band = _band(labels[name, stream], longest, size[0])
-                row.append(np.concatenate([band, _panel(overlay(frame, cam), size)]))
+                picture = cv2.resize(overlay(frame, cam), size, interpolation=cv2.INTER_AREA)
+                row.append(np.concatenate([band, picture]))
             row += [np.zeros_like(row[0])] * (panels - len(row))
             rows.append(np.concatenate(row, axis=1))
         yield time - first, np.concatenate(rows)
-
-
-def _panel(image: np.ndarray, size: tuple[int, int], box: np.ndarray | None = None) -> np.ndarray:
-    shrinks = size[0] < image.shape[1]
-    panel = cv2.resize(image, size, interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_CUBIC)
-    if box is not None:
-        x0, y0, x1, y1 = np.rint(box).astype(int).tolist()
-        for color, thickness in (((0, 0, 0), 3), ((255, 255, 255), 1)):
-            cv2.rectangle(panel, (x0, y0), (x1 - 1, y1 - 1), color, thickness)
-    return panel
-
-
-def _longest_line(label: str) -> int:
-    return max(map(len, label.splitlines()))
 
 
 def _band(text: str, longest: str, width: int) -> np.ndarray:

@@ -31,32 +31,10 @@ def place_map(
     return rows @ cam.astype(np.float32) @ columns.T
 
 
-def align_weights(cells: int, seen: int, onto_cells: int, onto_seen: int) -> np.ndarray:
-    """Returns how a map of a resized frame is read at the positions of the frame's own map.
-
-    Along one side; stretching the map instead would put half a scale's position half of the other
-    scale's off.
-
-    Args:
-        cells: positions of the resized frame's map.
-        seen: pixels of the resized frame.
-        onto_cells: positions of the frame's own map.
-        onto_seen: pixels of the frame.
-
-    Returns:
-        (onto_cells, cells), the weight of each position.
-    """
-    return _weights(cells, seen, onto_seen)[:: _stride(onto_cells, onto_seen)]
-
-
-def _stride(cells: int, seen: int) -> int:
-    # A map has ceil(seen / stride) positions.
-    return 2 ** math.ceil(math.log2(seen / cells))
-
-
 def _weights(cells: int, seen: int, pixels: int) -> np.ndarray:
     """Returns the weight of each of the map's positions in each pixel, (pixels, cells)."""
-    stride = _stride(cells, seen)
+    # A map has ceil(seen / stride) positions.
+    stride = 2 ** math.ceil(math.log2(seen / cells))
     at = ((np.arange(pixels) + 0.5) * seen / pixels - 0.5) / stride
     distance = np.abs(at.clip(0, cells - 1)[:, None] - np.arange(cells))
     return np.maximum(1 - distance, 0).astype(np.float32)

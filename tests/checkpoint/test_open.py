@@ -296,9 +296,9 @@ BAD = {
     "no dict": (lambda p: torch_bytes(p, torch.ones(2)), "holds a Tensor where weights are a dict"),
     "no tensor": (
         lambda p: torch_bytes(p, {"model_state": {"a": "text"}}),
-        "a is a str, not a tensor",
+        r"no weights in it: .* \(model_state\)",
     ),
-    "no name": (lambda p: torch_bytes(p, {7: torch.ones(1)}), "7 is no name for a weight"),
+    "no name": (lambda p: torch_bytes(p, {7: torch.ones(1)}), r"no weights in it: .* \(7\)"),
     "code in zip": (lambda p: torch_bytes(p, RunsCode()), r"would run (posix|nt)\.system"),
     "code in legacy": (
         lambda p: torch_bytes(p, RunsCode(), zipped=False),

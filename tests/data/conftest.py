@@ -112,3 +112,58 @@ def command():
         return status or 0, out.getvalue()
 
     return run
+
+
+def _numbered(number, width=64, height=32):
+    bars = [255 * (number >> bit & 1) for bit in range(8)]
+    row = np.repeat(np.array(bars, np.uint8), width // 8)
+    return np.broadcast_to(row[None, :, None], (height, width, 3)).copy()
+
+
+def _number_of(image):
+    bars = np.asarray(image).reshape(image.shape[0], 8, -1, 3).mean((0, 2, 3)) > 127
+    return int((bars << np.arange(8)).sum())
+
+
+CODECS = {
+    "webm": ("libvpx", {"g": "12", "deadline": "realtime", "cpu-used": "8"}),
+    "avi": ("mpeg4", {"g": "12"}),
+    "3gp": ("mpeg4", {"g": "12"}),
+    "mpg": ("mpeg2video", {"g": "12", "bf": "2"}),
+    "wmv": ("wmv2", {"g": "12"}),
+}
+
+
+def _write_numbered(path, ticks, rate=30, tick=None, format=None, container=None, **options):
+    """Writes a frame for each of ``ticks``; ``tick`` is in seconds, by default that of the rate."""
+    codec, settings = CODECS.get(path.suffix[1:], ("libx264", {"g": "12", "bf": "2"}))
+    tick = tick or 1 / Fraction(rate)
+    settings = {**settings, **options}
+    with av.open(str(path), "w", format=format, options=container or {}) as output:
+        stream = output.add_stream(codec, rate=rate, options=settings)
+        stream.width, stream.height, stream.pix_fmt = 64, 32, "yuv420p"
+        stream.codec_context.time_base = tick
+        for number, pts in enumerate(ticks):
+            frame = av.VideoFrame.from_ndarray(_numbered(number), format="rgb24")
+            frame.pts, frame.time_base = int(pts), tick
+            output.mux(stream.encode(frame))
+        output.mux(stream.encode())
+    return path
+
+
+@pytest.fixture(scope="session")
+def write_numbered():
+    """Returns :func:`_write_numbered`: frames that carry their number as eight bars."""
+    return _write_numbered
+
+
+@pytest.fixture(scope="session")
+def number_of():
+    """Returns a function: image (H, W, 3) -> the number that it carries."""
+    return _number_of
+
+
+@pytest.fixture(scope="session")
+def numbered():
+    """Returns a function: number, width, height -> image (H, W, 3) that carries it."""
+    return _numbered

@@ -124,13 +124,13 @@ def test_one_pass_over_the_video_serves_all_clips(video, monkeypatch):
     starts = [0.0, 0.2, 0.2, 0.5]
     single = [read_clip(path, PREPROCESSING, start) for start in starts]
     passes = []
-    original = VideoReader.frames
+    original = VideoReader._decode
 
-    def frames(*args, **kwargs):
+    def decode(*args):
         passes.append(args)
-        return original(*args, **kwargs)
+        return original(*args)
 
-    monkeypatch.setattr(VideoReader, "frames", frames)
+    monkeypatch.setattr(VideoReader, "_decode", decode)
     together = list(read_clips(path, PREPROCESSING, starts))
     assert len(passes) == 1
     for one, other in zip(single, together, strict=True):
@@ -167,14 +167,26 @@ def test_a_varying_frame_rate_keeps_true_times(tmp_path):
     assert (np.diff(clip.times) >= 0).all()
 
 
-def test_a_clip_ends_with_its_span_where_frames_are_rarer_than_on_average(tmp_path):
-    write_at(
-        tmp_path / "vfr.mp4", [120 * n for n in range(10)] + [1200 + 10 * n for n in range(40)]
-    )
-    # 32 / 30 s: six frames and the one behind them.
-    shown = numbers(read_clip(tmp_path / "vfr.mp4", PREPROCESSING, 0.0).frames)
-    assert shown == sorted(shown)
-    assert shown[-1] == 6
+def test_a_clip_of_no_constant_rate_has_what_is_on_the_screen(tmp_path):
+    ticks = np.array([120 * n for n in range(10)] + [1200 + 10 * n for n in range(40)])
+    write_at(tmp_path / "vfr.mp4", ticks)
+    clip = read_clip(tmp_path / "vfr.mp4", PREPROCESSING, 0.0)
+    instants = np.linspace(0, 31, 8).astype(int) / 30
+    expected = np.searchsorted(ticks / 600, instants + 1e-9, side="right") - 1
+    assert numbers(clip.frames) == expected.tolist()
+    assert np.allclose(clip.times, ticks[expected] / 600)
+
+
+@pytest.mark.parametrize("start", [0.0, 2.13, 4.9, 5.0, 12.0, 17.0])
+def test_a_slide_is_shown_as_long_as_it_stays(tmp_path, start):
+    ticks = [0, 3000, 6000, 9000]
+    write_at(tmp_path / "slides.mp4", ticks)
+    # The last slide's own length is not written, so it is that of the others.
+    clip = read_clip(tmp_path / "slides.mp4", PREPROCESSING, start)
+    instants = start + np.linspace(0, 31, 8).astype(int) / 30
+    shown = (np.floor(instants * 30 + 1e-6) / 30 // 5).clip(0, 3).astype(int)
+    later = (np.ceil(instants * 30 - 1e-6) / 30 // 5).clip(0, 3).astype(int)
+    assert all(a <= n <= b for a, n, b in zip(shown, numbers(clip.frames), later, strict=True))
 
 
 def test_a_start_that_misses_its_frame_by_rounding_takes_it(video):

@@ -1,15 +1,11 @@
-"""Lists and class maps, against PySlowFast's own reading of them."""
-
-import json
+"""Lists, against PySlowFast's own reading of them."""
 
 import pytest
 
 from slowfast_ac.data.lists import (
     Entry,
     check_list,
-    read_class_map,
     read_list,
-    write_class_map,
     write_list,
 )
 from slowfast_ac.errors import InputError
@@ -86,38 +82,6 @@ def test_path_that_the_format_cannot_hold_is_not_written(path, tmp_path):
     with pytest.raises(InputError, match="cannot hold a path with spaces"):
         write_list(tmp_path / "l.csv", [Entry("a.mp4", 0), Entry(path, 1)])
     assert not list(tmp_path.iterdir())
-
-
-def test_class_map_survives_writing_and_reading(tmp_path):
-    classes = {"jump": 1, "apply eye makeup": 0, "Überschlag": 2}
-    write_class_map(tmp_path / "classes.json", classes)
-    assert read_class_map(tmp_path / "classes.json") == classes
-
-
-@pytest.mark.parametrize(
-    ("classes", "message"),
-    [
-        ({"a": 0, "b": 2}, "labels must be 0 to 1"),
-        ({"a": 1, "b": 1}, "labels must be 0 to 1"),
-        ({"a": 1, "b": 2}, "labels must be 0 to 1"),
-        ({"a": "0"}, "label of 'a' is '0'"),
-        ({"a": False}, "label of 'a' is False"),
-        ({}, "class map is one JSON object"),
-        (["a", "b"], "class map is one JSON object"),
-    ],
-)
-def test_bad_class_map_is_refused(classes, message, tmp_path):
-    (tmp_path / "classes.json").write_text(json.dumps(classes))
-    with pytest.raises(InputError, match=message):
-        read_class_map(tmp_path / "classes.json")
-
-
-@pytest.mark.parametrize("content", [None, "{", "\xff"])
-def test_unreadable_class_map_is_named(content, tmp_path):
-    if content is not None:
-        (tmp_path / "classes.json").write_text(content, encoding="latin-1")
-    with pytest.raises(InputError, match=r"classes\.json: (cannot read|not a JSON)"):
-        read_class_map(tmp_path / "classes.json")
 
 
 @pytest.fixture

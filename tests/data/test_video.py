@@ -107,16 +107,15 @@ def test_one_reader_reads_spans_in_any_order(video):
             assert [number_of(frame) for frame in frames] == expected
 
 
-@pytest.mark.parametrize("start, end", [(0.41, 0.43), (0.41, 0.5), (0.4, 0.41), (7.0, 8.0)])
-def test_the_frame_on_the_screen_comes_first_if_asked_for(tmp_path, start, end):
-    path = encode(tmp_path / "v.mp4", **LONG_GOP)
-    times = np.arange(NUM_FRAMES) / 25
-    shown = np.flatnonzero(times <= start)[-1]
-    expected = sorted({shown, *np.flatnonzero((times >= start) & (times < end))})
+@pytest.mark.parametrize("indices", [[0], [7, 8, 30], [59], [12, 13, 47, 59]])
+def test_frames_are_read_by_their_place(video, indices):
+    path, _ = video
     with VideoReader(path) as reader:
-        frames = reader.frames(start, end, with_shown=True)
-        numbers = [number_of(frame.to_ndarray(format="rgb24")) for _, frame in frames]
-    assert numbers == expected
+        times = reader.timeline.times
+        shown = list(reader.at(indices))
+    assert [one.index for one in shown] == indices
+    assert [number_of(one.frame.to_ndarray(format="rgb24")) for one in shown] == indices
+    assert [one.time for one in shown] == times[indices].tolist()
 
 
 def test_a_span_at_the_end_reads_little_of_the_file(tmp_path):
@@ -166,12 +165,6 @@ def test_probe_says_what_was_encoded(video):
         assert info.duration == pytest.approx(NUM_FRAMES / 25)
     else:
         assert info.duration == pytest.approx(times[-1] + 0.04, abs=0.03)
-
-
-def test_measured_seconds_are_those_of_the_header(tmp_path):
-    with VideoReader(encode(tmp_path / "v.mp4", **LONG_GOP)) as reader:
-        assert reader.measure() == reader.duration == NUM_FRAMES / 25
-        assert reader.measure() == NUM_FRAMES / 25
 
 
 def test_a_video_of_one_frame_is_read(tmp_path):

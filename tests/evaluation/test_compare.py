@@ -1,41 +1,16 @@
 """Comparisons against scipy, sklearn and cases done by hand."""
 
 import json
-import pickle
 
 import numpy as np
 import pytest
 import scipy.stats
-import torch
 from sklearn.metrics import f1_score, precision_score
 
 from slowfast_ac.errors import InputError
 from slowfast_ac.evaluation.compare import compare, overall, per_class, read_groups
 from slowfast_ac.evaluation.results import Results
 from slowfast_ac.evaluation.significance import difference_interval, holm, mcnemar, wilson
-
-
-def results(predictions, labels, classes):
-    scores = np.full((len(labels), classes), 0.1)
-    scores[np.arange(len(labels)), predictions] = 1
-    return Results(scores / scores.sum(axis=1, keepdims=True), np.asarray(labels))
-
-
-def write(path, value):
-    path.write_bytes(pickle.dumps([torch.tensor(value.scores), torch.tensor(value.labels)]))
-    return path
-
-
-def pair(classes=6, videos=120, seed=0):
-    rng = np.random.default_rng(seed)
-    labels = rng.integers(classes, size=videos)
-    made = []
-    for accuracy in (0.5, 0.8):
-        wrong = rng.integers(classes, size=videos)
-        made.append(
-            results(np.where(rng.random(videos) < accuracy, labels, wrong), labels, classes)
-        )
-    return made
 
 
 @pytest.mark.parametrize(("gained", "lost"), [(10, 2), (3, 3), (0, 7), (1, 0)])
@@ -95,17 +70,19 @@ def test_results_that_never_differ_still_have_an_interval(total):
     assert 1.9 / (total + 2) < high <= 1
 
 
-def test_overall_counts_by_hand():
+def test_overall_counts_by_hand(make_results):
     labels = [0, 0, 1, 1, 2]
-    summary = overall(results([0, 1, 1, 0, 0], labels, 3), results([0, 0, 1, 1, 0], labels, 3))
+    summary = overall(
+        make_results([0, 1, 1, 0, 0], labels, 3), make_results([0, 0, 1, 1, 0], labels, 3)
+    )
     assert summary["baseline"]["top1"] == pytest.approx(2 / 5)
     assert summary["ours"]["top1"] == pytest.approx(4 / 5)
     assert (summary["gained"], summary["lost"]) == (2, 0)
     assert summary["ours"]["top5"] == 1  # three classes
 
 
-def test_per_class_is_sklearns_precision_and_recall():
-    first, second = pair()
+def test_per_class_is_sklearns_precision_and_recall(make_pair):
+    first, second = make_pair()
     rows = per_class(first, second, list("abcdef"))
     predicted = second.scores.argmax(axis=1)
     expected = precision_score(second.labels, predicted, average=None)
@@ -121,13 +98,13 @@ def test_per_class_is_sklearns_precision_and_recall():
 
 
 @pytest.mark.parametrize("classes", [2, 101])
-def test_everything_is_written(tmp_path, classes):
-    first, second = pair(classes, videos=4 * classes)
+def test_everything_is_written(tmp_path, classes, make_pair, write_results):
+    first, second = make_pair(classes, videos=4 * classes)
     names = {f"class {number}": number for number in range(classes)}
     (tmp_path / "classes.json").write_text(json.dumps(names))
     text = compare(
-        write(tmp_path / "a.pkl", first),
-        write(tmp_path / "b.pkl", second),
+        write_results(tmp_path / "a.pkl", first),
+        write_results(tmp_path / "b.pkl", second),
         tmp_path / "output",
         tmp_path / "classes.json",
     )
@@ -148,13 +125,15 @@ def test_the_papers_groups_are_found_in_kinetics_names(tmp_path):
     }
 
 
-def test_members_of_the_papers_groups_that_are_no_class_are_named(tmp_path):
-    first, second = pair(classes=3)
+def test_members_of_the_papers_groups_that_are_no_class_are_named(
+    tmp_path, make_pair, write_results
+):
+    first, second = make_pair(classes=3)
     classes = {"capoeira": 0, "archery": 1, "abseiling": 2}
     (tmp_path / "classes.json").write_text(json.dumps(classes))
     text = compare(
-        write(tmp_path / "a.pkl", first),
-        write(tmp_path / "b.pkl", second),
+        write_results(tmp_path / "a.pkl", first),
+        write_results(tmp_path / "b.pkl", second),
         tmp_path / "output",
         tmp_path / "classes.json",
     )
@@ -172,23 +151,33 @@ def test_a_users_group_with_an_unknown_class_is_refused(tmp_path):
         read_groups(path, ["running"], strict=True)
 
 
-def test_other_videos_are_refused(tmp_path):
-    first, second = pair()
+def test_other_videos_are_refused(tmp_path, make_pair, write_results):
+    first, second = make_pair()
     other = Results(second.scores, np.roll(second.labels, 1))
     with pytest.raises(InputError, match="not the same videos"):
-        compare(write(tmp_path / "a.pkl", first), write(tmp_path / "b.pkl", other), tmp_path / "o")
+        compare(
+            write_results(tmp_path / "a.pkl", first),
+            write_results(tmp_path / "b.pkl", other),
+            tmp_path / "o",
+        )
     fewer = Results(second.scores[:5], second.labels[:5])
     with pytest.raises(InputError, match="5 videos of 6 classes"):
-        compare(write(tmp_path / "a.pkl", first), write(tmp_path / "b.pkl", fewer), tmp_path / "o")
+        compare(
+            write_results(tmp_path / "a.pkl", first),
+            write_results(tmp_path / "b.pkl", fewer),
+            tmp_path / "o",
+        )
     assert not (tmp_path / "o").exists()
 
 
-def test_several_labels_are_compared_by_average_precision(tmp_path):
+def test_several_labels_are_compared_by_average_precision(tmp_path, write_results):
     rng = np.random.default_rng(0)
     labels = (rng.random((30, 4)) < 0.3).astype(int)
     perfect = Results(labels.astype(float), labels)
     noise = Results(rng.random((30, 4)), labels)
     text = compare(
-        write(tmp_path / "a.pkl", noise), write(tmp_path / "b.pkl", perfect), tmp_path / "o"
+        write_results(tmp_path / "a.pkl", noise),
+        write_results(tmp_path / "b.pkl", perfect),
+        tmp_path / "o",
     )
     assert "100.00 (ours)" in text

@@ -14,10 +14,10 @@ import yaml
 
 from slowfast_ac.cli import main
 from slowfast_ac.errors import InputError
-from slowfast_ac.evaluation.results import parse_stats
 from slowfast_ac.experiments.ablate import describe, require_same_settings
 from slowfast_ac.experiments.report import write_report
 from slowfast_ac.experiments.suite import load_suite, plan
+from slowfast_ac.pyslowfast.log import parse_stats
 
 ROOT = Path(__file__).resolve().parents[2]
 CONFIG = ROOT / "configs/quick_schedules/SLOWFASTAC_4x4_R50_instant_test.yaml"

@@ -12,7 +12,7 @@ from slowfast_ac.data.clips import read_clip, to_pathways
 from slowfast_ac.data.video import write_video
 from slowfast_ac.errors import InputError
 from slowfast_ac.inference.features import extract_features
-from slowfast_ac.inference.predictor import Predictor, load_predictor
+from slowfast_ac.inference.load import TrainedModel, load_model
 
 SLOW = (
     *("MODEL.MODEL_NAME", "ResNet", "MODEL.ARCH", "slow", "DATA.INPUT_CHANNEL_NUM", [3]),
@@ -54,7 +54,7 @@ def trained(build_model, tiny_cfg, tmp_path):
 @pytest.mark.parametrize("opts", [(), SLOW], ids=["SlowFastAC", "Slow"])
 def test_maps_are_the_input_of_pyslowfasts_head(trained, video, opts):
     model, path = trained(*opts)
-    predictor = load_predictor(path)
+    predictor = load_model(path)
     features = extract_features(predictor, video, maps=True)
     assert features.windows == [pytest.approx(pair) for pair in ((0, 0.8), (0.8, 1.6), (1.6, 2.4))]
     names = ["slow"] if opts else ["slow", "fast"]
@@ -77,7 +77,7 @@ def test_maps_are_the_input_of_pyslowfasts_head(trained, video, opts):
 
 
 def test_averages_are_those_of_the_maps(trained, video):
-    predictor = load_predictor(trained()[1])
+    predictor = load_model(trained()[1])
     maps = extract_features(predictor, video, maps=True, stride=0.5).streams
     averages = extract_features(predictor, video, stride=0.5).streams
     for name, channels, frames in (("slow", 256, 2), ("fast", 32, 8)):
@@ -88,7 +88,7 @@ def test_averages_are_those_of_the_maps(trained, video):
 
 def test_classifying_the_averages_gives_the_scores(trained, video):
     model, path = trained()
-    predictor = load_predictor(path)
+    predictor = load_model(path)
     streams = extract_features(predictor, video).streams
     pooled = torch.from_numpy(np.concatenate([streams["slow"], streams["fast"]], axis=1))
     with torch.no_grad():
@@ -99,7 +99,7 @@ def test_classifying_the_averages_gives_the_scores(trained, video):
 
 
 def test_the_clip_lies_in_the_middle_of_its_window(trained, video):
-    features = extract_features(load_predictor(trained()[1]), video, window=2.0, stride=0.4)
+    features = extract_features(load_model(trained()[1]), video, window=2.0, stride=0.4)
     assert [(w.start, w.end) for w in features.windows] == [
         pytest.approx(pair) for pair in ((0.0, 2.0), (0.4, 2.4))
     ]
@@ -122,7 +122,7 @@ def test_the_command_writes_arrays_and_their_times(trained, video, tmp_path, cap
     assert "bad.mp4" in captured.err
     assert captured.out == f"{output}/bar: slow [3, 256], fast [3, 32]\n"
     assert sorted(p.name for p in output.iterdir()) == ["bar.fast.npy", "bar.json", "bar.slow.npy"]
-    expected = extract_features(load_predictor(path), video)
+    expected = extract_features(load_model(path), video)
     for name in ("slow", "fast"):
         array = np.load(output / f"bar.{name}.npy", allow_pickle=False)
         np.testing.assert_array_equal(array, expected.streams[name])
@@ -141,11 +141,11 @@ def test_one_stream_alone_is_written(trained, video, tmp_path):
 
 
 def test_streams_that_are_not_there_are_refused(trained, video, tmp_path):
-    predictor = load_predictor(trained(*SLOW)[1])
+    predictor = load_model(trained(*SLOW)[1])
     with pytest.raises(InputError, match="one pathway has no fast stream"):
         extract_features(predictor, video, stream="fast")
     with pytest.raises(InputError, match="stream: 'both2' is not one of slow, fast, both"):
         extract_features(predictor, video, stream="both2")
-    program = Predictor("x.onnx", predictor.scores, predictor.preprocessing, 7, None, None)
+    program = TrainedModel("x.onnx", predictor.scores, predictor.preprocessing, 7)
     with pytest.raises(InputError, match="x.onnx: a program returns scores alone"):
         extract_features(program, video)

@@ -1,6 +1,5 @@
-"""create_slowfast_ac: PyTorchVideo's network without lateral connections, clips in, maps beside."""
+"""create_slowfast_ac: PyTorchVideo's network without lateral connections, clips in."""
 
-import functools
 import re
 from pathlib import Path
 
@@ -8,33 +7,16 @@ import pytest
 import torch
 import torch.nn.functional as F
 from pytorchvideo.models import create_slowfast
-from torch import nn
 
-from slowfast_ac import AttentionConsistencyLoss, ConsistencySettings
+from slowfast_ac import PackPathway, create_slowfast_ac
 from slowfast_ac.errors import InputError
-from slowfast_ac.models import PackPathway, create_slowfast_ac
-from slowfast_ac.scam_head import SCAMHead
 
-TINY = {"model_num_class": 7, "model_depth": 18, "stem_dim_out": 8, "crop_size": 64}
 DOC = Path(__file__).resolve().parents[2] / "docs/PYTORCHVIDEO.md"
 
 
-def build(**options):
-    torch.manual_seed(0)
-    model = create_slowfast_ac(**{**TINY, "num_frames": 8, "dropout_rate": 0.0, **options})
-    # PyTorchVideo's classifier starts so small that every logit is alike.
-    nn.init.normal_(model.classifier_weight(), std=0.3)
-    return model
-
-
 @pytest.fixture
-def clip():
-    return torch.randn(2, 3, 8, 64, 64, generator=torch.Generator().manual_seed(1))
-
-
-@pytest.fixture
-def model():
-    return build()
+def model(plain_network):
+    return plain_network()
 
 
 def test_logits_are_those_of_a_fused_create_slowfast_with_zero_lateral_weights(model, clip):
@@ -90,34 +72,6 @@ def test_neither_pathway_reaches_the_other(model, clip):
         assert gradients[1] is None
 
 
-def test_attention_maps_are_there_in_training_only(model, clip):
-    maps = model(clip).attention
-    assert maps.spatial.shape == maps.temporal.shape == (2, 7, 2, 2)
-    with torch.no_grad():
-        assert not hasattr(model(clip), "attention")
-        assert not hasattr(model.eval()(clip), "attention")
-    assert not hasattr(build(scam=None)(clip), "attention")
-
-
-def test_pooled_maps_of_one_scale_and_bias_are_the_logits(clip):
-    model = build(scam=functools.partial(SCAMHead, scales=(1.0,)))
-    preds = model(clip)
-    maps = preds.attention
-    logits = maps.spatial.mean(dim=(2, 3)) + maps.temporal.mean(dim=(2, 3)) / 8
-    bias = model.model.blocks[6].proj.bias
-    torch.testing.assert_close(logits + bias, preds, rtol=1e-4, atol=1e-4)
-
-
-def test_the_criterion_trains_every_parameter(model, clip):
-    labels = torch.tensor([1, 4])
-    preds = model(clip)
-    settings = ConsistencySettings(lambda_=0.5)
-    loss = AttentionConsistencyLoss(settings=settings)(preds, labels)
-    assert loss > F.cross_entropy(preds, labels)
-    loss.backward()
-    assert all(p.grad is not None and p.grad.isfinite().all() for p in model.parameters())
-
-
 def test_weights_are_named_as_in_pyslowfasts_ptv_models(model):
     names = list(model.state_dict())
     assert names[0] == "model.blocks.0.multipathway_blocks.0.conv.weight"
@@ -157,12 +111,14 @@ def test_a_wrong_clip_is_explained(model, clip, change, message):
         ({"alpha": 16}, "alpha 16 does not divide num_frames 8"),
         ({"crop_size": 16}, "crop_size 16 is less than"),
         ({"stem_dim_out": 12}, "8 does not divide stem_dim_out 12"),
-        ({"crop_size": 32}, "scales: 0.5 of crop_size 32"),
+        ({"crop_size": 32}, "^scales: 0.5 of crop_size 32"),
+        ({"scales": [0.5]}, r"^scales: \[0.5\] must start with 1.0"),
+        ({"frame_stride": 0}, "^frame_stride: 0 is not a whole number"),
     ],
 )
-def test_a_network_that_cannot_be_is_refused(options, message):
+def test_a_network_that_cannot_be_is_refused(plain_network, options, message):
     with pytest.raises(InputError, match=message):
-        build(**options)
+        plain_network(**options)
 
 
 def test_the_documented_training_step_trains_with_both_terms():
@@ -182,7 +138,7 @@ def test_the_documented_training_step_trains_with_both_terms():
         return names
 
     step = run((clips, labels))
-    assert step["loss"] > F.cross_entropy(step["preds"], labels)
+    assert step["loss"] > F.cross_entropy(step["output"].logits, labels)
     before, after = run()["model"], step["model"]
     # The last BatchNorm of a block starts at zero, and behind it nothing moves in the first step.
     for name in ("blocks.0.multipathway_blocks.0.conv", "blocks.6.proj"):

@@ -3,8 +3,8 @@
 import pytest
 import torch
 
+from slowfast_ac import PackPathway
 from slowfast_ac.errors import InputError
-from slowfast_ac.models import PackPathway
 
 
 @pytest.mark.parametrize("frames, alpha", [(32, 8), (16, 4), (32, 4), (8, 1), (10, 3), (8, 8)])

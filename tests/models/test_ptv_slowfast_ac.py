@@ -13,9 +13,6 @@ from torch import nn
 from slowfast_ac.errors import InputError
 from slowfast_ac.models.ptv_slowfast_ac import remove_lateral_connections, slow_pathway
 from slowfast_ac.models.surgery import captured_inputs
-from slowfast_ac.scam_head import StreamFeatures
-
-LABELS = torch.tensor([1, 4])
 
 
 def without_zero_initialisation(model):
@@ -53,28 +50,14 @@ def silence_laterals(model):
         block.multipathway_fusion.norm.running_mean.zero_()
 
 
-def copy_without_laterals(fused, model):
-    state = fused.state_dict()
-    kept = {
-        name: state[name] if state[name].shape == own.shape else state[name][:, : own.shape[1]]
-        for name, own in model.state_dict().items()
-    }
-    model.load_state_dict(kept)
-
-
-def assert_same(first, second):
-    first, second = dict(first), dict(second)
-    assert first.keys() == second.keys()
-    for name, tensor in first.items():
-        assert torch.equal(tensor, second[name]), name
-
-
 # Surgery ----------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("training", [True, False])
 @pytest.mark.parametrize("depth", [50, 101])
-def test_equals_the_fused_network_whose_laterals_carry_nothing(clips, depth, training):
+def test_equals_the_fused_network_whose_laterals_carry_nothing(
+    clips, depth, training, copy_without_laterals
+):
     fused, model = fused_network(depth).double(), unfused_network(depth, seed=1).double()
     clips = [clip.double() for clip in clips]
     update_bn_stats(fused.train(), [list(clips)], 1)
@@ -140,18 +123,6 @@ def build(build_model, tiny_cfg):
         return without_zero_initialisation(model).train()
 
     return make
-
-
-@pytest.fixture
-def criterion(upstream):
-    from slowfast.models.losses import get_loss_func
-
-    return get_loss_func("attention_consistency")(reduction="mean")
-
-
-def gradients(model, loss):
-    loss.backward()
-    return {name: parameter.grad for name, parameter in model.named_parameters()}
 
 
 def counted(model):
@@ -242,12 +213,12 @@ def kind(name):
 @pytest.mark.parametrize("grad", [True, False])
 @pytest.mark.parametrize("norm", [[], ["BN.NORM_TYPE", "sub_batchnorm", "BN.NUM_SPLITS", 2]])
 def test_running_statistics_after_a_step_are_those_without_the_second_scale(
-    build, criterion, clips, norm, grad
+    build, criterion, clips, norm, grad, assert_same, labels
 ):
     model = build("SCAM.GRAD", grad, *norm)
     plain = build("MODEL.LOSS_FUNC", "cross_entropy", *norm)
-    criterion(model(clips), LABELS)[0].backward()
-    F.cross_entropy(plain(clips), LABELS).backward()
+    criterion(model(clips), labels)[0].backward()
+    F.cross_entropy(plain(clips), labels).backward()
     assert_same(model.named_buffers(), plain.named_buffers())
 
 
@@ -272,31 +243,35 @@ def test_evaluation_is_that_of_the_plain_network(build, clips):
 
 
 @pytest.mark.checkout
-def test_lambda_zero_gives_exactly_the_gradient_of_cross_entropy(build, criterion, clips):
+def test_lambda_zero_gives_exactly_the_gradient_of_cross_entropy(
+    build, criterion, clips, gradients, assert_same, labels
+):
     model, plain = build("AC.LAMBDA", 0.0), build("MODEL.LOSS_FUNC", "cross_entropy")
     assert_same(
-        gradients(model, criterion(model(clips), LABELS)[0]),
-        gradients(plain, F.cross_entropy(plain(clips), LABELS)),
+        gradients(model, criterion(model(clips), labels)[0]),
+        gradients(plain, F.cross_entropy(plain(clips), labels)),
     )
 
 
 @pytest.mark.checkout
-def test_without_scam_grad_the_second_scale_is_a_constant(build, criterion, clips):
+def test_without_scam_grad_the_second_scale_is_a_constant(
+    build, detached, criterion, clips, gradients, assert_same, labels
+):
     model, reference = build("SCAM.GRAD", False), build()
     stream = reference.spatial_stream
-    reference.spatial_stream = lambda clip: StreamFeatures(*(f.detach() for f in stream(clip)))
-    found, expected = (gradients(m, criterion(m(clips), LABELS)[0]) for m in (model, reference))
+    reference.spatial_stream = lambda clip: detached(stream(clip))
+    found, expected = (gradients(m, criterion(m(clips), labels)[0]) for m in (model, reference))
     assert_same(found, expected)
 
 
 @pytest.mark.checkout
 @pytest.mark.parametrize("opts", [[], ["SCAM.UPSAMPLE", True], ["RESNET.DEPTH", 101]], ids=str)
-def test_every_parameter_gets_a_gradient(build, criterion, clips, opts):
+def test_every_parameter_gets_a_gradient(build, criterion, clips, opts, gradients, labels):
     model = build(*opts)
     preds = model(clips)
     side = 4 if "SCAM.UPSAMPLE" in opts else 2
     assert preds.attention.spatial.shape == (2, 7, side, side)
-    for name, gradient in gradients(model, criterion(preds, LABELS)[0]).items():
+    for name, gradient in gradients(model, criterion(preds, labels)[0]).items():
         assert gradient is not None, name
         assert gradient.count_nonzero() > 0, name
 
@@ -321,7 +296,7 @@ def test_mixin_needs_no_pyslowfast(clips):
     from fvcore.common.config import CfgNode
 
     from slowfast_ac.config import add_custom_config
-    from slowfast_ac.models.ptv_slowfast_ac import PTVSlowFastAC
+    from slowfast_ac.models.ptv_slowfast_ac import PTVSlowFastACMixin
 
     class Base(nn.Module):
         def __init__(self, cfg):
@@ -334,7 +309,7 @@ def test_mixin_needs_no_pyslowfast(clips):
         def forward(self, x, bboxes=None):
             return self.model(x).flatten(1)
 
-    class Model(PTVSlowFastAC, Base):
+    class Model(PTVSlowFastACMixin, Base):
         pass
 
     cfg = CfgNode()

@@ -8,9 +8,7 @@ import torch.nn.functional as F
 from fvcore.nn.precise_bn import update_bn_stats
 
 from slowfast_ac.errors import InputError
-from slowfast_ac.scam_head import StreamFeatures
 
-LABELS = torch.tensor([1, 4])
 ONE = [[1], [2], [2], [2]]
 
 
@@ -48,31 +46,19 @@ def counted(model):
     return calls
 
 
-def gradients(model, loss):
-    loss.backward()
-    return {name: parameter.grad.clone() for name, parameter in model.named_parameters()}
-
-
-def assert_same(first, second):
-    first, second = dict(first), dict(second)
-    assert first.keys() == second.keys()
-    for name, tensor in first.items():
-        assert torch.equal(tensor, second[name]), name
-
-
 def test_names_are_those_of_upstreams_network(build):
     assert build().state_dict().keys() == build(name="ResNet").state_dict().keys()
 
 
 @pytest.mark.parametrize("opts", [["SCAM.SCALES", [1.0]], ["SCAM.ENABLE", False]])
-def test_one_scale_is_upstreams_network(build, clip, opts):
+def test_one_scale_is_upstreams_network(build, clip, opts, gradients, assert_same, labels):
     model, plain = build(*opts), build(name="ResNet")
     found, expected = model(clip), plain(list(clip))
     assert torch.equal(found, expected)
     assert_same(model.named_buffers(), plain.named_buffers())
     assert_same(
-        gradients(model, F.cross_entropy(found, LABELS)),
-        gradients(plain, F.cross_entropy(expected, LABELS)),
+        gradients(model, F.cross_entropy(found, labels)),
+        gradients(plain, F.cross_entropy(expected, labels)),
     )
 
 
@@ -115,7 +101,7 @@ def test_training_runs_one_pass_a_scale(build, clip, scales):
     assert len(calls) == len(scales)
 
 
-def test_precise_batchnorm_sees_each_clip_once(build, clip):
+def test_precise_batchnorm_sees_each_clip_once(build, clip, assert_same):
     model, plain = build(), build(name="ResNet")
     calls = counted(model)
     update_bn_stats(model, [clip] * 2, 2)
@@ -129,14 +115,18 @@ SUB_BATCHNORM = ["BN.NORM_TYPE", "sub_batchnorm", "BN.NUM_SPLITS", 2]
 
 @pytest.mark.parametrize("grad", [True, False])
 @pytest.mark.parametrize("opts", [[], pytest.param(SUB_BATCHNORM, marks=pytest.mark.checkout)])
-def test_running_statistics_are_those_of_the_first_scale(build, clip, opts, grad):
+def test_running_statistics_are_those_of_the_first_scale(
+    build, clip, opts, grad, assert_same, labels
+):
     model, plain = build("SCAM.GRAD", grad, *opts), build(*opts, name="ResNet")
-    F.cross_entropy(model(clip), LABELS).backward()
-    F.cross_entropy(plain(list(clip)), LABELS).backward()
+    F.cross_entropy(model(clip), labels).backward()
+    F.cross_entropy(plain(list(clip)), labels).backward()
     assert_same(model.named_buffers(), plain.named_buffers())
 
 
-def test_without_scam_grad_the_second_scale_is_a_constant(build, clip):
+def test_without_scam_grad_the_second_scale_is_a_constant(
+    build, detached, clip, gradients, assert_same, labels
+):
     model, reference, default = build("SCAM.GRAD", False), build(), build()
     stream = reference.spatial_stream
 
@@ -144,28 +134,28 @@ def test_without_scam_grad_the_second_scale_is_a_constant(build, clip):
         features = stream(image)
         if image.shape == clip[0].shape:
             return features
-        return StreamFeatures(*(tensor.detach() for tensor in features))
+        return detached(features)
 
     reference.spatial_stream = constant_when_small
     found, expected, full = (
-        gradients(m, F.cross_entropy(m(clip), LABELS)) for m in (model, reference, default)
+        gradients(m, F.cross_entropy(m(clip), labels)) for m in (model, reference, default)
     )
     assert_same(found, expected)
     stem = "s1.pathway0_stem.conv.weight"
     assert not torch.equal(found[stem], full[stem])
 
 
-def test_every_parameter_gets_a_gradient(build, clip):
+def test_every_parameter_gets_a_gradient(build, clip, gradients, labels):
     model = build()
-    for name, gradient in gradients(model, F.cross_entropy(model(clip), LABELS)).items():
+    for name, gradient in gradients(model, F.cross_entropy(model(clip), labels)).items():
         assert gradient.abs().sum() > 0, name
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
-def test_trains_under_autocast(build, clip, dtype):
+def test_trains_under_autocast(build, clip, dtype, gradients, labels):
     model = build()
     with torch.autocast("cpu", dtype):
-        loss = F.cross_entropy(model(clip), LABELS)
+        loss = F.cross_entropy(model(clip), labels)
     assert all(gradient.isfinite().all() for gradient in gradients(model, loss).values())
 
 

@@ -57,10 +57,10 @@ def test_loading_leaves_the_defaults_alone(write):
 def test_base_is_relative_to_the_file_that_names_it(write, tmp_path, monkeypatch):
     write("MODEL: {NUM_CLASSES: 3}\nAC: {LAMBDA: 0.25}\n", "base.yaml")
     write("_BASE_: ../base.yaml\nAC: {LAMBDA: 0.75}\n", "children/child.yaml")
-    grandchild = write("_BASE_: child.yaml\nAC: {CLASSES: mean}\n", "children/grandchild.yaml")
+    grandchild = write("_BASE_: child.yaml\nAC: {CLASSES: all}\n", "children/grandchild.yaml")
     monkeypatch.chdir("/")
     cfg = load_config(grandchild)
-    assert (cfg.MODEL.NUM_CLASSES, cfg.AC.LAMBDA, cfg.AC.CLASSES) == (3, 0.75, "mean")
+    assert (cfg.MODEL.NUM_CLASSES, cfg.AC.LAMBDA, cfg.AC.CLASSES) == (3, 0.75, "all")
 
 
 def test_text_that_looks_like_code_stays_text(write, tmp_path):

@@ -13,6 +13,7 @@ import pytest
 import scipy.special
 import torch
 import torch.nn.functional as F
+import torchvision
 from PIL import Image
 
 from slowfast_ac.errors import InputError
@@ -211,6 +212,19 @@ def test_saved_checkpoints_lie_where_upstream_looks(tiny_cfg, tmp_path):
     assert path == _last(tmp_path) == str(tmp_path / "checkpoints/checkpoint_epoch_00002.pyth")
     assert [p.name for p in tmp_path.iterdir()] == ["checkpoints"]
     assert torch.load(path, weights_only=True)["epoch"] == 1
+
+
+def test_depth_18_has_the_blocks_of_resnet_18_where_it_is_unknown(upstream, monkeypatch):
+    networks = importlib.import_module("slowfast.models.video_model_builder")
+    known = {depth: networks._MODEL_STAGE_DEPTH[depth] for depth in (50, 101)}
+    monkeypatch.setattr(networks, "_MODEL_STAGE_DEPTH", dict(known))
+    mend = repair("depth 18")
+    assert mend.needed(upstream)
+    mend.apply(upstream)
+    assert not mend.needed(upstream)
+    stages = torchvision.models.resnet18()
+    blocks = tuple(len(getattr(stages, f"layer{number}")) for number in (1, 2, 3, 4))
+    assert {**known, 18: blocks} == networks._MODEL_STAGE_DEPTH
 
 
 def test_what_a_killed_run_left_half_written_is_cleared_away(tiny_cfg, tmp_path):

@@ -1,21 +1,19 @@
 """Checking a list by decoding every video of it in full."""
 
-import math
+import itertools
 import os
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import PurePath
 
 from slowfast_ac.data.datasets.folder import underscored
+from slowfast_ac.data.datasets.remarks import TARGET_FPS, Remark, remarks
 from slowfast_ac.data.lists import Entry, parse_line, read_lines
-from slowfast_ac.data.parallel import map_processes
-from slowfast_ac.data.video import VideoReader, probe
+from slowfast_ac.data.parallel import iter_processes
+from slowfast_ac.data.reader import VideoReader
 from slowfast_ac.errors import InputError
 from slowfast_ac.files import write_csv, write_text
-
-# DATA.TARGET_FPS, at which PySlowFast counts DATA.NUM_FRAMES and DATA.SAMPLING_RATE.
-TARGET_FPS = 30
 
 
 @dataclass(frozen=True)
@@ -26,7 +24,7 @@ class Finding:
         line: line number, from 1.
         severity: ``error`` (the line must go) or ``note`` (PySlowFast reads it).
         kind: ``line``, ``unreadable``, ``short``, ``label`` or ``conflict`` for an error;
-            ``frame rate``, ``repeated`` or ``folder`` for a note.
+            ``repeated``, ``folder`` or a :class:`~.remarks.Remark`'s for a note.
         path: the video, prefix included; empty when the line could not be split.
         reason: a sentence.
     """
@@ -84,19 +82,19 @@ class Report:
 
 @dataclass(frozen=True)
 class _Decoded:
-    """What decoding a video in full tells, in frames and seconds.
+    """What decoding a video in full tells.
 
     Args:
         num_frames: frames that can be decoded.
-        duration: from the first of them to the end of the last.
-        shortest: interval between two frames.
-        longest: interval between two frames.
+        duration: seconds.
+        fps: frames a second, on average.
+        remarks: on the video.
     """
 
     num_frames: int
     duration: float
-    shortest: float
-    longest: float
+    fps: float
+    remarks: list[Remark]
 
 
 def check_videos(
@@ -107,6 +105,7 @@ def check_videos(
     classes: Mapping[str, int] | None = None,
     clip_frames: int | None = None,
     workers: int | None = None,
+    tell: Callable[[Finding], None] | None = None,
 ) -> Report:
     """Checks every line of a list and decodes every video in full, in parallel.
 
@@ -121,6 +120,7 @@ def check_videos(
         clip_frames: frames that a clip spans at 30 fps, DATA.NUM_FRAMES x DATA.SAMPLING_RATE. A
             shorter video is an error: PySlowFast would repeat its last frame.
         workers: processes; None for one per CPU core.
+        tell: is called with each finding as soon as it is known, in the order of the lines.
 
     Raises:
         InputError: when the list itself cannot be read.
@@ -139,28 +139,39 @@ def check_videos(
     findings += _check_repeats(entries)
     if classes is not None:
         findings += _check_folders(entries, classes)
+    of_line = defaultdict(list)
+    for finding in findings:
+        of_line[finding.line].append(finding)
+    entry_of = {entry.line: entry for entry in entries}
     paths = list(dict.fromkeys(entry.path for entry in entries))
-    results = map_processes(_decode, paths, workers, "decoding")
-    decoded = dict(zip(paths, results, strict=True))
-    for entry in entries:
-        findings += _check_video(entry, decoded[entry.path], clip_frames)
-    return Report(lines, sorted(findings, key=lambda finding: (finding.line, finding.severity)))
+    decoded: dict[str, _Decoded | InputError] = {}
+    ordered, line = [], 1
+    results = iter_processes(_decode, paths, workers, "decoding")
+    # Once more after the last result, for lines at the end that name no video.
+    for done in itertools.chain(results, [None]):
+        if done is not None:
+            decoded[paths[done[0]]] = done[1]
+        while line <= len(lines):
+            entry = entry_of.get(line)
+            if entry is not None:
+                if entry.path not in decoded:
+                    break
+                of_line[line] += _check_video(entry, decoded[entry.path], clip_frames)
+            for finding in sorted(of_line[line], key=lambda finding: finding.severity):
+                ordered.append(finding)
+                if tell is not None:
+                    tell(finding)
+            line += 1
+    return Report(lines, ordered)
 
 
 def _decode(path: str) -> _Decoded:
-    if os.path.exists(path) and not os.path.isfile(path):
-        raise InputError(f"cannot read video {path}: not a file")
-    probe(path)
-    num_frames, shortest, longest = 1, math.inf, 0.0
     with VideoReader(path) as reader:
-        times = (time for time, _ in reader.frames())
-        first = last = next(times)
-        for time in times:
-            shortest, longest = min(shortest, time - last), max(longest, time - last)
-            num_frames += 1
-            last = time
-        interval = (last - first) / (num_frames - 1) if num_frames > 1 else 1 / reader.fps
-        return _Decoded(num_frames, num_frames * interval, shortest, longest)
+        num_frames = sum(1 for _ in reader.frames())
+        if not num_frames:
+            raise InputError(f"cannot read video {path}: no frame can be decoded")
+        timeline = reader.timeline
+        return _Decoded(num_frames, timeline.end, timeline.fps, remarks(reader, num_frames))
 
 
 def _check_video(
@@ -169,22 +180,15 @@ def _check_video(
     if isinstance(decoded, InputError):
         return [Finding(entry.line, "error", "unreadable", entry.path, str(decoded))]
     findings = []
-    interval = decoded.duration / decoded.num_frames
     needed = (clip_frames or 0) / TARGET_FPS
-    if decoded.duration + interval / 2 < needed:
+    if decoded.duration + 0.5 / decoded.fps < needed:
         reason = (
             f"too short: {decoded.num_frames} frames last {decoded.duration:.2f} s, a clip of "
             f"{clip_frames} frames at {TARGET_FPS} fps takes {needed:.2f} s"
         )
         findings.append(Finding(entry.line, "error", "short", entry.path, reason))
-    # A clock of milliseconds, as webm has, rounds equal intervals to unequal ones.
-    tolerance = max(0.0015, 0.1 * interval)
-    if decoded.num_frames > 2 and decoded.longest - decoded.shortest > tolerance:
-        reason = (
-            f"variable frame rate: {decoded.shortest * 1000:.0f} to {decoded.longest * 1000:.0f} ms"
-            " between frames; PySlowFast takes them for equally spaced"
-        )
-        findings.append(Finding(entry.line, "note", "frame rate", entry.path, reason))
+    for kind, reason in decoded.remarks:
+        findings.append(Finding(entry.line, "note", kind, entry.path, reason))
     return findings
 
 

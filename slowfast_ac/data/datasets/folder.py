@@ -6,15 +6,21 @@ from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path, PurePath
 
+from slowfast_ac.data.reader import VideoReader
 from slowfast_ac.errors import InputError
 
+# Files of these names are taken for videos unopened, so that a broken one is missed by nobody.
 SUFFIXES = frozenset(
     (".mp4", ".mkv", ".webm", ".avi", ".mov", ".m4v", ".mpg", ".mpeg", ".wmv", ".flv", ".3gp")
+    + (".mts", ".m2ts", ".ts", ".mxf", ".ogv", ".vob", ".asf", ".3g2")
 )
+SHOWN_FILES = 3
 
 
 class VideoFolder:
-    """The videos below a folder, whatever their suffix and sub-folder.
+    """The videos below a folder, whatever their name and sub-folder.
+
+    A file whose suffix is none of :data:`SUFFIXES` is opened to see whether it is a film.
 
     Args:
         root: the folder. Hidden files and folders are left out, links are followed.
@@ -22,6 +28,7 @@ class VideoFolder:
     Attributes:
         root: the folder.
         paths: its videos, relative to it, sorted.
+        others: the other files, relative to it, sorted.
 
     Raises:
         InputError: when it is no folder or holds no video.
@@ -31,12 +38,34 @@ class VideoFolder:
         if not os.path.isdir(root):
             raise InputError(f"{root}: there is no such folder of videos")
         self.root = Path(root)
-        self.paths = sorted(_walk(root))
+        files = sorted(_walk(root))
+        self.paths = [path for path in files if _is_film(self.root / path)]
+        self.others = sorted(set(files) - set(self.paths))
         if not self.paths:
-            raise InputError(f"{root}: no video below this folder ({', '.join(sorted(SUFFIXES))})")
+            held = f"; its {len(self.others)} files are no films" if self.others else ""
+            raise InputError(f"{root}: no video below this folder{held}")
         self._of_stem = defaultdict(list)
         for path in self.paths:
             self._of_stem[PurePath(path).stem].append(path)
+
+    def left_out(self) -> list[str]:
+        """Returns notes for the user: which files are no videos, and which folders hold none."""
+        notes = []
+        if self.others:
+            shown = ", ".join(self.others[:SHOWN_FILES])
+            more = ", ..." if len(self.others) > SHOWN_FILES else ""
+            notes.append(f"{len(self.others)} files are no videos and are left out: {shown}{more}")
+        full = {PurePath(path).parts[:-1] for path in self.paths}
+        full = {parts[:depth] for parts in full for depth in range(len(parts) + 1)}
+        empty = sorted(
+            name
+            for name in (*_folders(self.root, 1), *_folders(self.root, 2))
+            if PurePath(name).parts not in full
+        )
+        if empty:
+            shown = ", ".join(empty[:SHOWN_FILES]) + (", ..." if len(empty) > SHOWN_FILES else "")
+            notes.append(f"{len(empty)} folders hold no video and make no class: {shown}")
+        return notes
 
     def find(self, stem: str, *folders: str) -> str | None:
         """Returns the video of this name, or None.
@@ -69,5 +98,28 @@ def _walk(root: str | os.PathLike) -> Iterator[str]:
         seen.add(os.path.realpath(folder))
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         for name in files:
-            if not name.startswith(".") and os.path.splitext(name)[1].lower() in SUFFIXES:
+            if not name.startswith("."):
                 yield os.path.relpath(os.path.join(folder, name), root)
+
+
+def _folders(root: Path, depth: int) -> Iterator[str]:
+    for path in root.glob("/".join("*" * depth)):
+        if path.is_dir() and not any(part.startswith(".") for part in path.parts[-depth:]):
+            yield os.path.relpath(path, root)
+
+
+def _is_film(path: Path) -> bool:
+    if path.suffix.lower() in SUFFIXES:
+        return True
+    try:
+        with open(path, "rb") as file:
+            head = file.read(512)
+        # Text has no zero byte; films have.
+        if 0 not in head:
+            return False
+        with VideoReader(path) as reader:
+            # FFmpeg calls what reads a single picture a pipe of them.
+            picture = reader.stream.container.format.name.endswith("_pipe")
+            return not picture and len(reader.timeline.times) > 1
+    except (InputError, OSError):
+        return False

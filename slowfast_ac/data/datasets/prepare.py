@@ -135,17 +135,23 @@ def _resize(
 ) -> _Place:
     names = _without_spaces(paths, suffix=".mp4")
     jobs = [ResizeJob(str(root / p), str(prefix / names[p]), short_side) for p in paths]
-    errors = resize_videos(jobs, workers)
-    unreadable = {
-        path: str(errors[job.source])
-        for path, job in zip(paths, jobs, strict=True)
-        if job.source in errors
-    }
+    results = resize_videos(jobs, workers)
+    unreadable, remarks = {}, []
+    for path, job in zip(paths, jobs, strict=True):
+        result = results.get(job.source, [])
+        if isinstance(result, InputError):
+            unreadable[path] = str(result)
+        else:
+            remarks += [f"{path}\t{remark.reason}" for remark in result]
     if len(unreadable) == len(paths):
         raise InputError(f"none of the {len(paths)} videos can be read; {unreadable[paths[0]]}")
     names = {path: name for path, name in names.items() if path not in unreadable}
-    note = f"videos with a short side of at most {short_side} pixels: {prefix}"
-    return _Place(prefix, names, unreadable, [note])
+    notes = [f"videos with a short side of at most {short_side} pixels: {prefix}"]
+    if remarks:
+        file = prefix.parent / "notes.txt"
+        write_text(file, "\n".join(remarks) + "\n")
+        notes.append(f"{len(remarks)} remarks on the originals, such as variable rates: {file}")
+    return _Place(prefix, names, unreadable, notes)
 
 
 def _link_all(root: Path, paths: list[str], prefix: Path) -> _Place:

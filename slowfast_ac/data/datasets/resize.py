@@ -9,8 +9,9 @@ from pathlib import Path
 
 import av
 
+from slowfast_ac.data.datasets.remarks import Remark, remarks
 from slowfast_ac.data.parallel import map_processes
-from slowfast_ac.data.video import VideoReader, probe
+from slowfast_ac.data.reader import VideoReader
 from slowfast_ac.errors import InputError
 from slowfast_ac.files import atomic_path
 
@@ -30,7 +31,9 @@ class ResizeJob:
     short_side: int
 
 
-def resize_videos(jobs: Sequence[ResizeJob], workers: int | None = None) -> dict[str, InputError]:
+def resize_videos(
+    jobs: Sequence[ResizeJob], workers: int | None = None
+) -> dict[str, InputError | list[Remark]]:
     """Resizes videos in parallel, with a progress bar; what an earlier call finished is skipped.
 
     Args:
@@ -38,19 +41,22 @@ def resize_videos(jobs: Sequence[ResizeJob], workers: int | None = None) -> dict
         workers: processes; None for one per CPU core.
 
     Returns:
-        For every source that cannot be read to its end, why; the others are done.
+        For every source that was not skipped, why it cannot be read to its end, or the remarks on
+        it.
     """
     todo = [job for job in jobs if not os.path.exists(job.target)]
     results = map_processes(resize_video, todo, workers, "resizing")
-    failed = zip(todo, results, strict=True)
-    return {job.source: error for job, error in failed if isinstance(error, InputError)}
+    return {job.source: result for job, result in zip(todo, results, strict=True)}
 
 
-def resize_video(job: ResizeJob) -> None:
+def resize_video(job: ResizeJob) -> list[Remark]:
     """Writes an H.264 mp4 whose short side is at most ``job.short_side``, whole or not at all.
 
-    Frames keep their times, also where these are not equally spaced. A video that is small already
-    keeps its size (less a pixel where that is odd).
+    Frames keep their times, also where these are not equally spaced, and are upright. A video that
+    is small already keeps its size (less a pixel where that is odd).
+
+    Returns:
+        Remarks on the source.
 
     Raises:
         InputError: when the source cannot be read to its end.
@@ -59,19 +65,22 @@ def resize_video(job: ResizeJob) -> None:
     # What a killed run left of this very video: mkstemp adds eight characters.
     for rest in target.parent.glob(f".{escape(target.stem)}-????????{target.suffix}"):
         rest.unlink(missing_ok=True)
-    info = probe(job.source)
     with VideoReader(job.source) as reader, atomic_path(target) as temporary:
+        height, width = reader.shown_size
         with av.open(str(temporary), "w", format="mp4") as output:
-            rate = Fraction(info.fps).limit_denominator(1_000_000)
             # One thread each, since the processes share the cores.
             options = {"crf": "18", "threads": "1"}
+            rate = Fraction(reader.fps).limit_denominator(1_000_000)
             stream = output.add_stream("libx264", rate=rate, options=options)
-            stream.width, stream.height = fit(info.width, info.height, job.short_side)
+            stream.width, stream.height = fit(width, height, job.short_side)
             stream.pix_fmt = "yuv420p"
-            ticks = -1
+            clock = stream.codec_context.time_base = reader.stream.time_base
+            aspect = reader.stream.sample_aspect_ratio
+            if aspect and aspect != 1:
+                turned = width != reader.stream.codec_context.width
+                stream.codec_context.sample_aspect_ratio = 1 / aspect if turned else aspect
+            time, ticks, num_frames = 0.0, -1, 0
             for time, frame in reader.frames():
-                if ticks < 0:
-                    clock = stream.codec_context.time_base = frame.time_base
                 # Two frames at one time, as broken files have, cannot be encoded.
                 ticks = max(round(time / clock), ticks + 1)
                 small = frame.reformat(stream.width, stream.height, "yuv420p", interpolation="AREA")
@@ -79,7 +88,13 @@ def resize_video(job: ResizeJob) -> None:
                 # Or the encoder would copy the key frames of the source.
                 small.pict_type = 0
                 output.mux(stream.encode(small))
-            output.mux(stream.encode())
+                num_frames += 1
+            for packet in stream.encode():
+                if packet.pts == ticks:
+                    # How long the last frame stays, no frame says.
+                    packet.duration = max(1, round((reader.duration - time) / clock))
+                output.mux(packet)
+        return remarks(reader, num_frames)
 
 
 def fit(width: int, height: int, short_side: int) -> tuple[int, int]:

@@ -8,8 +8,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePath
 
+from slowfast_ac.data.class_map import read_class_map
 from slowfast_ac.data.datasets.folder import VideoFolder
-from slowfast_ac.data.lists import read_class_map
 from slowfast_ac.errors import InputError
 
 SPLITS = ("train", "val", "test")
@@ -73,7 +73,8 @@ def kinetics(
     Raises:
         InputError: naming the file, and the line where there is one.
     """
-    folder, notes = VideoFolder(root), []
+    folder = VideoFolder(root)
+    notes = folder.left_out()
     samples = defaultdict(list)
     for path in annotations:
         for line, row in _read_csv(path, ("youtube_id", "time_start", "time_end")):
@@ -190,7 +191,8 @@ def class_folders(
             f"--val-fraction {val_fraction} --test-fraction {test_fraction}: give parts of 1 that "
             "leave some for training"
         )
-    folder, notes, stray = VideoFolder(root), [], []
+    folder, stray = VideoFolder(root), []
+    notes = folder.left_out()
     top_names = {PurePath(path).parts[0].lower() for path in folder.paths}
     divided = any(_SPLIT_OF.get(name) == "train" for name in top_names)
     depth = 2 if divided else 1
@@ -225,8 +227,7 @@ def _split_of(name: str, where: str) -> str:
 def _labels(names: Iterable[str], classes: str | os.PathLike | None) -> dict[str, int]:
     if classes is None:
         return {name: label for label, name in enumerate(sorted(names))}
-    # The class map that goes with PyTorchVideo's and PySlowFast's zoo has names in quotes.
-    labels = {name.strip('"'): label for name, label in read_class_map(classes).items()}
+    labels = read_class_map(classes)
     unknown = sorted(set(names) - set(labels))
     if unknown:
         raise InputError(f"{classes}: lacks the class {unknown[0]!r} ({len(unknown)} in all)")

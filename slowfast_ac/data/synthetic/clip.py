@@ -11,7 +11,8 @@ H, W: height and width of a frame in pixels; T: frames of a clip.
 
 import colorsys
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -70,45 +71,91 @@ def render_clip(
         pixels, x1 and y1 exclusive.
     """
     rng = np.random.default_rng(seed)
-    width, height = size
-    side = min(size)
     times = np.arange(num_frames) / fps
-    position, radius, angle = _motion(rng, label, times, size)
+    motion = _motion(rng, CLASSES[label], times, size)
     # One resolution for all classes: sharpness should not tell them apart.
-    target = _sprite(rng, _target_texture, side * _RADIUS[1] * (1 + _PULSE[1]))
+    target = _sprite(rng, _target_texture, min(size) * _RADIUS[1] * (1 + _PULSE[1]))
+    return _render_scene(rng, [_Actor(target, *motion)], times, size, num_distractors)
+
+
+class _Actor(NamedTuple):
+    """Something that moves in front of everything else.
+
+    Args:
+        sprite: see :func:`_sprite`.
+        position: (T, 2), its centre in pixels.
+        radius: (T,), in pixels.
+        angle: (T,), in radians.
+    """
+
+    sprite: np.ndarray
+    position: np.ndarray
+    radius: np.ndarray
+    angle: np.ndarray
+
+
+def _render_scene(
+    rng: np.random.Generator,
+    actors: Sequence[_Actor],
+    times: np.ndarray,
+    size: tuple[int, int],
+    num_distractors: int,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Draws background, distractors and actors, the last in front, under a swaying camera.
+
+    Returns:
+        Frames (T, H, W, 3), uint8 RGB, and the last actor's boxes (T, 4), float64.
+    """
+    (width, height), side = size, min(size)
     margin = math.ceil(_SWAY * side) + 1
     background = _background(rng, width + 2 * margin, height + 2 * margin)
     # Slower than the classes' motions.
     turns = times[:, None] * rng.uniform(0.1, 0.5, 2) + rng.uniform(0, 1, 2)
     sway = _SWAY * side * np.sin(2 * math.pi * turns)
-    distractors = []
+    movers = []
     for _ in range(num_distractors):
-        other = rng.uniform(*_DISTRACTOR_RADIUS) * side
-        path = _drift(rng, times, size) + sway
-        tilt = rng.uniform(0, 2 * math.pi)
-        distractors.append((_sprite(rng, _distractor_texture, other), path, other, tilt))
+        radius = np.full(len(times), rng.uniform(*_DISTRACTOR_RADIUS) * side)
+        path = _drift(rng, times, size)
+        angle = np.full(len(times), rng.uniform(0, 2 * math.pi))
+        movers.append(_Actor(_sprite(rng, _distractor_texture, radius[0]), path, radius, angle))
+    movers += actors
 
-    position = position + sway
     middle = (np.array(background.shape[1::-1]) - 1) / 2
-    frames = np.empty((num_frames, height, width, 3), np.uint8)
+    frames = np.empty((len(times), height, width, 3), np.uint8)
     for i, frame in enumerate(frames):
         frame[:] = cv2.getRectSubPix(background, size, tuple(middle - sway[i]))
-        for sprite, path, other, tilt in distractors:
-            _paste(frame, sprite, path[i], other, tilt)
-        _paste(frame, target, position[i], radius[i], angle[i])
-    radius = radius[:, None]
+        for mover in movers:
+            position = mover.position[i] + sway[i]
+            _paste(frame, mover.sprite, position, mover.radius[i], mover.angle[i])
+    position, radius = movers[-1].position + sway, movers[-1].radius[:, None]
     return frames, np.concatenate([position - radius, position + radius], axis=1)
 
 
 def _motion(
-    rng: np.random.Generator, label: int, times: np.ndarray, size: tuple[int, int]
+    rng: np.random.Generator,
+    name: str,
+    times: np.ndarray,
+    size: tuple[int, int],
+    radii: tuple[float, float] = _RADIUS,
+    amplitudes: tuple[float, float] = _AMPLITUDE,
+    centers: tuple[float, float] = _CENTER,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Returns the target's position (T, 2), radius (T,) in pixels and angle (T,) in radians."""
-    name, side = CLASSES[label], min(size)
-    # Everything is drawn whatever the label, so that the rest of the scene does not depend on it.
-    radius, amplitude = rng.uniform(*_RADIUS) * side, rng.uniform(*_AMPLITUDE) * side
+    """Returns position (T, 2), radius (T,) in pixels and angle (T,) in radians of a motion.
+
+    Args:
+        rng: draws the rest.
+        name: one of :data:`CLASSES`.
+        times: (T,), seconds.
+        size: (W, H) in pixels.
+        radii: range, in short sides.
+        amplitudes: range, in short sides.
+        centers: range, of width and height.
+    """
+    side = min(size)
+    # Everything is drawn whatever the name, so that the rest of the scene does not depend on it.
+    radius, amplitude = rng.uniform(*radii) * side, rng.uniform(*amplitudes) * side
     pulse, period = rng.uniform(*_PULSE), rng.uniform(*_PERIOD)
-    center = rng.uniform(*_CENTER, 2) * size
+    center = rng.uniform(*centers, 2) * size
     phase = rng.uniform(0, 2 * math.pi, 4)
     sense, slant = rng.choice([-1, 1]), rng.choice([0, math.pi])
     if name == "diagonal":

@@ -1,25 +1,33 @@
 """A generated action data set: clips as mp4 files, the target's boxes and PySlowFast's lists.
 
-What the clips show, and why one frame does not tell their class, stands in
-:mod:`slowfast_ac.data.synthetic.clip`.
+Two families of clips: ``motion`` (:mod:`slowfast_ac.data.synthetic.clip`), whose class is how the
+target moves, and ``kinds`` (:mod:`slowfast_ac.data.synthetic.kinds`), whose class is what the
+target is and how it moves, among decoys.
 """
 
 import functools
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import MappingProxyType
 
 import numpy as np
 
-from slowfast_ac.data.lists import Entry, write_class_map, write_list
+from slowfast_ac.data.class_map import write_class_map
+from slowfast_ac.data.lists import Entry, write_list
 from slowfast_ac.data.parallel import map_processes
+from slowfast_ac.data.synthetic import kinds
 from slowfast_ac.data.synthetic.clip import CLASSES, render_clip
 from slowfast_ac.data.video import write_video
 from slowfast_ac.errors import InputError
 from slowfast_ac.files import write_json
 
+# Family -> its classes and what draws a clip of a label.
+FAMILIES: dict[str, tuple[tuple[str, ...], Callable]] = {
+    "motion": (CLASSES, render_clip),
+    "kinds": (kinds.CLASSES, kinds.render_clip),
+}
 SPLITS = ("train", "val", "test")
 CLIPS_PER_CLASS: Mapping[str, int] = MappingProxyType({"train": 40, "val": 10, "test": 10})
 # Raise it when the same parameters draw other clips, so that old data sets are not mixed with new.
@@ -37,6 +45,8 @@ def write_dataset(
     seed: int = 0,
     num_distractors: int = 3,
     workers: int = 2,
+    family: str = "motion",
+    **options: int,
 ) -> Path:
     """Writes a data set that PySlowFast reads, or completes one that was interrupted.
 
@@ -52,8 +62,10 @@ def write_dataset(
         num_frames: of a clip.
         fps: frames per second.
         seed: at least 0.
-        num_distractors: see :func:`render_clip`.
+        num_distractors: things that drift about, on which no class depends.
         workers: processes.
+        family: what the clips show, ``motion`` or ``kinds``.
+        **options: the family's own: ``num_decoys`` of ``kinds``.
 
     Returns:
         The absolute path of the folder: DATA.PATH_TO_DATA_DIR.
@@ -63,6 +75,7 @@ def write_dataset(
             lists cannot hold, or that holds something else.
     """
     folder = Path(folder).absolute()
+    options = _family_options(family, options)
     parameters = {
         "version": VERSION,
         "clips_per_class": dict(clips_per_class),
@@ -71,30 +84,34 @@ def write_dataset(
         "fps": fps,
         "seed": seed,
         "num_distractors": num_distractors,
+        **options,
     }
     _check(parameters)
     _claim(folder, parameters)
+    classes, render = FAMILIES[family]
 
     clips, lists = [], {}
     for split_number, split in enumerate(SPLITS):
         first = (seed * len(SPLITS) + split_number) * 10**6
         entries = lists[f"{split}.csv"] = []
-        for label, name in enumerate(CLASSES):
+        for label, name in enumerate(classes):
             for number in range(clips_per_class[split]):
                 path = folder / "videos" / split / f"{name}_{number:04d}.mp4"
                 entries.append(Entry(str(path), label))
                 # The boxes are written last: where they are, the clip is whole.
                 if not (path.exists() and path.with_suffix(".json").exists()):
-                    clips.append((path, label, first + number))
-    write = functools.partial(
-        _write_clip, size=size, num_frames=num_frames, fps=fps, num_distractors=num_distractors
+                    clips.append((path, label, name, first + number))
+    own = {name: value for name, value in options.items() if name != "family"}
+    render = functools.partial(
+        render, size=size, num_frames=num_frames, fps=fps, num_distractors=num_distractors, **own
     )
+    write = functools.partial(_write_clip, render=render, fps=fps)
     for error in map_processes(write, clips, workers, "generating clips"):
         if error:
             raise error
     for name, entries in lists.items():
         write_list(folder / name, entries)
-    write_class_map(folder / "classes.json", {name: i for i, name in enumerate(CLASSES)})
+    write_class_map(folder / "classes.json", {name: i for i, name in enumerate(classes)})
     return folder
 
 
@@ -116,14 +133,26 @@ def read_boxes(video_path: str | os.PathLike) -> np.ndarray:
     return boxes
 
 
+def _family_options(family: str, options: Mapping[str, int]) -> dict[str, int | str]:
+    """Returns what dataset.json says of a family; nothing for the first one there was."""
+    if family not in FAMILIES:
+        raise InputError(f"family {family!r}: choose one of {', '.join(FAMILIES)}")
+    known = {"num_decoys": 2} if family == "kinds" else {}
+    for name in options:
+        if name not in known:
+            raise InputError(f"{name}: not an option of the family {family}")
+    return {"family": family, **known, **options} if family != "motion" else {}
+
+
 def _check(parameters: dict) -> None:
     counts = parameters["clips_per_class"]
     if set(counts) != set(SPLITS) or not all(0 < count <= 10**6 for count in counts.values()):
         raise InputError(f"clips_per_class {counts}: give at least 1 for each of {SPLITS}")
     if any(length < _MIN_SIDE or length % 2 for length in parameters["size"]):
         raise InputError(f"size {parameters['size']}: give even numbers from {_MIN_SIDE} on")
-    for name, least in (("num_frames", 1), ("seed", 0), ("num_distractors", 0)):
-        if parameters[name] < least:
+    least_values = {"num_frames": 1, "seed": 0, "num_distractors": 0, "num_decoys": 0}
+    for name, least in least_values.items():
+        if parameters.get(name, least) < least:
             raise InputError(f"{name} {parameters[name]}: give at least {least}")
     if not parameters["fps"] > 0:
         raise InputError(f"fps {parameters['fps']}: give a positive number")
@@ -145,9 +174,9 @@ def _claim(folder: Path, parameters: dict) -> None:
         raise InputError(f"{path}: cannot read it ({error}); choose another folder") from None
     found = found if isinstance(found, dict) else {}
     others = [
-        f"{name} {found.get(name)}, not {value}"
-        for name, value in parameters.items()
-        if found.get(name) != value
+        f"{name} {found.get(name)}, not {parameters.get(name)}"
+        for name in {**parameters, **found}
+        if found.get(name) != parameters.get(name)
     ]
     if others:
         raise InputError(
@@ -156,16 +185,10 @@ def _claim(folder: Path, parameters: dict) -> None:
         )
 
 
-def _write_clip(
-    clip: tuple[Path, int, int],
-    size: tuple[int, int],
-    num_frames: int,
-    fps: float,
-    num_distractors: int,
-) -> None:
-    path, label, seed = clip
-    frames, boxes = render_clip(label, seed, size, num_frames, fps, num_distractors)
+def _write_clip(clip: tuple[Path, int, str, int], render: Callable, fps: float) -> None:
+    path, label, name, seed = clip
+    frames, boxes = render(label, seed)
     write_video(path, frames, fps, crf=18)
-    about = {"fps": fps, "width": size[0], "height": size[1]}
-    about |= {"label": label, "class": CLASSES[label], "boxes": boxes.round(2).tolist()}
+    about = {"fps": fps, "width": frames.shape[2], "height": frames.shape[1]}
+    about |= {"label": label, "class": name, "boxes": boxes.round(2).tolist()}
     write_json(path.with_suffix(".json"), about)

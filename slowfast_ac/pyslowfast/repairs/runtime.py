@@ -86,8 +86,11 @@ def _mend_decoder(_: Upstream) -> None:
     )
 
 
-def _name_videos(_: Upstream) -> None:
-    decoder.install_wheel(importlib.import_module("slowfast.datasets.decoder"))
+def _read_by_time(_: Upstream) -> None:
+    decoder.install_wheel(
+        importlib.import_module("slowfast.datasets.decoder"),
+        importlib.import_module("slowfast.datasets.video_container"),
+    )
 
 
 def _clipping_returns_nothing(_: Upstream) -> bool:
@@ -137,10 +140,11 @@ REPAIRS = (
     ),
     Repair(
         "names of unreadable videos",
-        "a video that cannot be decoded is replaced by another without saying which (#160, #206)",
+        "a video that cannot be decoded is replaced by another without saying which, and frames "
+        "are counted at the rate that the header says (#160, #206)",
         ("wheel",),
         lambda _: True,
-        _name_videos,
+        _read_by_time,
     ),
     Repair(
         "top-5 of few classes",

@@ -1,4 +1,4 @@
-"""Repairs of the 2020 wheel: configs of today's checkout, and a CPU."""
+"""Repairs of the 2020 wheel, and of checkouts of its time: configs of today, and a CPU."""
 
 import importlib
 
@@ -87,7 +87,26 @@ def _keep_rates(_: Upstream) -> None:
     importlib.import_module("slowfast.models.optimizer").set_lr = set_lr
 
 
+def _has_no_depth_18(_: Upstream) -> bool:
+    return (
+        18 not in importlib.import_module("slowfast.models.video_model_builder")._MODEL_STAGE_DEPTH
+    )
+
+
+def _add_depth_18(_: Upstream) -> None:
+    networks = importlib.import_module("slowfast.models.video_model_builder")
+    # Blocks of res2 to res5, as today's checkout has them.
+    networks._MODEL_STAGE_DEPTH[18] = (2, 2, 2, 2)
+
+
 REPAIRS = (
+    Repair(
+        "depth 18",
+        "RESNET.DEPTH knows 50 and 101 only",
+        ("checkout", "wheel"),
+        _has_no_depth_18,
+        _add_depth_18,
+    ),
     Repair(
         "rates of parameter groups",
         "set_lr gives every group the same rate, whatever its layer_decay",

@@ -2,15 +2,15 @@
 
 from slowfast.models.video_model_builder import ResNetModel, SlowFastModel
 
-from slowfast_ac.models.slow_ac import SlowAC as SlowACMixin
-from slowfast_ac.models.slowfast_ac import SlowFastAC as SlowFastACMixin
-from slowfast_ac.pyslowfast.register import find_base_loss
+from slowfast_ac.models.slow_ac import SlowACMixin
+from slowfast_ac.models.slowfast_ac import SlowFastACMixin
+from slowfast_ac.pyslowfast.loss_terms import find_upstream_loss
 
 
 class SlowFastAC(SlowFastACMixin, SlowFastModel):
     """Branch-independent SlowFast with attention maps in training."""
 
-    find_base_loss = staticmethod(find_base_loss)
+    find_base_loss = staticmethod(find_upstream_loss)
 
 
 class SlowAC(SlowACMixin, ResNetModel):

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from slowfast_ac.data.lists import read_class_map, read_list
+from slowfast_ac.data.class_map import read_class_map
+from slowfast_ac.data.lists import read_list
 from slowfast_ac.data.video import probe
 from slowfast_ac.errors import InputError
 
@@ -312,9 +313,9 @@ def test_divided_folder_is_taken_as_it_is(tmp_path, put, video_bytes, command):
         "train/stray.mp4",
         "train/jump/.a.mp4",
         "train/.b/c.mp4",
-        "train/jump/d.txt",
     ):
         put(tmp_path / "tree" / path, video_bytes["good"])
+    put(tmp_path / "tree/train/jump/d.txt", b"notes on a.mp4")
     _, report = command("prepare", "folder", tmp_path / "tree", "--output", tmp_path / "out")
     assert pairs(tmp_path / "out", "train") == [("a.mp4", 0), ("b.mp4", 1)]
     assert pairs(tmp_path / "out", "val") == [("c.mp4", 0)]

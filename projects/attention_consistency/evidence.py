@@ -1,0 +1,267 @@
+"""Keeps what the runs of a suite found, and makes the tables of README.md from it.
+
+    python evidence.py collect runs/kinds evidence/kinds.json.gz   # adds the finished runs
+    python evidence.py tables evidence/kinds.json.gz --baseline unfused [--figure kinds.png]
+
+The file holds, for each run: config without paths, seed, validation accuracy, and for each test
+clip its label, the scores, the logits of each stream alone and the measures of attention. So the
+tables need neither the clips nor the checkpoints.
+"""
+
+import argparse
+import gzip
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import scipy.stats
+import yaml
+
+from slowfast_ac.files import atomic_path
+
+# Of one clip: column -> heading. The first three are 0 or 1.
+MEASURES = {
+    "right": "top-1 %",
+    "spatial_right": "spatial stream alone %",
+    "temporal_right": "temporal stream alone %",
+    "spatial_pointing": "pointing, spatial",
+    "temporal_pointing": "pointing, temporal",
+    "spatial_energy": "energy, spatial",
+    "temporal_energy": "energy, temporal",
+    "agreement": "agreement",
+}
+PERCENT = ("right", "spatial_right", "temporal_right")
+REPLICATES = 10_000
+# Where on a machine a run was made is nobody's business.
+PATHS = ("OUTPUT_DIR", "DATA.PATH_TO_DATA_DIR")
+
+
+def read(path: str | Path) -> list[dict]:
+    """Returns the runs of a file of evidence; none where there is no file yet."""
+    if not Path(path).exists():
+        return []
+    with gzip.open(path, "rt", encoding="utf-8") as file:
+        return json.load(file)["runs"]
+
+
+def write(path: str | Path, runs: Sequence[Mapping]) -> None:
+    """Writes a file of evidence, whole or not at all; equal runs give equal bytes."""
+    text = json.dumps({"runs": list(runs)}, separators=(",", ":"))
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(gzip.compress(text.encode(), mtime=0))
+
+
+def collect(folder: str | Path, path: str | Path) -> int:
+    """Adds the finished runs of ``folder/VARIANT/seedN`` that the file does not have.
+
+    Returns:
+        The number of runs added.
+    """
+    runs = read(path)
+    known = {(run["variant"], run["seed"]) for run in runs}
+    added = 0
+    for record in sorted(Path(folder).glob("*/seed*/run.json")):
+        about = json.loads(record.read_text())
+        name = record.parent.parent.name, int(record.parent.name.removeprefix("seed"))
+        if about["status"] != "finished" or name in known:
+            continue
+        print(f"{name[0]}:{name[1]}", file=sys.stderr)
+        runs.append({"variant": name[0], "seed": name[1], "seconds": about["seconds"]})
+        runs[-1] |= measure(record.parent)
+        write(path, sorted(runs, key=lambda run: (run["seed"], run["variant"])))
+        added += 1
+    return added
+
+
+def measure(folder: Path) -> dict:
+    """Returns what one finished run found; see the module's docstring."""
+    from slowfast_ac.data.lists import read_list
+    from slowfast_ac.evaluation.attention_quality import measure_clip
+    from slowfast_ac.evaluation.results import read_results
+    from slowfast_ac.inference.head import find_head
+    from slowfast_ac.inference.load import load_model
+    from slowfast_ac.models.surgery import captured_inputs
+    from slowfast_ac.pyslowfast import setup
+    from slowfast_ac.pyslowfast.config_file import load_config
+    from slowfast_ac.pyslowfast.log import read_log
+    from slowfast_ac.visualization.annotation import read_annotation
+
+    setup()
+    cfg = load_config(folder / "config.yaml")
+    data = Path(cfg.DATA.PATH_TO_DATA_DIR)
+    checkpoint = sorted((folder / "checkpoints").glob("checkpoint*"))[-1]
+    model = load_model(checkpoint, config=folder / "config.yaml")
+    network = model.require_network("measure")
+    pooling, classifier = find_head(network)
+    results = read_results(folder)
+    columns: dict[str, list[float]] = {name: [] for name in MEASURES if "right" not in name}
+    logits: dict[str, list[list[float]]] = {"spatial": [], "temporal": []}
+    for entry in read_list(data / "test.csv", prefix=cfg.DATA.PATH_PREFIX):
+        # The pass that makes the maps is the one whose features are read.
+        with captured_inputs(pooling) as features:
+            rows = measure_clip(model, entry, read_annotation(entry.path))
+        for row in rows:
+            for name in ("pointing", "energy"):
+                if (key := f"{row['stream']}_{name}") in columns:
+                    columns[key].append(_rounded(row[name]))
+        columns["agreement"].append(_rounded(rows[0]["agreement"]))
+        weights = classifier.weight.detach().split([f.shape[1] for f in features], dim=1)
+        for name, volume, weight in zip(logits, features, weights, strict=False):
+            own = volume.mean(dim=(2, 3, 4))[0] @ weight.T
+            logits[name].append([_rounded(value) for value in own.tolist()])
+    config = yaml.safe_load((folder / "config.yaml").read_text())
+    for name in PATHS:
+        *nodes, key = name.split(".")
+        node = config
+        for part in nodes:
+            node = node[part]
+        node.pop(key, None)
+    errors = [line for line in read_log(folder) if line.get("_type") == "val_epoch"]
+    return {
+        "validation": round(100 - float(errors[-1]["top1_err"]), 2),
+        "config": config,
+        "clips": json.loads((data / "dataset.json").read_text()),
+        "labels": results.labels.tolist(),
+        "scores": [[_rounded(value) for value in row] for row in results.scores.tolist()],
+        "spatial_logits": logits["spatial"],
+        "temporal_logits": logits["temporal"],
+        "bias": [_rounded(value) for value in classifier.bias.tolist()],
+        **columns,
+    }
+
+
+def _rounded(value: float) -> float | None:
+    return None if np.isnan(value) else round(value, 4)
+
+
+def values(run: Mapping, measure: str) -> np.ndarray:
+    """Returns one measure of each test clip, (V,), nan where it is not defined.
+
+    A stream alone: of the other one only the mean of its logits over the test clips is left, so
+    that classes are not preferred for what the other stream says of all clips.
+    """
+    if measure not in PERCENT:
+        return np.array(run[measure], dtype=np.float64)
+    logits = {"right": np.array(run["scores"])}
+    for own, other in (("spatial", "temporal"), ("temporal", "spatial")):
+        mean = np.mean(run[f"{other}_logits"], axis=0)
+        logits[f"{own}_right"] = np.array(run[f"{own}_logits"]) + mean + run["bias"]
+    return 100.0 * (logits[measure].argmax(axis=1) == np.array(run["labels"]))
+
+
+def matrix(runs: Sequence[Mapping], variant: str, measure: str, seeds: Sequence[int]) -> np.ndarray:
+    """Returns a measure by seed and clip, (S, V)."""
+    by_seed = {run["seed"]: run for run in runs if run["variant"] == variant}
+    return np.stack([values(by_seed[seed], measure) for seed in seeds])
+
+
+def interval(difference: np.ndarray, replicates: int | None = None) -> tuple[float, float]:
+    """95 % interval of the mean of a (S, V) matrix of paired differences, by a bootstrap.
+
+    Seeds and clips are both drawn again, with replacement: a replicate is the mean over the drawn
+    rows and columns. Owen, "The pigeonhole bootstrap", Annals of Applied Statistics 1, 2007.
+    """
+    rng = np.random.default_rng(0)
+    replicates = replicates or REPLICATES
+    seeds, clips = difference.shape
+    known = ~np.isnan(difference)
+    filled = np.where(known, difference, 0.0)
+    # How often each seed and each clip is drawn.
+    rows = rng.multinomial(seeds, np.full(seeds, 1 / seeds), size=replicates)
+    columns = rng.multinomial(clips, np.full(clips, 1 / clips), size=replicates)
+    means = ((rows @ filled) * columns).sum(axis=1) / ((rows @ known) * columns).sum(axis=1)
+    low, high = np.percentile(means, [2.5, 97.5])
+    return float(low), float(high)
+
+
+def seed_interval(difference: np.ndarray) -> tuple[float, float]:
+    """95 % interval of the same mean by Student's t over the seeds' means; nan for one seed."""
+    means = np.nanmean(difference, axis=1)
+    if len(means) < 2:
+        return float("nan"), float("nan")
+    result = scipy.stats.ttest_1samp(means, 0.0).confidence_interval()
+    return float(result.low), float(result.high)
+
+
+def tables(runs: Sequence[Mapping], baseline: str) -> str:
+    """Returns the tables as markdown: each variant's measures, and its differences to another's."""
+    variants = list(dict.fromkeys(run["variant"] for run in runs))
+    variants.sort(key=lambda variant: variant != baseline)
+    seeds = {v: sorted(run["seed"] for run in runs if run["variant"] == v) for v in variants}
+    lines = ["| variant | seeds | " + " | ".join(MEASURES.values()) + " |"]
+    lines += ["|---" * (2 + len(MEASURES)) + "|"]
+    for variant in variants:
+        cells = [f"`{variant}`", ", ".join(map(str, seeds[variant]))]
+        for name in MEASURES:
+            by_seed = np.nanmean(matrix(runs, variant, name, seeds[variant]), axis=1)
+            digits = 1 if name in PERCENT else 2
+            cells.append(f"{by_seed.mean():.{digits}f}")
+            if len(by_seed) > 1:
+                cells[-1] += f" ± {by_seed.std(ddof=1):.{digits}f}"
+        lines.append("| " + " | ".join(cells) + " |")
+    lines += ["", f"Difference to `{baseline}` on the same seeds and clips, with 95 % intervals:"]
+    lines += ["", "| variant | measure | seed by seed | mean | seeds and clips | seeds (t) |"]
+    lines += ["|---" * 6 + "|"]
+    for variant in variants[1:]:
+        shared = [seed for seed in seeds[variant] if seed in seeds[baseline]]
+        if not shared:
+            continue
+        for name, title in MEASURES.items():
+            digits = 1 if name in PERCENT else 2
+            ours, theirs = (matrix(runs, v, name, shared) for v in (variant, baseline))
+            difference = ours - theirs
+            by_seed = ", ".join(f"{d:+.{digits}f}" for d in np.nanmean(difference, axis=1))
+            cells = [f"`{variant}`", title, by_seed, f"{np.nanmean(difference):+.{digits}f}"]
+            for low, high in (interval(difference), seed_interval(difference)):
+                known = np.isfinite(low)
+                cells.append(f"{low:+.{digits}f} to {high:+.{digits}f}" if known else "-")
+            lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines) + "\n"
+
+
+def draw(runs: Sequence[Mapping], path: str | Path) -> None:
+    """Draws every measure, a panel each: a dot a run, a bar at each variant's mean."""
+    from slowfast_ac.figures import saved_figure
+
+    variants = list(dict.fromkeys(run["variant"] for run in runs))
+    with saved_figure(path, figsize=(13, 6)) as figure:
+        axes = figure.subplots(2, 4)
+        for axis, (name, title) in zip(axes.flat, MEASURES.items(), strict=True):
+            for place, variant in enumerate(variants):
+                means = [np.nanmean(values(r, name)) for r in runs if r["variant"] == variant]
+                axis.plot([place] * len(means), means, "o", alpha=0.6)
+                axis.hlines(np.mean(means), place - 0.3, place + 0.3, color="black")
+            axis.set_xticks(range(len(variants)), variants, rotation=20, fontsize=8)
+            axis.set_title(title, fontsize=10)
+            axis.grid(axis="y", alpha=0.3)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs the command line."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    commands = parser.add_subparsers(dest="command", required=True)
+    collecting = commands.add_parser("collect", help="add a folder's finished runs to a file")
+    collecting.add_argument("runs", help="the --output of slowfast-ac ablate")
+    collecting.add_argument("file", help="NAME.json.gz")
+    showing = commands.add_parser("tables", help="print the tables of a file")
+    showing.add_argument("file", help="NAME.json.gz")
+    showing.add_argument("--baseline", default="unfused")
+    showing.add_argument("--figure", help="draw a picture, too")
+    args = parser.parse_args(arguments)
+    if args.command == "collect":
+        print(f"{collect(args.runs, args.file)} runs added to {args.file}")
+        return 0
+    runs = read(args.file)
+    if not any(run["variant"] == args.baseline for run in runs):
+        print(f"{args.file}: it has no run of {args.baseline}", file=sys.stderr)
+        return 1
+    print(tables(runs, args.baseline))
+    if args.figure:
+        draw(runs, args.figure)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

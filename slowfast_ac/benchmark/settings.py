@@ -1,0 +1,26 @@
+"""How a benchmark measures."""
+
+from dataclasses import dataclass
+
+import torch
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What every benchmark is told.
+
+    Args:
+        device: where to run.
+        batch: clips per step.
+        crop: height and width of a clip in pixels.
+        iterations: timed rounds; with 0 nothing is timed, only counted.
+        warmup: rounds before that.
+        only: names of the rows to measure; the first row, the baseline, always runs. Empty for all.
+    """
+
+    device: torch.device = torch.device("cpu")
+    batch: int = 8
+    crop: int = 224
+    iterations: int = 20
+    warmup: int = 3
+    only: tuple[str, ...] = ()

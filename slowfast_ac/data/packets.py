@@ -1,0 +1,162 @@
+"""A timeline from a video's packets, or from its index where that says as much; decodes nothing."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+
+import av
+import numpy as np
+
+from slowfast_ac.data.timeline import Timeline, find_rate
+from slowfast_ac.errors import InputError
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where the parts of a file begin: its own times against those of the video.
+
+    A file whose times go backwards, such as two that were joined, has several parts, each of which
+    follows the one before.
+
+    Args:
+        parts: of each part, its first time in the file and its place in the video, in ticks.
+        untimed: frames at the beginning that have no time, as Matroska reads negative ones. They
+            are reached only in a file that was just opened.
+        is_timed: whether packets say when their frames are shown. A raw stream has no times, and
+            AVI has none that say where a B-frame belongs.
+    """
+
+    parts: list[tuple[int, int]]
+    untimed: int = 0
+    is_timed: bool = True
+
+    @property
+    def is_seekable(self) -> bool:
+        """Whether a time can be sought: frames without times are counted from the first."""
+        return self.is_timed and len(self.parts) == 1
+
+    def ticks(self, pts: int, part: int = 0) -> int:
+        """Returns ticks from the beginning of the video for a time of the file."""
+        first, place = self.parts[min(part, len(self.parts) - 1)]
+        return pts - first + place
+
+
+def header_rate(stream: av.VideoStream) -> Fraction | None:
+    """Returns the frame rate that the file's header gives, or that FFmpeg takes from its start."""
+    return stream.average_rate or stream.guessed_rate
+
+
+def read_timeline(
+    container: av.container.InputContainer, stream: av.VideoStream, size: int | None
+) -> tuple[Timeline, Origin]:
+    """Reads when a video's frames are shown.
+
+    Args:
+        container: at its beginning; wherever, afterwards.
+        stream: the film in it.
+        size: bytes of the file, None where they are not known.
+
+    Returns:
+        The timeline, and where in the file's own time it begins.
+
+    Raises:
+        InputError: what is wrong with the file, without its name.
+    """
+    rate = header_rate(stream)
+    interval = 1 / rate if rate else Fraction(1, 30)
+    origin, times, end = _from_index(stream, size) or _from_packets(container, stream, interval)
+    if not len(times):
+        raise InputError("no frame can be decoded")
+    still = int((np.diff(times) <= 0).sum())
+    if still > len(times) / 2 or 0 < still == len(times) - 1:
+        raise InputError(f"{still} of its {len(times)} frames begin at the time of another")
+    hints = (stream.average_rate, stream.guessed_rate)
+    steady, tolerance = find_rate(times, hints, float(stream.time_base))
+    if end <= times[-1]:
+        typical = 1 / float(steady) if steady else float(np.median(np.diff(times), initial=0.04))
+        end = float(times[-1]) + typical
+    ticks = stream.duration or 0
+    said = float(ticks * stream.time_base) if origin.is_timed else 0.0
+    # A duration by the header counts from the first frame to the end of the last, more or less.
+    if said > 0 and abs(said - end) <= 1.5 / (float(steady) if steady else 30):
+        end = max(said, float(times[-1]) + 1e-6)
+    return Timeline(times, end, steady, rate, tolerance, len(origin.parts) - 1), origin
+
+
+def _from_index(stream: av.VideoStream, size: int | None):
+    # MP4 and AVI list all frames. Where they are equally spaced, nothing else has to be read.
+    count = stream.frames
+    if count < 2 or len(stream.index_entries) != count or _hides_order(stream):
+        return None
+    entries = list(stream.index_entries)
+    decoded = np.array([entry.timestamp for entry in entries])
+    steps = np.diff(decoded)
+    if steps[0] <= 0 or (steps != steps[0]).any() or any(entry.is_discard for entry in entries):
+        return None
+    cut = size is not None and max(entry.pos + entry.size for entry in entries) > size
+    if cut or min(entry.size for entry in entries) == 0:
+        return None
+    times = _seconds(np.arange(count) * int(steps[0]), stream.time_base)
+    end = float(count * int(steps[0]) * stream.time_base)
+    return Origin([(stream.start_time or 0, 0)]), times, end
+
+
+def _from_packets(container, stream, interval: Fraction):
+    packets = [
+        (packet.pts, packet.dts, packet.duration or 0)
+        for packet in container.demux(stream)
+        # Empty chunks of AVI and what an edit list cuts off show nothing.
+        if packet.size and not packet.is_discard and not _is_hidden(stream, packet)
+    ]
+    is_timed = not _hides_order(stream) and any(pts is not None for pts, _, _ in packets)
+    if not is_timed and all(dts is None for _, dts, _ in packets):
+        # The clock of a raw stream may not hold a whole frame.
+        times = np.arange(len(packets)) * float(interval)
+        return Origin([(0, 0)], is_timed=False), times, float(len(packets) * interval)
+    step = max(1, round(interval / stream.time_base))
+    parts, ticks, end, untimed = [], [], 0, 0
+    for part in _parts(packets, is_timed, step):
+        known = [(pts, duration or step) for pts, duration in part if pts is not None]
+        if not parts:
+            untimed = len(part) - len(known)
+            ticks = [number * step for number in range(untimed)]
+            end = untimed * step
+        if known:
+            begin, place = min(known)[0], end
+            parts.append((begin, place))
+            ticks += sorted(pts - begin + place for pts, _ in known)
+            end = max(pts + duration - begin + place for pts, duration in known)
+    origin = Origin(parts or [(0, 0)], untimed if is_timed else 0, is_timed)
+    return origin, _seconds(np.array(ticks), stream.time_base), float(end * stream.time_base)
+
+
+def _parts(
+    packets: list[tuple[int | None, int | None, int]], is_timed: bool, step: int
+) -> Iterator[list[tuple[int | None, int]]]:
+    part, latest, last = [], None, None
+    for pts, dts, duration in packets:
+        time = pts if is_timed and pts is not None else dts
+        if time is None and last is not None:
+            time = last + step
+        last = time
+        if dts is not None:
+            if latest is not None and dts < latest and part:
+                yield part
+                part = []
+            latest = dts
+        part.append((time, duration))
+    if part:
+        yield part
+
+
+def _hides_order(stream: av.VideoStream) -> bool:
+    return stream.container.format.name == "avi" and bool(stream.codec_context.has_b_frames)
+
+
+def _is_hidden(stream: av.VideoStream, packet: av.Packet) -> bool:
+    # VP8 refers to frames that are never shown; a bit of the first byte says which are.
+    return stream.codec_context.name in ("vp8", "libvpx") and not bytes(packet)[0] >> 4 & 1
+
+
+def _seconds(ticks: np.ndarray, time_base: Fraction) -> np.ndarray:
+    return ticks * time_base.numerator / time_base.denominator

@@ -1,0 +1,226 @@
+"""One test result by itself: how good, on which classes, how sure, and what it gets wrong."""
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas
+import yaml
+
+from slowfast_ac.data.lists import read_list
+from slowfast_ac.errors import InputError
+from slowfast_ac.evaluation.classification import (
+    averages,
+    calibration,
+    precision_recall,
+    require_new,
+    result_names,
+    write_confusion,
+    write_table,
+)
+from slowfast_ac.evaluation.pictures import draw_calibration
+from slowfast_ac.evaluation.results import Results, average_precision, read_results
+from slowfast_ac.evaluation.significance import wilson
+from slowfast_ac.files import write_json, write_text
+from slowfast_ac.pyslowfast.log import LOG, clip_accuracy, read_log
+
+SHOWN_CLASSES = 5
+SHOWN_MISTAKES = 5
+
+
+@dataclass(frozen=True)
+class Source:
+    """What a run directory says about its test.
+
+    Args:
+        videos: paths, in the order of the results; None where the list is not known.
+        classes: class map, or None.
+        clip_accuracy: ``top1`` and ``top5`` in % of the last validation, which classifies one clip
+            per video; empty where there was none.
+    """
+
+    videos: list[str] | None
+    classes: Path | None
+    clip_accuracy: dict[str, float]
+
+
+def evaluate(
+    path: str | os.PathLike[str],
+    output: str | os.PathLike[str],
+    *,
+    classes: str | os.PathLike[str] | None = None,
+    test_list: str | os.PathLike[str] | None = None,
+    overwrite: bool = False,
+) -> str:
+    """Evaluates one result and writes everything into a folder.
+
+    Args:
+        path: result file (TEST.SAVE_RESULTS_PATH) or run directory.
+        output: folder for evaluate.md, evaluate.json, per_class.csv, mistakes.csv, confusion.csv
+            and .png, calibration.csv and .png; of a multi-label test the first three alone.
+        classes: class map; by default classes.json beside the run's lists, else numbers.
+        test_list: list of the tested videos; by default the run's own.
+        overwrite: replace an earlier evaluation in the folder.
+
+    Returns:
+        The text of evaluate.md.
+
+    Raises:
+        InputError: naming the file, when it is missing or does not fit the others.
+    """
+    output = require_new(output, "evaluate.md", overwrite)
+    results = read_results(path)
+    source = _read_source(Path(path))
+    names = result_names(classes or source.classes, results.scores.shape[1])
+    videos = source.videos
+    if test_list is not None:
+        videos = [entry.path for entry in read_list(test_list)]
+    if videos is not None and len(videos) != len(results.labels):
+        if test_list is not None:
+            raise InputError(
+                f"{test_list}: {len(videos)} videos, but {path} has {len(results.labels)}"
+            )
+        videos = None
+    if results.multi_label:
+        return _multi_label(results, names, output)
+    return _single_label(results, names, videos, source.clip_accuracy, output)
+
+
+def mistakes(
+    results: Results, names: Sequence[str], videos: Sequence[str] | None
+) -> pandas.DataFrame:
+    """Returns the wrongly classified videos, the most confident mistake first.
+
+    Columns: ``video`` (its number in the list where the list is not known), ``true``,
+    ``predicted``, ``score`` of the predicted class and ``true_score``.
+    """
+    numbers = np.arange(len(results.labels))
+    predicted = results.scores.argmax(axis=1)
+    table = pandas.DataFrame(
+        {
+            "video": list(videos) if videos is not None else numbers,
+            "true": [names[label] for label in results.labels],
+            "predicted": [names[label] for label in predicted],
+            "score": results.scores[numbers, predicted],
+            "true_score": results.scores[numbers, results.labels],
+        }
+    )
+    wrong = table[predicted != results.labels]
+    return wrong.sort_values("score", ascending=False, kind="stable")
+
+
+def _single_label(
+    results: Results,
+    names: Sequence[str],
+    videos: Sequence[str] | None,
+    clip_accuracy: dict[str, float],
+    output: Path,
+) -> str:
+    right = results.right()
+    summary: dict[str, object] = {"videos": len(right)}
+    for best in (1, 5):
+        correct = results.right(best)
+        low, high = wilson(int(correct.sum()), len(correct))
+        summary[f"top{best}"] = float(correct.mean())
+        summary[f"top{best}_interval"] = [low, high]
+    summary |= {f"clip_{key}": value / 100 for key, value in clip_accuracy.items()}
+    summary |= {f"{kind}_average": values for kind, values in averages(results).items()}
+    sureness, bins = calibration(results)
+    summary |= sureness
+
+    table = precision_recall(results)
+    table.insert(0, "class", list(names))
+    intervals = [
+        wilson(int(right[results.labels == label].sum()), int((results.labels == label).sum()))
+        for label in range(len(names))
+    ]
+    table[["recall_low", "recall_high"]] = intervals
+    wrong = mistakes(results, names, videos)
+    write_table(output / "per_class.csv", table)
+    write_table(output / "mistakes.csv", wrong)
+    write_table(output / "calibration.csv", bins)
+    draw_calibration(bins, output / "calibration.png")
+    write_confusion(results, names, output / "confusion", "")
+    write_json(output / "evaluate.json", summary)
+    text = _text(summary, table, wrong)
+    write_text(output / "evaluate.md", text)
+    return text
+
+
+def _text(summary: dict, table: pandas.DataFrame, wrong: pandas.DataFrame) -> str:
+    rows = []
+    for best in (1, 5):
+        low, high = summary[f"top{best}_interval"]
+        clip = summary.get(f"clip_top{best}")
+        rows.append(
+            {
+                "": f"top-{best}",
+                "by video %": f"{100 * summary[f'top{best}']:.1f}",
+                "95 % interval": f"{100 * low:.1f} to {100 * high:.1f}",
+                "by clip %": "-" if clip is None else f"{100 * clip:.1f}",
+            }
+        )
+    macro = summary["macro_average"]
+    present = table[table["videos"] > 0].sort_values("recall", kind="stable")
+    worst = ", ".join(
+        f"{row['class']} {100 * row['recall']:.0f} %"
+        for _, row in present.head(SHOWN_CLASSES).iterrows()
+    )
+    lines = [
+        f"# {summary['videos']} videos",
+        "",
+        pandas.DataFrame(rows).to_markdown(index=False, disable_numparse=True),
+        "",
+        "By video: scores averaged over the test's views. By clip: the last validation, one clip "
+        "per video of the validation list.",
+        "",
+        f"Macro precision, recall, F1: {100 * macro['precision']:.1f}, "
+        f"{100 * macro['recall']:.1f}, {100 * macro['f1']:.1f} %. Expected calibration error "
+        f"{summary['expected_calibration_error']:.3f}, log loss {summary['log_loss']:.3f}.",
+        f"Lowest recall: {worst}.",
+    ]
+    if len(wrong):
+        lines += ["", f"{len(wrong)} mistakes; the most confident:", ""]
+        shown = wrong.head(SHOWN_MISTAKES)
+        lines.append(shown.to_markdown(index=False, floatfmt=".2f"))
+    return "\n".join(lines) + "\n"
+
+
+def _multi_label(results: Results, names: Sequence[str], output: Path) -> str:
+    precision = average_precision(results)
+    videos = results.labels.sum(axis=0)
+    table = pandas.DataFrame(
+        {"class": list(names), "videos": videos, "average_precision": precision}
+    )
+    summary = {
+        "videos": len(results.labels),
+        "classes": int((videos > 0).sum()),
+        "mean_average_precision": float(np.nanmean(precision)),
+    }
+    write_table(output / "per_class.csv", table)
+    write_json(output / "evaluate.json", summary)
+    text = (
+        f"# {summary['videos']} videos, several labels each\n\n"
+        f"Mean average precision {100 * summary['mean_average_precision']:.2f} over the "
+        f"{summary['classes']} classes that have videos.\n"
+    )
+    write_text(output / "evaluate.md", text)
+    return text
+
+
+def _read_source(path: Path) -> Source:
+    if not path.is_dir():
+        return Source(None, None, {})
+    clip = clip_accuracy(read_log(path)) if (path / LOG).is_file() else {}
+    config = path / "config.yaml"
+    data = yaml.safe_load(config.read_text(encoding="utf-8"))["DATA"] if config.is_file() else {}
+    folder = Path(data.get("PATH_TO_DATA_DIR") or ".")
+    videos = None
+    if data and (folder / "test.csv").is_file():
+        separator = data.get("PATH_LABEL_SEPARATOR", " ")
+        entries = read_list(folder / "test.csv", separator, data.get("PATH_PREFIX", ""))
+        videos = [entry.path for entry in entries]
+    classes = folder / "classes.json"
+    return Source(videos, classes if data and classes.is_file() else None, clip)

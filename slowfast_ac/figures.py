@@ -1,0 +1,28 @@
+"""Figures that are written to files, without pyplot and its global state."""
+
+import contextlib
+import os
+from collections.abc import Iterator
+from typing import Any
+
+from matplotlib import rc_context
+from matplotlib.figure import Figure
+
+from slowfast_ac.files import atomic_path
+
+
+@contextlib.contextmanager
+def saved_figure(path: str | os.PathLike[str], **options: Any) -> Iterator[Figure]:
+    """Yields a figure that is written when the block succeeds, whole or not at all.
+
+    A ``$`` is text: names of classes and files may hold one, and matplotlib would read mathematics.
+
+    Args:
+        path: the file; its suffix chooses the format.
+        options: of :class:`matplotlib.figure.Figure`. The layout is constrained.
+    """
+    with rc_context({"text.parse_math": False}):
+        figure = Figure(**{"layout": "constrained", "dpi": 120, **options})
+        yield figure
+        with atomic_path(path) as temporary:
+            figure.savefig(temporary)

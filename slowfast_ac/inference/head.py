@@ -1,0 +1,29 @@
+"""The head of a network of either code base: where the last feature maps become scores."""
+
+from typing import Any
+
+from torch import nn
+
+from slowfast_ac.errors import InputError
+
+
+def find_head(model: nn.Module) -> tuple[nn.Module, nn.Linear]:
+    """Returns the layer that is given the streams' last feature maps, and the classifier.
+
+    Raises:
+        InputError: for a model that has no such layers.
+    """
+    pooling: Any = getattr(model, "head", None)
+    classifier: Any = getattr(pooling, "projection", None)
+    blocks: Any = getattr(getattr(model, "model", None), "blocks", ())
+    if len(blocks) == 7:  # PyTorchVideo's create_slowfast
+        pooling, classifier = blocks[5], blocks[6].proj
+    elif len(blocks) == 6:  # its create_resnet
+        pooling, classifier = blocks[5].pool, blocks[5].proj
+    detects = getattr(model, "enable_detection", False) or getattr(model, "detection_mode", False)
+    if detects or not isinstance(classifier, nn.Linear):
+        raise InputError(
+            f"{type(model).__name__}: maps need a linear classifier on average-pooled features; "
+            "use SlowFast, SlowFastAC, ResNet, SlowAC or their PTV variants, without detection"
+        )
+    return pooling, classifier

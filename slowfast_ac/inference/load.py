@@ -1,0 +1,252 @@
+"""One loader: a file of trained weights, or a program made of them, becomes a network that answers.
+
+There are two ways to build a network, and what it needs decides: PyTorchVideo's parts, for which
+PySlowFast need not be installed, or PySlowFast's own builder for what PyTorchVideo has no parts for
+(nonlocal blocks, C2D, I3D, R18, RESNET.STRIDE_1X1, grouped convolutions, X3D).
+"""
+
+import logging
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import torch
+from fvcore.common.config import CfgNode
+from torch import Tensor, nn
+
+from slowfast_ac.checkpoint.open import Checkpoint, local_path, open_checkpoint
+from slowfast_ac.data.class_map import class_names, parse_class_map, read_class_map
+from slowfast_ac.data.clips import Preprocessing
+from slowfast_ac.errors import InputError
+from slowfast_ac.files import StrPath
+from slowfast_ac.inference.build import build_classifier, check_input, find_obstacle
+from slowfast_ac.inference.config import Config, ModelConfig, model_config
+from slowfast_ac.inference.open_program import PROGRAMS, open_program
+from slowfast_ac.inference.optimize import compile_network, optimize_network
+from slowfast_ac.inference.upstream import build_with_pyslowfast
+
+logger = logging.getLogger(__name__)
+# Views that are shown at once. A CPU gains nothing beyond a few; alone, a view is slower there,
+# since torch leaves oneDNN for small convolutions of one clip.
+VIEWS = {"cpu": 3, "cuda": 15}
+
+
+@dataclass(frozen=True)
+class TrainedModel:
+    """A trained network that can be shown clips.
+
+    Args:
+        path: the file.
+        scores: the pathways' clips, (N, 3, T, H, W) each, to (N, L) scores on the CPU.
+        preprocessing: what a clip is.
+        num_classes: L.
+        classes: name of every class, or None.
+        network: in evaluation mode, BatchNorm and all, called with the list of the pathways'
+            clips; None for a program.
+        optimized: the copy of it that ``scores`` runs, BatchNorm folded.
+        config: the keys of PySlowFast that it was built with; empty for a program.
+        checkpoint: its weights and what the file says about them; None for a program.
+        name: the model's name in PySlowFast.
+        views: how many to show at once; each time at least the crops of one clip.
+        said: the part of ``config`` that a file or the user gave; the rest are defaults.
+    """
+
+    path: str
+    scores: Callable[[list[Tensor]], Tensor]
+    preprocessing: Preprocessing
+    num_classes: int
+    classes: tuple[str, ...] | None = None
+    network: nn.Module | None = None
+    optimized: nn.Module | None = None
+    config: CfgNode = field(default_factory=CfgNode)
+    checkpoint: Checkpoint | None = None
+    name: str = ""
+    views: int = 1
+    said: CfgNode = field(default_factory=CfgNode)
+
+    def class_name(self, class_id: int) -> str:
+        """Returns the class's name, or its number where the name is not known."""
+        return self.classes[class_id] if self.classes else str(class_id)
+
+    def require_network(self, what: str) -> nn.Module:
+        """Returns the network.
+
+        Raises:
+            InputError: for a program, which has no ``what`` to give.
+        """
+        if self.network is None:
+            raise InputError(f"{self.path}: a program returns scores alone; {what} the weights")
+        return self.network
+
+
+def load_model(
+    path: StrPath | Checkpoint,
+    *,
+    config: Config | None = None,
+    opts: Sequence[object] = (),
+    classes: StrPath | Mapping[str, int] | None = None,
+    weights: str | None = None,
+    device: str | torch.device | None = None,
+    precision: str = "float32",
+    compile: bool = False,
+    trust: bool = False,
+    pyslowfast: StrPath | None = None,
+) -> TrainedModel:
+    """Loads a trained network from a file or a URL.
+
+    Args:
+        path: weights of any kind that ``slowfast-ac inspect`` knows, or a program that
+            ``slowfast-ac export`` wrote, .onnx or .pt2; or weights that are open already.
+        config: PySlowFast's config; by default the one in the file.
+        opts: keys of the config and their values in turn, which override it.
+        classes: class map, see :func:`~slowfast_ac.data.class_map.read_class_map`; by default the
+            one in the file.
+        weights: which of the file's weights, where it has those of several networks.
+        device: of the network; by default the GPU if there is one. A program runs on the CPU.
+        precision: of the weights' network, see
+            :func:`~slowfast_ac.inference.optimize.optimize_network`; a program has its own.
+        compile: whether inductor compiles the network; not for .onnx, which has its own runtime.
+        trust: whether to open a .pt2 file, which can run any code.
+        pyslowfast: a checkout of PySlowFast for the networks that need it; by default
+            PYSLOWFAST_ROOT or what is importable.
+
+    Raises:
+        InputError: naming the file or the key and what does not fit.
+    """
+    if isinstance(path, Checkpoint):
+        checkpoint: Checkpoint | None = path
+        path = path.path
+    else:
+        path = os.fspath(path)
+        is_program = _suffix(path) in PROGRAMS
+        checkpoint = None if is_program else open_checkpoint(path, weights)
+    if checkpoint is not None:
+        settings = model_config(checkpoint, config, opts)
+        model = _from_weights(checkpoint, settings, device, precision, compile, pyslowfast)
+    elif config is not None or opts:
+        raise InputError(f"{path}: a program holds its own settings; leave the config out")
+    elif weights is not None:
+        raise InputError(f"{path}: a program holds one network; leave --weights out")
+    elif precision != "float32":
+        raise InputError(f"{path}: a program's precision is that of its export; leave it out here")
+    elif compile and _suffix(path) == ".onnx":
+        raise InputError(f"{path}: ONNX Runtime does its own optimising; leave --compile out")
+    else:
+        model = _from_program(path, trust, compile)
+    return model if classes is None else _with_classes(model, classes)
+
+
+def _suffix(path: str) -> str:
+    return Path(path.partition("?")[0] if "://" in path else path).suffix
+
+
+def _from_weights(
+    checkpoint: Checkpoint,
+    settings: ModelConfig,
+    device: str | torch.device | None,
+    precision: str,
+    compile: bool,
+    pyslowfast: StrPath | None,
+) -> TrainedModel:
+    cfg = settings.cfg
+    check_input(checkpoint, cfg)
+    if checkpoint.aside:
+        first, *others = checkpoint.aside
+        more = f" and {len(others)} others" if others else ""
+        logger.warning("%s: not of the network: %s%s", checkpoint.path, first, more)
+    obstacle = find_obstacle(checkpoint, cfg)
+    network: nn.Module
+    if obstacle is None:
+        network = build_classifier(checkpoint, cfg)
+    else:
+        network = build_with_pyslowfast(checkpoint, settings, obstacle, pyslowfast)
+    device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    network.to(device)
+    try:
+        optimized = optimize_network(network, precision)
+    except InputError:
+        if checkpoint.problem is None or precision != "float32":
+            raise
+        optimized = network  # X3D and others have layers that are not folded
+    run = compile_network(optimized, device) if compile else optimized
+
+    @torch.inference_mode()
+    def scores(pathways: list[Tensor]) -> Tensor:
+        return run([pathway.to(device) for pathway in pathways]).cpu()
+
+    num_classes = checkpoint.num_classes or cfg.MODEL.NUM_CLASSES
+    return TrainedModel(
+        checkpoint.path,
+        scores,
+        Preprocessing.from_config(cfg),
+        num_classes,
+        _classes_inside(checkpoint.path, checkpoint.texts, num_classes),
+        network,
+        optimized,
+        cfg,
+        checkpoint,
+        cfg.MODEL.MODEL_NAME or cfg.MODEL.ARCH,
+        _views(device, compile),
+        settings.said(),
+    )
+
+
+def _from_program(path: str, trust: bool, compile: bool) -> TrainedModel:
+    program = open_program(path, local_path(path), trust)
+    preprocessing, run = program.preprocessing, program.run
+
+    @torch.inference_mode()
+    def scores(pathways: list[Tensor]) -> Tensor:
+        # The program packs the pathways itself, from the clip with all frames.
+        return run(pathways[-1])
+
+    size = preprocessing.crop_size
+    num_classes = scores([torch.zeros(1, 3, preprocessing.num_frames, size, size)]).shape[1]
+    cpu = torch.device("cpu")
+    if compile and isinstance(run, nn.Module):
+        # Not before the clip above, whose batch of one would be compiled too.
+        run = compile_network(run, cpu)
+    return TrainedModel(
+        path,
+        scores,
+        preprocessing,
+        num_classes,
+        _classes_inside(path, program.metadata, num_classes),
+        name=program.metadata.get("model", ""),
+        views=_views(cpu, compile),
+    )
+
+
+def _views(device: torch.device, compile: bool) -> int:
+    # Every other size of a batch is compiled anew, which a CPU would not earn back.
+    return 1 if compile and device.type == "cpu" else VIEWS[device.type]
+
+
+def _classes_inside(
+    path: str, texts: Mapping[str, str], num_classes: int
+) -> tuple[str, ...] | None:
+    if not texts.get("classes"):
+        return None
+    names = class_names(parse_class_map(texts["classes"], f"{path}: classes"))
+    if len(names) != num_classes:
+        raise InputError(f"{path}: names {len(names)} classes, but its scores are of {num_classes}")
+    return names
+
+
+def _with_classes(model: TrainedModel, classes: StrPath | Mapping[str, int]) -> TrainedModel:
+    if isinstance(classes, Mapping):
+        source, names = "the class map", class_names(classes)
+    else:
+        source, names = os.fspath(classes), class_names(read_class_map(classes))
+    if len(names) != model.num_classes:
+        raise InputError(
+            f"{source}: has {len(names)} classes, but {model.path} has {model.num_classes}"
+        )
+    if model.classes and names != model.classes and sorted(names) == sorted(model.classes):
+        first = next(i for i, name in enumerate(names) if name != model.classes[i])
+        raise InputError(
+            f"{source}: class {first} is {names[first]!r}, but {model.classes[first]!r} in "
+            f"{model.path}: the same names in another order"
+        )
+    return replace(model, classes=names)

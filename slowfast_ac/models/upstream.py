@@ -1,0 +1,68 @@
+"""What the mixins need of the classes that they are mixed into, PySlowFast's and PyTorchVideo's.
+
+Neither has types, and neither is imported here. A mixin has one of these for its base while types
+are checked and ``nn.Module`` when it runs. The next class in line is upstream's, so a call of
+``super()`` does reach a method, which mypy's safe-super cannot see.
+"""
+
+from typing import Any, Protocol
+
+from fvcore.common.config import CfgNode
+from torch import Tensor, nn
+
+
+class Network(Protocol):
+    """A network of PySlowFast, of any class."""
+
+    training: bool
+
+    def _construct_network(self, cfg: CfgNode) -> None:
+        """Builds the layers."""
+
+    def forward(self, x: list[Tensor], bboxes: None = None) -> Tensor:
+        """Returns (N, L) logits in training, scores in evaluation. May change the list."""
+
+
+class Stage(Protocol):
+    """A stage of PySlowFast's networks: its pathways' features in a list, and their next ones."""
+
+    num_pathways: int
+
+    def __call__(self, x: list[Tensor]) -> list[Tensor]:
+        """Runs the stage."""
+        ...
+
+
+class PySlowFastNetwork(Network, Protocol):
+    """PySlowFast's SlowFast or ResNet: five stages of one or two pathways, and a head.
+
+    Args:
+        s1: the stem.
+        s5: the last stage, which has ``pathway0_res0`` for its first block.
+        s1_fuse: a two-pathway network's lateral connection after ``s1``, and so on.
+        pathway0_pool: the slow pathway's pooling after ``s2``; ``pathway1_pool`` the fast one's.
+        head: pools each pathway; its ``projection`` is the classifier.
+    """
+
+    s1: Stage
+    s2: Stage
+    s3: Stage
+    s4: Stage
+    s5: Any
+    s1_fuse: Stage
+    s2_fuse: Stage
+    s3_fuse: Stage
+    s4_fuse: Stage
+    pathway0_pool: nn.Module
+    pathway1_pool: nn.Module
+    head: Any
+
+
+class PyTorchVideoNetwork(Protocol):
+    """A network around one of ``create_slowfast``.
+
+    Args:
+        model: its ``blocks`` are five stages of two pathways, the pooling and the head.
+    """
+
+    model: Any

@@ -1,0 +1,217 @@
+"""What tests of inference share: trained networks of every kind, clips, videos and commands."""
+
+import argparse
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from slowfast_ac.cli import export as export_command
+from slowfast_ac.cli import predict as predict_command
+from slowfast_ac.data.video import write_video
+
+SLOW = (
+    *("MODEL.MODEL_NAME", "ResNet", "MODEL.LOSS_FUNC", "cross_entropy", "MODEL.ARCH", "slow"),
+    *("DATA.NUM_FRAMES", 4, "DATA.INPUT_CHANNEL_NUM", [3]),
+    *("RESNET.SPATIAL_STRIDES", [[1], [2], [2], [2]], "RESNET.SPATIAL_DILATIONS", [[1]] * 4),
+    *("RESNET.NUM_BLOCK_TEMP_KERNEL", [[3], [4], [6], [3]]),
+    *("NONLOCAL.LOCATION", [[[]]] * 4, "NONLOCAL.GROUP", [[1]] * 4),
+    *("NONLOCAL.POOL", [[[1, 2, 2]]] * 4),
+)
+CE = ("MODEL.LOSS_FUNC", "cross_entropy")
+# Config keys and values of tiny networks; those of SlowFastAC are tiny_cfg's own.
+NETWORKS = {
+    "SlowFastAC": ("DATA.NUM_FRAMES", 8),
+    "SlowFast": (*CE, "MODEL.MODEL_NAME", "SlowFast", "DATA.NUM_FRAMES", 8),
+    "Slow": SLOW,
+    "nonlocal": (*SLOW, "NONLOCAL.LOCATION", [[[]], [[1, 3]], [[0]], [[]]]),
+    "C2D": (*SLOW, "MODEL.ARCH", "c2d"),
+    "I3D": (*SLOW, "MODEL.ARCH", "i3d"),
+}
+# The test crop is larger than the training crop, so that the head classifies several places.
+SIZES = ("DATA.NUM_FRAMES", 8, "DATA.SAMPLING_RATE", 2, "DATA.TEST_CROP_SIZE", 96)
+SIZES += ("MODEL.FC_INIT_STD", 0.02)
+
+
+def options(*opts):
+    """Returns keys and values for the name of a network, if there is one, and what follows it."""
+    return (*NETWORKS[opts[0]], *opts[1:]) if opts and opts[0] in NETWORKS else opts
+
+
+@pytest.fixture
+def classes():
+    """A class map of the tiny networks."""
+    return {f"class {number}": number for number in range(7)}
+
+
+@pytest.fixture
+def randomised():
+    """Gives a network's numbers values of their own, see below."""
+    return _randomised
+
+
+@pytest.fixture
+def noise():
+    """Returns a function: config, count -> random clips."""
+    return _noise
+
+
+@pytest.fixture
+def packed():
+    """Returns a function: config, clips -> upstream's pathways."""
+    return _packed
+
+
+@pytest.fixture
+def scores():
+    """Returns a function: network, config, clips -> its scores."""
+    return _scores
+
+
+def _randomised(model, clips, seed=0):
+    """Gives every number, BatchNorm's statistics too, a value of its own; the logits spread by 1.
+
+    Scores that are all alike, or 0 and 1, would agree whatever the network does.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    for name, tensor in model.state_dict().items():
+        if name.endswith("num_batches_tracked"):
+            tensor.fill_(seed + 7)
+        elif tensor.dim() > 1:
+            tensor.copy_(torch.randn(tensor.shape, generator=generator) * tensor[0].numel() ** -0.5)
+        else:
+            tensor.copy_(torch.rand(tensor.shape, generator=generator) + 0.5)
+    (linear,) = (module for module in model.modules() if isinstance(module, nn.Linear))
+    outputs = []
+    handle = linear.register_forward_hook(lambda *call: outputs.append(call[2]))
+    with torch.no_grad():
+        model.eval()(clips)
+        handle.remove()
+        linear.weight /= outputs[0].std()
+        linear.bias /= outputs[0].std()
+    return model
+
+
+def _noise(cfg, count, seed=5):
+    generator = torch.Generator().manual_seed(seed)
+    size = cfg.DATA.TEST_CROP_SIZE
+    return torch.randn(count, 3, cfg.DATA.NUM_FRAMES, size, size, generator=generator)
+
+
+def _packed(cfg, clips):
+    """Upstream's pathways of a batch."""
+    from slowfast.datasets.utils import pack_pathway_output
+
+    pathways = zip(*(pack_pathway_output(cfg, clip) for clip in clips), strict=True)
+    return [torch.stack(clips) for clips in pathways]
+
+
+@torch.no_grad()
+def _scores(model, cfg, clips):
+    found = model(_packed(cfg, clips))
+    assert found.std(dim=1).min() > 0.01, "scores that are all alike prove nothing"
+    return found
+
+
+@pytest.fixture
+def trained(build_model, tiny_cfg, tmp_path):
+    """Returns a function: a network's name or keys and values -> config, network and file."""
+
+    def make(*opts, **saved):
+        cfg = tiny_cfg(*options(*opts))
+        model = _randomised(build_model(cfg), _packed(cfg, _noise(cfg, 2)))
+        path = tmp_path / "in" / "checkpoint.pyth"
+        path.parent.mkdir(exist_ok=True)
+        data = {"model_state": model.state_dict(), "epoch": 3, "cfg": cfg.dump()}
+        torch.save({**data, **saved}, path)
+        return cfg, model, path
+
+    return make
+
+
+@pytest.fixture
+def calibrated(build_model, tiny_cfg, tmp_path):
+    """As ``trained``, for clips of videos that are smooth, with several views and places.
+
+    Returns a function: name or keys and values -> PySlowFast's network, its config and its file.
+    """
+
+    def make(*opts):
+        cfg = tiny_cfg(*options(*opts), *SIZES)
+        torch.manual_seed(0)
+        model = build_model(cfg).eval()
+        # BatchNorm's statistics of smooth clips, without which scores are 0 and 1.
+        for module in model.modules():
+            if isinstance(module, nn.BatchNorm3d):
+                module.momentum = None
+        noise = torch.randn(4, 3, 8, 8, 8, generator=torch.Generator().manual_seed(1))
+        clip = nn.functional.interpolate(noise, size=(8, 64, 64), mode="trilinear")
+        with torch.no_grad():
+            model.train()(
+                [clip] if cfg.MODEL.ARCH != "slowfast" else [clip[:, :, ::4][:, :, :2], clip]
+            )
+        model.eval()
+        path = tmp_path / "checkpoint_epoch_00001.pyth"
+        torch.save({"epoch": 0, "model_state": model.state_dict(), "cfg": cfg.dump()}, path)
+        return model, cfg, path
+
+    return make
+
+
+@pytest.fixture
+def folder(tmp_path):
+    path = tmp_path / "out"
+    path.mkdir()
+    return path
+
+
+def _write_videos(folder, count, fps):
+    """Writes three wide mp4 files of moving stripes, 100 x 80; returns their paths."""
+    x, y = np.meshgrid(np.arange(100), np.arange(80))
+    paths = []
+    for number, slope in enumerate((0.0, 0.7, -1.3)):
+        frames = []
+        for time in range(count):
+            phase = (x + slope * y) / (6 + number) + time * (0.2 + 0.3 * number)
+            image = 128 + 100 * np.sin(phase)[..., None] * [1.0, 0.5 + time / 100, -0.4]
+            frames.append(image.clip(0, 255).astype(np.uint8))
+        write_video(folder / f"video_{number}.mp4", frames, fps)
+        paths.append(str(folder / f"video_{number}.mp4"))
+    return paths
+
+
+@pytest.fixture
+def write_videos():
+    return _write_videos
+
+
+@pytest.fixture(scope="session")
+def videos(tmp_path_factory):
+    """Three videos of 2 seconds, 25 frames a second."""
+    return _write_videos(tmp_path_factory.mktemp("videos"), 50, 25)
+
+
+@pytest.fixture
+def run_predict():
+    """Returns a function: words of the command -> its exit status."""
+
+    def run(*words):
+        parser = argparse.ArgumentParser()
+        predict_command.add_arguments(parser)
+        return predict_command.main(parser.parse_args([str(word) for word in words]))
+
+    return run
+
+
+@pytest.fixture
+def run_export():
+    """Returns a function: checkpoint and words of the command -> what it returns."""
+
+    def run(checkpoint, *words):
+        parser = argparse.ArgumentParser()
+        export_command.add_arguments(parser)
+        words = ["--checkpoint", checkpoint, *words]
+        return export_command.main(parser.parse_args([str(word) for word in words]))
+
+    return run

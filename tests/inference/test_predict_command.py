@@ -1,0 +1,153 @@
+"""``slowfast-ac predict``: what it prints and writes, and what it refuses."""
+
+import csv
+import json
+import os
+import shutil
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from slowfast_ac.errors import InputError
+from slowfast_ac.inference.load import load_model
+from slowfast_ac.inference.predict import Views, predict
+
+
+@pytest.fixture
+def checkpoint(calibrated):
+    return calibrated()[2]
+
+
+@pytest.fixture
+def class_map(tmp_path, classes):
+    path = tmp_path / "classes.json"
+    path.write_text(json.dumps(classes))
+    return path
+
+
+def test_the_command_prints_and_writes_the_best_classes(
+    checkpoint, class_map, videos, tmp_path, capsys, run_predict
+):
+    options = ["--classes", class_map, "--top", 2, "--views", "2x1", "--output"]
+    assert run_predict(checkpoint, *videos[:2], *options, tmp_path / "out.json") == 0
+    text = capsys.readouterr().out
+    written = json.loads((tmp_path / "out.json").read_text())
+    assert written["views"] == "2x1"
+    assert [entry["video"] for entry in written["videos"]] == videos[:2]
+    predictor = load_model(checkpoint)
+    for entry in written["videos"]:
+        scores = predict(predictor, entry["video"], Views(2, 1))[0].scores
+        [span] = entry["predictions"]
+        assert (span["start"], span["end"]) == (0.0, 2.0)
+        best = np.argsort(scores)[::-1][:2]
+        assert [top["class_id"] for top in span["top"]] == best.tolist()
+        for rank, top in enumerate(span["top"], start=1):
+            assert top["class"] == f"class {top['class_id']}"
+            assert top["rank"] == rank
+            assert top["score"] == pytest.approx(scores[top["class_id"]])
+            assert f"{top['score']:.4f}  {top['class']}" in text
+
+
+def test_a_bad_file_is_reported_and_the_rest_goes_on(
+    checkpoint, videos, tmp_path, capsys, run_predict
+):
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    (folder / "broken.mp4").write_bytes(b"no video")
+    shutil.copy(videos[0], folder / "whole.mp4")
+    output = tmp_path / "out.csv"
+    assert (
+        run_predict(checkpoint, folder, tmp_path / "none.mp4", "--single-view", "--output", output)
+        == 1
+    )
+    captured = capsys.readouterr()
+    errors = [line for line in captured.err.splitlines() if line.startswith("slowfast-ac:")]
+    assert len(errors) == 2
+    assert "broken.mp4" in errors[0] and "none.mp4" in errors[1]
+    with open(output, newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["video"] for row in rows] == [str(folder / "whole.mp4")] * 5
+    assert [row["rank"] for row in rows] == ["1", "2", "3", "4", "5"]
+    scores = [float(row["score"]) for row in rows]
+    assert scores == sorted(scores, reverse=True)
+    assert run_predict(checkpoint, folder, "--fast", "--output", tmp_path / "out.json") == 1
+    errors = [v for v in json.loads((tmp_path / "out.json").read_text())["videos"] if "error" in v]
+    assert [os.path.basename(entry["video"]) for entry in errors] == ["broken.mp4"]
+
+
+def test_globs_and_folders_name_videos(checkpoint, videos, capsys, run_predict):
+    folder = os.path.dirname(videos[0])
+    for argument in (folder, os.path.join(folder, "video_*.mp4")):
+        assert run_predict(checkpoint, argument, "--single-view", "--top", 1) == 0
+        out = capsys.readouterr().out
+        assert [line for line in out.splitlines() if line in videos] == videos
+
+
+def test_windows_of_the_command_have_times(checkpoint, videos, tmp_path, capsys, run_predict):
+    output = tmp_path / "out.csv"
+    options = ["--window", 1, "--stride", 0.5, "--single-view", "--top", 1, "--output", output]
+    assert run_predict(checkpoint, videos[0], *options) == 0
+    with open(output, newline="") as file:
+        times = [(float(row["start"]), float(row["end"])) for row in csv.DictReader(file)]
+    assert times == [(0.0, 1.0), (0.5, 1.5), (1.0, 2.0)]
+    assert "0.50 - 1.50 s" in capsys.readouterr().out
+
+
+def test_a_program_has_no_heatmaps(calibrated, videos, tmp_path, run_predict):
+
+    from slowfast_ac.inference.export import export
+
+    _, cfg, path = calibrated()
+    export(load_model(path, device="cpu"), "onnx", tmp_path / "x.onnx")
+    with pytest.raises(InputError, match=r"x\.onnx: a program returns scores alone"):
+        run_predict(tmp_path / "x.onnx", videos[0], "--single-view", "--heatmap", tmp_path / "maps")
+    assert not (tmp_path / "maps").exists()
+
+
+def test_the_command_needs_no_pyslowfast(checkpoint, videos):
+    code = "import sys; sys.modules['slowfast'] = None\n"
+    code += "from slowfast_ac.cli.predict import add_arguments, main\nimport argparse\n"
+    code += "parser = argparse.ArgumentParser(); add_arguments(parser)\n"
+    code += "sys.exit(main(parser.parse_args(sys.argv[1:])))"
+    environment = {key: v for key, v in os.environ.items() if key != "PYSLOWFAST_ROOT"}
+    process = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", code, str(checkpoint), videos[0], "--single-view"],
+        capture_output=True,
+        text=True,
+        env=environment,
+        check=False,
+    )
+    assert process.returncode == 0, process.stderr
+    assert process.stdout.splitlines()[0] == videos[0]
+
+
+@pytest.mark.parametrize(
+    "name, options, message",
+    [
+        ("x.onnx", ["--precision", "bfloat16"], "x.onnx: a program's precision is that of its exp"),
+        ("x.pt2", ["--precision", "bfloat16"], "x.pt2: a program's precision is that of its exp"),
+        ("x.onnx", ["--compile"], "x.onnx: ONNX Runtime does its own optimising; leave --compile"),
+    ],
+)
+def test_options_that_a_program_has_no_use_for_are_refused(
+    videos, name, options, message, run_predict
+):
+    with pytest.raises(InputError, match=message):
+        run_predict(name, videos[0], *options)
+
+
+@pytest.mark.parametrize(
+    "words, message",
+    [
+        (["--views", "10"], "--views: '10'; give CLIPSxCROPS"),
+        (["--views", "4x2"], "2 crops; give 1 .* or 3"),
+        (["--views", "0x3"], "0 clips; give at least 1"),
+        (["--top", 0], "--top: 0 is not positive"),
+        (["--output", "out.txt"], "out.txt: the suffix of --output must be .json or .csv"),
+    ],
+)
+def test_wrong_arguments_are_refused_before_anything_is_read(words, message, run_predict):
+    with pytest.raises(InputError, match=message):
+        run_predict("none.pyth", "none.mp4", *words)

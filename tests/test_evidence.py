@@ -1,0 +1,143 @@
+"""The evidence's file and statistics: paired by seed and clip, against scipy and by hand."""
+
+import importlib.util
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import scipy.stats
+
+PATH = Path(__file__).resolve().parent.parent / "projects/attention_consistency/evidence.py"
+
+
+@pytest.fixture(scope="module")
+def evidence():
+    spec = importlib.util.spec_from_file_location("evidence", PATH)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    module.REPLICATES = 100
+    return module
+
+
+def made_up(variant, seed, right, clips=40):
+    """A run that is right about the first ``right`` clips; its spatial stream says nothing."""
+    rng = np.random.default_rng(seed)
+    labels = rng.integers(3, size=clips)
+    predicted = np.where(np.arange(clips) < right, labels, (labels + 1) % 3)
+    temporal = np.eye(3)[predicted]
+    measures = {
+        f"{stream}_{name}": rng.random(clips).tolist()
+        for stream in ("spatial", "temporal")
+        for name in ("pointing", "energy")
+    }
+    return {
+        "variant": variant,
+        "seed": seed,
+        "labels": labels.tolist(),
+        "scores": temporal.tolist(),
+        "spatial_logits": np.zeros((clips, 3)).tolist(),
+        "temporal_logits": temporal.tolist(),
+        "bias": [0.0, 0.0, 0.0],
+        "agreement": [None, *rng.random(clips - 1).tolist()],
+        **measures,
+    }
+
+
+@pytest.fixture
+def runs():
+    return [made_up("unfused", seed, 20 + seed) for seed in range(3)] + [
+        made_up("AC", seed, 24 + seed) for seed in range(3)
+    ]
+
+
+def test_accuracies_are_those_of_the_scores_and_of_each_stream(evidence, runs):
+    assert evidence.values(runs[1], "right").mean() == pytest.approx(100 * 21 / 40)
+    assert evidence.values(runs[1], "temporal_right").mean() == pytest.approx(100 * 21 / 40)
+    # The spatial stream says nothing, so that one class is left for all clips.
+    share = np.bincount(runs[1]["labels"]).max() / 40
+    assert evidence.values(runs[1], "spatial_right").mean() <= 100 * share
+
+
+def test_what_the_other_stream_says_of_all_clips_is_kept(evidence, runs):
+    run = dict(runs[0], spatial_logits=(np.array(runs[0]["temporal_logits"]) / 10).tolist())
+    run["temporal_logits"] = [[5.0, 0.0, 0.0]] * 40
+    run["spatial_logits"] = (np.array(run["spatial_logits"]) - [5.0, 0.0, 0.0]).tolist()
+    assert evidence.values(run, "spatial_right").mean() == pytest.approx(50)
+
+
+def test_undefined_values_are_left_out(evidence, runs):
+    found = evidence.values(runs[0], "agreement")
+    assert np.isnan(found[0]) and np.isfinite(found[1:]).all()
+
+
+def test_file_is_read_as_it_was_written_and_equal_runs_give_equal_bytes(evidence, runs, tmp_path):
+    for name in ("a.json.gz", "b.json.gz"):
+        evidence.write(tmp_path / name, runs)
+    assert evidence.read(tmp_path / "a.json.gz") == runs
+    assert (tmp_path / "a.json.gz").read_bytes() == (tmp_path / "b.json.gz").read_bytes()
+    assert evidence.read(tmp_path / "none.json.gz") == []
+
+
+@pytest.mark.parametrize("shape, axis", [((400, 3), 0), ((3, 400), 1)])
+def test_interval_is_the_plain_bootstraps_where_one_side_does_not_vary(evidence, shape, axis):
+    rng = np.random.default_rng(0)
+    values = rng.normal(1.0, 2.0, 400)
+    difference = np.broadcast_to(np.expand_dims(values, 1 - axis), shape)
+    low, high = evidence.interval(difference, replicates=4000)
+    expected = scipy.stats.bootstrap(
+        (values,), np.mean, n_resamples=4000, method="percentile", random_state=1
+    ).confidence_interval
+    assert (low, high) == pytest.approx((expected.low, expected.high), abs=0.03)
+
+
+def test_interval_grows_with_both_sources_of_noise(evidence):
+    rng = np.random.default_rng(0)
+    seeds, clips = rng.normal(size=(20, 1)), rng.normal(size=(1, 100))
+    width = [
+        np.ptp(evidence.interval(np.broadcast_to(d, (20, 100)), replicates=1000))
+        for d in (seeds, clips, seeds + clips)
+    ]
+    assert width[2] > max(width[:2])
+
+
+def test_interval_leaves_undefined_values_out(evidence):
+    difference = np.full((3, 20), 2.0)
+    difference[0, :5] = np.nan
+    assert evidence.interval(difference, replicates=50) == (2.0, 2.0)
+
+
+def test_interval_over_seeds_is_students(evidence):
+    difference = np.random.default_rng(0).normal(size=(5, 30))
+    means = difference.mean(axis=1)
+    half = scipy.stats.t.ppf(0.975, 4) * means.std(ddof=1) / np.sqrt(5)
+    expected = means.mean() - half, means.mean() + half
+    assert evidence.seed_interval(difference) == pytest.approx(expected)
+
+
+def test_tables_pair_the_seeds(evidence, runs):
+    text = evidence.tables(runs[:5], "unfused")
+    assert "| `unfused` | 0, 1, 2 | 52.5 ± 2.5 |" in text
+    # The method has seeds 0 and 1 only, and is right about 4 of 40 clips more in each.
+    assert "| `AC` | top-1 % | +10.0, +10.0 | +10.0 |" in text
+
+
+def test_command_prints_tables_and_refuses_an_unknown_baseline(evidence, runs, tmp_path, capsys):
+    path = tmp_path / "runs.json.gz"
+    evidence.write(path, runs)
+    assert evidence.main(["tables", str(path), "--figure", str(tmp_path / "f.png")]) == 0
+    assert "`AC`" in capsys.readouterr().out
+    assert (tmp_path / "f.png").stat().st_size > 1000
+    assert evidence.main(["tables", str(path), "--baseline", "fused"]) == 1
+    assert "no run of fused" in capsys.readouterr().err
+
+
+def test_unfinished_and_known_runs_are_not_collected(evidence, runs, tmp_path):
+    path = tmp_path / "runs.json.gz"
+    evidence.write(path, runs)
+    for variant, status in (("unfused", "finished"), ("new", "failed")):
+        folder = tmp_path / "runs" / variant / "seed0"
+        folder.mkdir(parents=True)
+        (folder / "run.json").write_text(json.dumps({"status": status, "seconds": 1}))
+    assert evidence.collect(tmp_path / "runs", path) == 0
+    assert evidence.read(path) == runs

@@ -3,9 +3,9 @@
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from slowfast_ac.pyslowfast.log import LOG, read_log
+from slowfast_ac.pyslowfast.log import LOG, clip_accuracy, read_log
 
-_NAMES = {"map": "mAP", "top1_acc": "top-1", "top5_acc": "top-5"}
+_NAMES = {"map": "mAP", "top1": "top-1", "top5": "top-5"}
 
 
 def summarize(
@@ -35,24 +35,20 @@ def summarize(
     tests = [line for line in lines if line.get("split") == "test_final"]
     for count, line in zip(views, tests[len(tests) - len(views) :], strict=False):
         # In percent, mean average precision too.
-        accuracy = _accuracy({key: float(line[key]) for key in _NAMES if key in line})
+        found = {key: line.get(f"{key}_acc", line.get(key)) for key in _NAMES}
+        accuracy = _accuracy({key: float(value) for key, value in found.items() if value})
         clips = f"{_number(count, 'view')} x {_number(crops, 'crop')}"
         yield f"  by video        {accuracy} (test: {clips} of each video)"
 
 
 def _by_clip(lines: Sequence[dict]) -> Iterator[str]:
-    epochs = [line for line in lines if str(line.get("_type", "")).startswith("val_epoch")]
-    if not epochs or "epoch" not in epochs[-1]:  # detection, whose boxes are of neither
+    last = next((line for line in reversed(lines) if line.get("_type") == "val_epoch"), {})
+    if "epoch" not in last:  # none, or detection's, which is of boxes
         return
-    last = epochs[-1]
-    percents = {"map": 100 * float(last["map"])} if "map" in last else {}
-    for key in ("top1", "top5"):
-        if f"{key}_err" in last:
-            percents[f"{key}_acc"] = 100 - float(last[f"{key}_err"])
     # Upstream validates a finished training as one epoch more.
     epoch = min(int(number) for number in last["epoch"].split("/"))
     yield (
-        f"  by clip         {_accuracy(percents)} (validation after epoch {epoch}: one clip of "
+        f"  by clip         {_accuracy(clip_accuracy(lines))} (validation after epoch {epoch}: one clip of "
         "each video)"
     )
 

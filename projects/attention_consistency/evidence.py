@@ -1,11 +1,13 @@
 """Keeps what the runs of a suite found, and makes the tables of README.md from it.
 
     python evidence.py collect runs/kinds evidence/kinds.json.gz   # adds the finished runs
+    python evidence.py collect runs/kinds evidence/kinds_on_4.json.gz --clips clips/kinds_4
     python evidence.py tables evidence/kinds.json.gz --baseline unfused [--figure kinds.png]
 
 The file holds, for each run: config without paths, seed, validation accuracy, and for each test
 clip its label, the scores, the logits of each stream alone and the measures of attention. So the
-tables need neither the clips nor the checkpoints.
+tables need neither the clips nor the checkpoints. With ``--clips`` it holds what the same networks
+say of the test clips of another data set.
 """
 
 import argparse
@@ -16,6 +18,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
+import scipy.special
 import scipy.stats
 import yaml
 
@@ -53,8 +56,13 @@ def write(path: str | Path, runs: Sequence[Mapping]) -> None:
         temporary.write_bytes(gzip.compress(text.encode(), mtime=0))
 
 
-def collect(folder: str | Path, path: str | Path) -> int:
+def collect(folder: str | Path, path: str | Path, clips: str | Path | None = None) -> int:
     """Adds the finished runs of ``folder/VARIANT/seedN`` that the file does not have.
+
+    Args:
+        folder: the --output of ``slowfast-ac ablate``.
+        path: the file.
+        clips: data set of other test clips than the runs' own, as large as the test's crop.
 
     Returns:
         The number of runs added.
@@ -69,13 +77,13 @@ def collect(folder: str | Path, path: str | Path) -> int:
             continue
         print(f"{name[0]}:{name[1]}", file=sys.stderr)
         runs.append({"variant": name[0], "seed": name[1], "seconds": about["seconds"]})
-        runs[-1] |= measure(record.parent)
+        runs[-1] |= measure(record.parent, clips)
         write(path, sorted(runs, key=lambda run: (run["seed"], run["variant"])))
         added += 1
     return added
 
 
-def measure(folder: Path) -> dict:
+def measure(folder: Path, clips: str | Path | None = None) -> dict:
     """Returns what one finished run found; see the module's docstring."""
     from slowfast_ac.data.lists import read_list
     from slowfast_ac.evaluation.attention_quality import measure_clip
@@ -90,15 +98,15 @@ def measure(folder: Path) -> dict:
 
     setup()
     cfg = load_config(folder / "config.yaml")
-    data = Path(cfg.DATA.PATH_TO_DATA_DIR)
+    data = Path(clips or cfg.DATA.PATH_TO_DATA_DIR)
     checkpoint = sorted((folder / "checkpoints").glob("checkpoint*"))[-1]
     model = load_model(checkpoint, config=folder / "config.yaml")
     network = model.require_network("measure")
     pooling, classifier = find_head(network)
-    results = read_results(folder)
     columns: dict[str, list[float]] = {name: [] for name in MEASURES if "right" not in name}
     logits: dict[str, list[list[float]]] = {"spatial": [], "temporal": []}
-    for entry in read_list(data / "test.csv", prefix=cfg.DATA.PATH_PREFIX):
+    entries = read_list(data / "test.csv", prefix=cfg.DATA.PATH_PREFIX)
+    for entry in entries:
         # The pass that makes the maps is the one whose features are read.
         with captured_inputs(pooling) as features:
             rows = measure_clip(model, entry, read_annotation(entry.path))
@@ -118,16 +126,21 @@ def measure(folder: Path) -> dict:
         for part in nodes:
             node = node[part]
         node.pop(key, None)
+    bias = classifier.bias.tolist()
+    if clips is None:
+        scores = read_results(folder).scores
+    else:
+        scores = scipy.special.softmax(np.sum(list(logits.values()), axis=0) + bias, axis=1)
     errors = [line for line in read_log(folder) if line.get("_type") == "val_epoch"]
     return {
         "validation": round(100 - float(errors[-1]["top1_err"]), 2),
         "config": config,
         "clips": json.loads((data / "dataset.json").read_text()),
-        "labels": results.labels.tolist(),
-        "scores": [[_rounded(value) for value in row] for row in results.scores.tolist()],
+        "labels": [entry.label for entry in entries],
+        "scores": [[_rounded(value) for value in row] for row in scores.tolist()],
         "spatial_logits": logits["spatial"],
         "temporal_logits": logits["temporal"],
-        "bias": [_rounded(value) for value in classifier.bias.tolist()],
+        "bias": [_rounded(value) for value in bias],
         **columns,
     }
 
@@ -245,13 +258,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     collecting = commands.add_parser("collect", help="add a folder's finished runs to a file")
     collecting.add_argument("runs", help="the --output of slowfast-ac ablate")
     collecting.add_argument("file", help="NAME.json.gz")
+    collecting.add_argument("--clips", help="data set of other test clips than the runs' own")
     showing = commands.add_parser("tables", help="print the tables of a file")
     showing.add_argument("file", help="NAME.json.gz")
     showing.add_argument("--baseline", default="unfused")
     showing.add_argument("--figure", help="draw a picture, too")
     args = parser.parse_args(arguments)
     if args.command == "collect":
-        print(f"{collect(args.runs, args.file)} runs added to {args.file}")
+        print(f"{collect(args.runs, args.file, args.clips)} runs added to {args.file}")
         return 0
     runs = read(args.file)
     if not any(run["variant"] == args.baseline for run in runs):

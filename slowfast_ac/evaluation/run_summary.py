@@ -42,15 +42,14 @@ def summarize(
 
 
 def _by_clip(lines: Sequence[dict]) -> Iterator[str]:
-    last = next((line for line in reversed(lines) if line.get("_type") == "val_epoch"), {})
+    last: dict = next((line for line in reversed(lines) if line.get("_type") == "val_epoch"), {})
     if "epoch" not in last:  # none, or detection's, which is of boxes
         return
     # Upstream validates a finished training as one epoch more.
     epoch = min(int(number) for number in last["epoch"].split("/"))
-    yield (
-        f"  by clip         {_accuracy(clip_accuracy(lines))} (validation after epoch {epoch}: one clip of "
-        "each video)"
-    )
+    accuracy = _accuracy(clip_accuracy(lines))
+    where = f"validation after epoch {epoch}: one clip of each video"
+    yield f"  by clip         {accuracy} ({where})"
 
 
 def _accuracy(percents: dict[str, float]) -> str:

@@ -4,6 +4,8 @@ import argparse
 import shlex
 from pathlib import Path
 
+from slowfast_ac.cli.arguments import add_opts
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the arguments."""
@@ -20,9 +22,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="print one ablate command per unfinished run, for Slurm or several machines",
     )
     shown.add_argument("--report", action="store_true", help="write the report of what is finished")
-    parser.add_argument(
-        "--opts", nargs=argparse.REMAINDER, default=[], help="KEY VALUE pairs for every run"
-    )
+    add_opts(parser, "for every run")
 
 
 def main(args: argparse.Namespace) -> int:

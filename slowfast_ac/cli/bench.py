@@ -2,6 +2,8 @@
 
 import argparse
 
+from slowfast_ac.cli.arguments import add_opts, add_pyslowfast
+
 WHAT = ("train", "infer", "scaling", "views", "decode")
 
 
@@ -36,10 +38,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="SECONDS",
         help="videos to decode (default: 10 60 300), or the one to predict (views, default: 10)",
     )
-    parser.add_argument("--pyslowfast", metavar="PATH", help="checkout (default: PYSLOWFAST_ROOT)")
-    parser.add_argument(
-        "--opts", nargs=argparse.REMAINDER, default=[], help="KEY VALUE pairs, the last argument"
-    )
+    add_pyslowfast(parser)
+    add_opts(parser)
 
 
 def main(args: argparse.Namespace) -> None:
@@ -119,14 +119,15 @@ def _networks(args: argparse.Namespace, output):
     import importlib
 
     from slowfast_ac.benchmark.networks import find_device
+    from slowfast_ac.cam import STRIDE
     from slowfast_ac.errors import InputError
 
     cfg, about = _load(args)
     device = find_device(args.device)
     training = args.what != "infer"
     crop = args.crop or (cfg.DATA.TRAIN_CROP_SIZE if training else cfg.DATA.TEST_CROP_SIZE)
-    if crop % 32:
-        raise InputError(f"--crop: {crop} is not a multiple of the network's stride of 32")
+    if crop % STRIDE:
+        raise InputError(f"--crop: {crop} is not a multiple of the network's stride of {STRIDE}")
     if not training and crop < cfg.DATA.TRAIN_CROP_SIZE:
         raise InputError(
             f"--crop: {crop} is smaller than DATA.TRAIN_CROP_SIZE {cfg.DATA.TRAIN_CROP_SIZE}, "

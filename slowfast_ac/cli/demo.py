@@ -2,15 +2,15 @@
 
 import argparse
 
+from slowfast_ac.cli.arguments import add_opts
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the arguments."""
     parser.add_argument("--output", default="output/demo", help="folder (default: %(default)s)")
     parser.add_argument("--data", metavar="DIR", help="your train.csv, val.csv and test.csv")
     parser.add_argument("--quick", action="store_true", help="a smoke run that learns nothing")
-    parser.add_argument(
-        "--opts", nargs=argparse.REMAINDER, default=[], help="KEY VALUE pairs for both models"
-    )
+    add_opts(parser, "for both models")
 
 
 def main(args: argparse.Namespace) -> None:

@@ -2,10 +2,12 @@
 
 import argparse
 
+from slowfast_ac.cli.arguments import add_pyslowfast
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the arguments."""
-    parser.add_argument("--pyslowfast", metavar="PATH", help="checkout (default: PYSLOWFAST_ROOT)")
+    add_pyslowfast(parser)
     parser.add_argument(
         "--workers",
         type=int,

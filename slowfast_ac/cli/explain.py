@@ -2,6 +2,8 @@
 
 import argparse
 
+from slowfast_ac.cli.arguments import add_opts, add_pyslowfast
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the arguments."""
@@ -15,10 +17,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--cost", action="store_true", help="build the network and count it; needs PySlowFast"
     )
-    parser.add_argument("--pyslowfast", metavar="PATH", help="checkout (default: PYSLOWFAST_ROOT)")
-    parser.add_argument(
-        "--opts", nargs=argparse.REMAINDER, default=[], help="KEY VALUE pairs, the last argument"
-    )
+    add_pyslowfast(parser)
+    add_opts(parser)
 
 
 def main(args: argparse.Namespace) -> None:

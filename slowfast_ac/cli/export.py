@@ -2,6 +2,7 @@
 
 import argparse
 
+from slowfast_ac.cli.arguments import add_opts, add_pyslowfast
 from slowfast_ac.cli.predict import add_classes_argument, add_weights_argument
 
 FORMATS = ("pyslowfast", "pytorchvideo", "safetensors", "onnx", "pt2")
@@ -38,14 +39,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     accuracy.add_argument(
         "--run-dir", metavar="DIR", help="for the card: folder of the run that tested the weights"
     )
-    parser.add_argument(
-        "--pyslowfast",
-        metavar="PATH",
-        help="checkout, for networks that only PySlowFast builds (default: PYSLOWFAST_ROOT)",
-    )
-    parser.add_argument(
-        "--opts", nargs=argparse.REMAINDER, default=[], help="KEY VALUE pairs, the last argument"
-    )
+    add_pyslowfast(parser, "checkout, for networks that only PySlowFast builds")
+    add_opts(parser)
 
 
 def main(args: argparse.Namespace) -> None:

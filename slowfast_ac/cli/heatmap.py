@@ -5,6 +5,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
+from slowfast_ac.cli.arguments import add_opts, add_pyslowfast
 from slowfast_ac.cli.predict import add_classes_argument, add_weights_argument
 
 
@@ -39,14 +40,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=[1.0],
         help="sizes of the clip that the spatial map averages, 1.0 first (default: 1.0 alone)",
     )
-    parser.add_argument(
-        "--pyslowfast",
-        metavar="PATH",
-        help="checkout, for networks that only PySlowFast builds (default: PYSLOWFAST_ROOT)",
-    )
-    parser.add_argument(
-        "--opts", nargs=argparse.REMAINDER, default=[], help="KEY VALUE pairs, the last argument"
-    )
+    add_pyslowfast(parser, "checkout, for networks that only PySlowFast builds")
+    add_opts(parser)
 
 
 def main(args: argparse.Namespace) -> int:

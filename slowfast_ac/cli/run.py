@@ -2,6 +2,8 @@
 
 import argparse
 
+from slowfast_ac.cli.arguments import add_opts, add_pyslowfast
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds upstream's arguments and two of our own."""
@@ -11,15 +13,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--init_method", help="where processes meet, tcp://HOST:PORT or file://PATH"
     )
-    parser.add_argument("--pyslowfast", metavar="PATH", help="checkout (default: PYSLOWFAST_ROOT)")
+    add_pyslowfast(parser)
     parser.add_argument(
         "--no-open-videos",
         action="store_true",
         help="do not open a sample of the listed videos before the run",
     )
-    parser.add_argument(
-        "--opts", nargs=argparse.REMAINDER, default=[], help="KEY VALUE pairs, the last argument"
-    )
+    add_opts(parser)
 
 
 def main(args: argparse.Namespace) -> None:

@@ -17,6 +17,7 @@ from slowfast_ac.benchmark.infer import bench_infer
 from slowfast_ac.benchmark.settings import Settings
 from slowfast_ac.benchmark.timing import interleave, paired_ratios, spread
 from slowfast_ac.benchmark.train import bench_train
+from slowfast_ac.cam import average_scales
 from slowfast_ac.errors import InputError
 from slowfast_ac.pyslowfast.build import build_model
 
@@ -165,8 +166,10 @@ def test_the_second_scale_costs_a_quarter_of_the_slow_pathway(rows, tiny_cfg):
     model = build_model(networks.network_config(tiny_cfg(), "ac", CPU)).train()
     clip = torch.randn(1, 3, 4, 32, 32)
     expected, _ = counting.count_forward(lambda: model.spatial_stream(clip))
-    # Averaging the scales' features needs no product.
-    assert second == pytest.approx(expected / 1e9, rel=1e-9)
+    clips = [torch.randn(1, 3, 4, 64, 64), clip]
+    volumes = [model.spatial_stream(own).res5.mean(dim=2) for own in clips]
+    laid, _ = counting.count_forward(lambda: average_scales(volumes, [1.0, 0.5]))
+    assert second == pytest.approx((expected + laid) / 1e9, rel=1e-9)
 
 
 def test_without_gradient_the_second_scale_adds_nothing_to_backward(rows):
@@ -238,6 +241,7 @@ def test_without_a_compiler_the_compiled_rows_are_left_out(tiny_cfg, monkeypatch
 
 
 def test_views_are_timed_against_as_many_single_views(tiny_cfg, tmp_path, monkeypatch):
+    monkeypatch.setattr(views, "CLIPS", 2)
     monkeypatch.setattr(views, "VIEWS", views.Views(2, 3))
     shown = []
     predict = views.predict

@@ -220,7 +220,7 @@ def _from_program(path: str, trust: bool, compile: bool) -> TrainedModel:
 
 def _views(device: torch.device, compile: bool) -> int:
     # Every other size of a batch is compiled anew, which a CPU would not earn back.
-    return 1 if compile and device.type == "cpu" else VIEWS[device.type]
+    return 1 if compile and device.type == "cpu" else VIEWS.get(device.type, 1)
 
 
 def _classes_inside(

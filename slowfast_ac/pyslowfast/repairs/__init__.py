@@ -37,10 +37,17 @@ _applied: dict[str, Repair] = {}
 
 def all_repairs() -> tuple[Repair, ...]:
     """Returns every repair in the order of their application: those of imports come first."""
-    from slowfast_ac.pyslowfast.repairs import checkpoints, imports, runtime, weights, wheel
+    from slowfast_ac.pyslowfast.repairs import (
+        checkpoints,
+        datasets,
+        imports,
+        runtime,
+        weights,
+        wheel,
+    )
 
     return (
-        *(imports.REPAIRS + runtime.REPAIRS),
+        *(imports.REPAIRS + runtime.REPAIRS + datasets.REPAIRS),
         # Whether a file is whole is asked first, so that repair goes around the other.
         *(weights.REPAIRS + checkpoints.REPAIRS),
         *wheel.REPAIRS,

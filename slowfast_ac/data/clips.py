@@ -18,6 +18,8 @@ from fvcore.common.config import CfgNode
 from torch import Tensor
 
 from slowfast_ac.data.reader import Shown, VideoReader
+from slowfast_ac.data.timeline import Timeline
+from slowfast_ac.data.view_keys import check_views
 from slowfast_ac.errors import InputError
 
 # Upstream's three crops; of an upright video they are the top, the centre and the bottom.
@@ -38,6 +40,10 @@ class Preprocessing:
         std: of each channel, DATA.STD.
         target_fps: frame rate that ``sampling_rate`` counts in, whatever the video's own is.
         reverse_input_channel: whether the network takes BGR, DATA.REVERSE_INPUT_CHANNEL.
+        single_crop_scale: pixels of the frame's short side where one crop is taken, the first of
+            DATA.TRAIN_JITTER_SCALES; None for ``crop_size``.
+        ends_with_span: whether a clip has no frame that begins after its span, as a checkout's
+            decoder has it; the wheel's takes one more.
 
     Raises:
         InputError: naming the field, for a value that no clip can have.
@@ -51,6 +57,8 @@ class Preprocessing:
     std: tuple[float, float, float]
     target_fps: float = 30.0
     reverse_input_channel: bool = False
+    single_crop_scale: int | None = None
+    ends_with_span: bool = False
 
     def __post_init__(self):
         for name in ("num_frames", "sampling_rate", "crop_size", "target_fps"):
@@ -67,7 +75,16 @@ class Preprocessing:
 
     @classmethod
     def from_config(cls, cfg: CfgNode) -> "Preprocessing":
-        """Reads a PySlowFast config."""
+        """Reads a PySlowFast config.
+
+        Raises:
+            InputError: for a key of the test that is not known here; see
+                :mod:`slowfast_ac.data.view_keys`.
+        """
+        check_views(cfg)
+        # The wheel has no such key.
+        is_checkout = bool(cfg.DATA.get("DECODING_BACKEND"))
+        scales = cfg.DATA.get("TRAIN_JITTER_SCALES")
         two_pathways = cfg.MODEL.ARCH in cfg.MODEL.MULTI_PATHWAY_ARCH
         return cls(
             num_frames=cfg.DATA.NUM_FRAMES,
@@ -79,6 +96,8 @@ class Preprocessing:
             # The wheel has neither key.
             target_fps=float(cfg.DATA.get("TARGET_FPS", 30)),
             reverse_input_channel=cfg.DATA.get("REVERSE_INPUT_CHANNEL", False),
+            single_crop_scale=int(scales[0]) if is_checkout and scales else None,
+            ends_with_span=is_checkout,
         )
 
     @classmethod
@@ -89,6 +108,8 @@ class Preprocessing:
             InputError: for a field too many or too few.
         """
         known = {entry.name for entry in fields(cls)}
+        # Programs that were exported earlier lack these.
+        data = {"single_crop_scale": None, "ends_with_span": False, **data}
         for name in sorted(known ^ set(data)):
             problem = "is missing" if name in known else "is not known"
             raise InputError(f"preprocessing: the field {name} {problem}")
@@ -185,16 +206,11 @@ def read_clips(
         raise ValueError(f"starts {list(starts)} are not ascending")
     with VideoReader(path) as reader:
         timeline = reader.timeline
-        rate = timeline.steady_rate(preprocessing.target_fps)
-        # In float32, as upstream rounds.
-        size = max(preprocessing.seconds * rate, 1.0)
-        positions = torch.linspace(0, size - 1, preprocessing.num_frames).long().numpy()
         windows = deque()
         for start in starts:
             if start >= timeline.end:
                 raise _ends_before(reader.name, start)
-            numbers = timeline.first_number(start, rate) + positions
-            windows.append(_Window(start, timeline.shown(numbers, rate).tolist()))
+            windows.append(_Window(start, _indices(timeline, preprocessing, start)))
         indices = sorted({index for window in windows for index in window.indices})
         for shown in reader.at(indices):
             for window in windows:
@@ -206,6 +222,28 @@ def read_clips(
             if not window.taken:
                 raise _ends_before(reader.name, window.start)
             yield window.clip()
+
+
+def _indices(timeline: Timeline, preprocessing: Preprocessing, start: float) -> list[int]:
+    rate = timeline.steady_rate(preprocessing.target_fps)
+    count = preprocessing.num_frames
+    size = max(preprocessing.seconds * rate, 1.0)
+    # In float32, as upstream rounds.
+    positions = torch.linspace(0, size - 1, count).long().numpy()
+    first = timeline.first_number(start, rate)
+    numbers = first + positions
+    if preprocessing.ends_with_span:
+        if rate * timeline.end <= count * preprocessing.sampling_rate:
+            # Upstream decodes a short video whole and rounds places in it instead.
+            begin = start * rate
+            places = torch.linspace(begin, begin + size - 1, count)
+            numbers = places.clamp(0, timeline.count(rate) - 1).long().numpy()
+        else:
+            last = timeline.last_number(start + (size - 1) / rate, rate)
+            if last < first:
+                return [timeline.shown_at(start)] * count
+            numbers = numbers.clip(max=last)
+    return timeline.shown(numbers, rate).tolist()
 
 
 def _ends_before(name: str, start: float) -> InputError:
@@ -223,14 +261,23 @@ def to_pathways(frames: np.ndarray, preprocessing: Preprocessing, *crops: str) -
         frames: (T, H, W, 3), uint8 RGB.
         preprocessing: how.
         crops: N of :data:`CROPS`, squares of ``crop_size``; without any, the whole frame, its short
-            side ``crop_size``, and N is 1.
+            side ``crop_size``, and N is 1. Of frames for the centre alone the short side is
+            ``single_crop_scale``.
 
     Returns:
         The slow and the fast pathway's clips, or the one pathway's, (N, 3, T, h, w) each.
     """
     clip = torch.from_numpy(frames).float() / 255.0
     clip = (clip - torch.tensor(preprocessing.mean)) / torch.tensor(preprocessing.std)
-    clip = resize_short_side(clip.permute(3, 0, 1, 2), preprocessing.crop_size)
+    scale = preprocessing.crop_size
+    if crops == ("center",) and preprocessing.single_crop_scale is not None:
+        scale = preprocessing.single_crop_scale
+        if scale < preprocessing.crop_size:
+            raise InputError(
+                f"DATA.TRAIN_JITTER_SCALES: {scale} is less than DATA.TEST_CROP_SIZE "
+                f"{preprocessing.crop_size}, so a frame holds no single crop; take three crops"
+            )
+    clip = resize_short_side(clip.permute(3, 0, 1, 2), scale)
     if preprocessing.reverse_input_channel:
         clip = clip.flip(0)
     views = [uniform_crop(clip, preprocessing.crop_size, crop) for crop in crops] or [clip]

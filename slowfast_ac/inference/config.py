@@ -14,6 +14,7 @@ from fvcore.common.config import CfgNode
 
 from slowfast_ac.checkpoint.open import Checkpoint
 from slowfast_ac.config import config_value
+from slowfast_ac.data.view_keys import REFUSED
 from slowfast_ac.errors import InputError
 from slowfast_ac.pyslowfast.config_file import merge_opts
 
@@ -28,6 +29,10 @@ DEFAULTS: dict[str, Any] = {
     "DATA.MEAN": [0.45, 0.45, 0.45],
     "DATA.STD": [0.225, 0.225, 0.225],
     "DATA.REVERSE_INPUT_CHANNEL": False,
+    # Of a checkout; the wheel has none of these, and its test is that of the defaults.
+    "DATA.DECODING_BACKEND": "",
+    "DATA.TRAIN_JITTER_SCALES": [256, 320],
+    **{key: refused.default for key, refused in REFUSED.items()},
     "DETECTION.ENABLE": False,
     "MODEL.ARCH": "slowfast",
     "MODEL.MODEL_NAME": "",

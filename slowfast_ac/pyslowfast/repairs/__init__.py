@@ -41,6 +41,7 @@ def all_repairs() -> tuple[Repair, ...]:
     """Returns every repair in the order of their application: those of imports come first."""
     from slowfast_ac.pyslowfast.repairs import (
         checkpoints,
+        datasets,
         imports,
         older,
         runtime,
@@ -51,7 +52,7 @@ def all_repairs() -> tuple[Repair, ...]:
 
     return (
         *(imports.REPAIRS + visualization.REPAIRS),
-        *(runtime.REPAIRS + older.REPAIRS),
+        *(runtime.REPAIRS + older.REPAIRS + datasets.REPAIRS),
         # Whether a file is whole is asked first, so that repair goes around the other.
         *(weights.REPAIRS + checkpoints.REPAIRS),
         *wheel.REPAIRS,

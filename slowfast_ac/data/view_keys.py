@@ -1,0 +1,78 @@
+"""PySlowFast's keys that change what its test shows a network, and what this package does of each.
+
+``predict`` gives the scores of ``run`` with TRAIN.ENABLE False only if both see the same clips. So
+every such key is honoured or, at another value than here, refused by name.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+from slowfast_ac.errors import InputError
+
+
+class RefusedKey(NamedTuple):
+    """A key that is known at some values only.
+
+    Args:
+        default: its value where a config does not have it.
+        is_known: whether a value can be honoured.
+        why: what another value would do.
+    """
+
+    default: Any
+    is_known: Callable[[Any], bool]
+    why: str
+
+
+HONOURED = {
+    "DATA.NUM_FRAMES": "frames of a clip",
+    "DATA.SAMPLING_RATE": "their distance, in frames at DATA.TARGET_FPS",
+    "DATA.TARGET_FPS": "frames a second that DATA.SAMPLING_RATE counts in",
+    "DATA.TEST_CROP_SIZE": "size of a crop and, of three crops, the short side of the frames",
+    "DATA.TRAIN_JITTER_SCALES": "the first is the short side of the frames for a single crop",
+    "DATA.MEAN": "subtracted from each channel",
+    "DATA.STD": "each channel is divided by it",
+    "DATA.REVERSE_INPUT_CHANNEL": "BGR instead of RGB, reversed when they are normalised",
+    "SLOWFAST.ALPHA": "frames of the fast pathway for one of the slow",
+    "TEST.NUM_ENSEMBLE_VIEWS": "clips",
+    "TEST.NUM_SPATIAL_CROPS": "crops, 3 or the centre",
+}
+
+REFUSED = {
+    "TEST.DATASET": RefusedKey(
+        "kinetics",
+        lambda value: value.lower() == "kinetics",
+        "it samples frames in another way than the data set kinetics",
+    ),
+    "DATA.USE_OFFSET_SAMPLING": RefusedKey(
+        False, lambda value: not value, "it places clips from the first frame to the last"
+    ),
+    "DATA.ENSEMBLE_METHOD": RefusedKey(
+        "sum", lambda value: value == "sum", "it takes the highest score of the views, not the mean"
+    ),
+    "MULTIGRID.LONG_CYCLE_SAMPLING_RATE": RefusedKey(
+        0, lambda value: value <= 0, "it draws a sampling rate at random, also in a test"
+    ),
+    "AUG.GEN_MASK_LOADER": RefusedKey(
+        False, lambda value: not value, "it gives the network a mask with its clip"
+    ),
+}
+
+
+def check_views(cfg: Mapping[str, Any]) -> None:
+    """Refuses a config whose test shows other clips than this package can make.
+
+    Args:
+        cfg: nodes of keys. A key that is absent has its default.
+
+    Raises:
+        InputError: naming the key.
+    """
+    for key, refused in REFUSED.items():
+        node, name = key.split(".")
+        value = (cfg.get(node) or {}).get(name, refused.default)
+        if not refused.is_known(value):
+            raise InputError(
+                f"{key}: {value!r} is not known here: {refused.why}; test with slowfast-ac run, or "
+                f"set it to {refused.default!r} if that is meant"
+            )

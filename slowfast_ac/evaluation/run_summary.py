@@ -47,10 +47,8 @@ def _by_clip(lines: Sequence[dict]) -> Iterator[str]:
         return
     # Upstream validates a finished training as one epoch more.
     epoch = min(int(number) for number in last["epoch"].split("/"))
-    yield (
-        f"  by clip         {_accuracy(clip_accuracy(lines))} (validation after epoch {epoch}: one clip of "
-        "each video)"
-    )
+    accuracy = _accuracy(clip_accuracy(lines))
+    yield f"  by clip         {accuracy} (validation after epoch {epoch}: one clip of each video)"
 
 
 def _accuracy(percents: dict[str, float]) -> str:

@@ -13,6 +13,8 @@ import os
 import sys
 from typing import TYPE_CHECKING
 
+from slowfast_ac.version import __version__
+
 if TYPE_CHECKING:
     from fvcore.common.config import CfgNode
 
@@ -30,7 +32,6 @@ if TYPE_CHECKING:
     from slowfast_ac.scam_head import SCAMHead, StreamFeatures
     from slowfast_ac.visualization.heatmap import heatmap
 
-__version__ = "0.1.0"
 
 # Where the public names are that bring torch with them, which takes seconds. They are imported
 # when they are asked for (PEP 562): the command line imports this package too.

@@ -11,8 +11,8 @@ import sys
 import warnings
 from collections.abc import Sequence
 
-from slowfast_ac import __version__
 from slowfast_ac.errors import InputError
+from slowfast_ac.version import __version__
 
 COMMANDS = {
     "run": "train and test a config with PySlowFast's own loop",

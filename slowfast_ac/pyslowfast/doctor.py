@@ -6,12 +6,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from importlib import metadata
 
-from slowfast_ac import __version__
 from slowfast_ac.errors import InputError
 from slowfast_ac.pyslowfast import setup
 from slowfast_ac.pyslowfast.find import Upstream
 from slowfast_ac.pyslowfast.repairs import all_repairs, apply_repairs
 from slowfast_ac.pyslowfast.supported import require_supported
+from slowfast_ac.version import __version__
 
 # Module -> the package that brings it: what we import, and what PySlowFast needs beyond that when
 # it starts.

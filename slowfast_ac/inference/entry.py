@@ -14,7 +14,6 @@ from pathlib import Path
 
 import torch
 
-import slowfast_ac
 from slowfast_ac.checkpoint.hashed import COLUMNS, INDEX, sha256
 from slowfast_ac.errors import InputError
 from slowfast_ac.files import write_csv, write_text
@@ -22,6 +21,7 @@ from slowfast_ac.inference.export import SUFFIXES, WEIGHT_FORMATS, export, publi
 from slowfast_ac.inference.load import TrainedModel
 from slowfast_ac.pyslowfast.build import count_gflops
 from slowfast_ac.pyslowfast.log import LOG, read_log
+from slowfast_ac.version import __version__
 
 ACCURACY_KEYS = ("top1", "top5", "data")
 
@@ -178,7 +178,7 @@ def _card(model: TrainedModel, row: Mapping[str, str]) -> str:
         ("File", f"{row['file']}"),
         ("SHA-256", f"{row['sha256']}"),
         ("Date", row["date"]),
-        ("Versions", f"torch {torch.__version__}, slowfast_ac {slowfast_ac.__version__}"),
+        ("Versions", f"torch {torch.__version__}, slowfast_ac {__version__}"),
         ("Licence", "code: Apache-2.0; weights: see the section below"),
     ]
     table = "\n".join(f"| {key} | {value} |" for key, value in lines)

@@ -35,6 +35,7 @@ class Repair:
 
 
 _applied: dict[str, Repair] = {}
+_logged: set[str | None] = set()
 
 
 def all_repairs() -> tuple[Repair, ...]:
@@ -73,8 +74,12 @@ def apply_repairs(upstream: Upstream) -> list[Repair]:
     return list(_applied.values())
 
 
-def log_repairs() -> None:
-    """Says in a run's log, which is open by now, what is repaired in this process."""
+def log_repairs(output_dir: str | None) -> None:
+    """Says in a run's log, which is open by now, what is repaired; once in a process."""
+    # Training and test of one process open the same log.
+    if output_dir in _logged:
+        return
+    _logged.add(output_dir)
     for repair in _applied.values():
         logger.info("repaired %s: %s", repair.name, repair.mends)
 
@@ -86,14 +91,10 @@ def log_repairs_in(upstream: Upstream) -> None:
     # The wheel's loop opens its log itself.
     if upstream.kind == "wheel" or hasattr(original, "__wrapped__"):
         return
-    opened: set[str | None] = set()
 
     @functools.wraps(original)
     def setup_logging(output_dir: str | None = None) -> None:
         original(output_dir)
-        # Once for the training and the test of one process.
-        if output_dir not in opened:
-            opened.add(output_dir)
-            log_repairs()
+        log_repairs(output_dir)
 
     module.setup_logging = setup_logging

@@ -94,7 +94,7 @@ def _start(cfg: CfgNode) -> None:
     form = "[%(asctime)s][%(levelname)s] %(filename)s: %(lineno)4d: %(message)s"
     handler.setFormatter(python_logging.Formatter(form, datefmt="%m/%d %H:%M:%S"))
     python_logging.root.addHandler(handler)
-    log_repairs()
+    log_repairs(cfg.OUTPUT_DIR)
 
 
 def _train_epoch(

@@ -50,10 +50,6 @@ class Model:
     def require_network(what):
         return None
 
-    @staticmethod
-    def require_network(what):
-        return None
-
 
 def test_each_map_meets_the_box_of_its_own_time(tmp_path, looking_right):
     # The target is everywhere until 1.0 s, then where the maps do not point.

@@ -72,7 +72,7 @@ def read_timeline(
     interval = 1 / rate if rate else Fraction(1, 30)
     found = _from_index(container, stream, size)
     if found is None:
-        if stream.frames:
+        if stream.frames >= _LONG:
             rewind(container, stream)
         found = _from_packets(container, stream, interval)
     origin, times, end = found

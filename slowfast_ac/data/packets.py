@@ -84,8 +84,7 @@ def read_timeline(
     hints = (stream.average_rate, stream.guessed_rate)
     steady, tolerance = find_rate(times, hints, float(stream.time_base))
     if end <= times[-1]:
-        typical = 1 / float(steady) if steady else float(np.median(np.diff(times), initial=0.04))
-        end = float(times[-1]) + typical
+        end = float(times[-1]) + (1 / float(steady) if steady else float(interval))
     ticks = stream.duration or 0
     said = float(ticks * stream.time_base) if origin.is_timed else 0.0
     # A duration by the header counts from the first frame to the end of the last, more or less.

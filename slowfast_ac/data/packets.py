@@ -7,8 +7,14 @@ from fractions import Fraction
 import av
 import numpy as np
 
+from slowfast_ac.data.open_video import rewind
 from slowfast_ac.data.timeline import Timeline, find_rate
 from slowfast_ac.errors import InputError
+
+# Frames from which on reading an index is less work than reading the file.
+_LONG = 100
+# Frames that an encoder may put into another order.
+_REORDERED = 32
 
 
 @dataclass(frozen=True)
@@ -64,7 +70,12 @@ def read_timeline(
     """
     rate = header_rate(stream)
     interval = 1 / rate if rate else Fraction(1, 30)
-    origin, times, end = _from_index(stream, size) or _from_packets(container, stream, interval)
+    found = _from_index(container, stream, size)
+    if found is None:
+        if stream.frames >= _LONG:
+            rewind(container, stream)
+        found = _from_packets(container, stream, interval)
+    origin, times, end = found
     if not len(times):
         raise InputError("no frame can be decoded")
     still = int((np.diff(times) <= 0).sum())
@@ -73,8 +84,7 @@ def read_timeline(
     hints = (stream.average_rate, stream.guessed_rate)
     steady, tolerance = find_rate(times, hints, float(stream.time_base))
     if end <= times[-1]:
-        typical = 1 / float(steady) if steady else float(np.median(np.diff(times), initial=0.04))
-        end = float(times[-1]) + typical
+        end = float(times[-1]) + (1 / float(steady) if steady else float(interval))
     ticks = stream.duration or 0
     said = float(ticks * stream.time_base) if origin.is_timed else 0.0
     # A duration by the header counts from the first frame to the end of the last, more or less.
@@ -83,22 +93,28 @@ def read_timeline(
     return Timeline(times, end, steady, rate, tolerance, len(origin.parts) - 1), origin
 
 
-def _from_index(stream: av.VideoStream, size: int | None):
-    # MP4 and AVI list all frames. Where they are equally spaced, nothing else has to be read.
+def _from_index(container, stream: av.VideoStream, size: int | None):
+    # MP4 and AVI list all frames, in the order of decoding. Where they are equally spaced in that,
+    # they are so on the screen, but for the last ones, and little else has to be read.
     count = stream.frames
-    if count < 2 or len(stream.index_entries) != count or _hides_order(stream):
+    if count < _LONG or len(stream.index_entries) != count or _hides_order(stream):
         return None
     entries = list(stream.index_entries)
-    decoded = np.array([entry.timestamp for entry in entries])
-    steps = np.diff(decoded)
-    if steps[0] <= 0 or (steps != steps[0]).any() or any(entry.is_discard for entry in entries):
+    steps = np.diff([entry.timestamp for entry in entries])
+    step, start = int(steps[0]), stream.start_time or 0
+    if step <= 0 or (steps != step).any() or any(entry.is_discard for entry in entries):
         return None
-    cut = size is not None and max(entry.pos + entry.size for entry in entries) > size
-    if cut or min(entry.size for entry in entries) == 0:
+    is_cut = size is not None and max(entry.pos + entry.size for entry in entries) > size
+    if is_cut or min(entry.size for entry in entries) == 0:
         return None
-    times = _seconds(np.arange(count) * int(steps[0]), stream.time_base)
-    end = float(count * int(steps[0]) * stream.time_base)
-    return Origin([(stream.start_time or 0, 0)]), times, end
+    container.seek(entries[-_REORDERED].timestamp, stream=stream)
+    tail = [packet.pts for packet in container.demux(stream) if packet.size]
+    if None in tail or not tail or (np.diff(sorted(tail)) != step).any():
+        return None
+    if max(tail) != start + (count - 1) * step:
+        return None
+    times = _seconds(np.arange(count) * step, stream.time_base)
+    return Origin([(start, 0)]), times, float(count * step * stream.time_base)
 
 
 def _from_packets(container, stream, interval: Fraction):

@@ -1,5 +1,7 @@
 """A decoded frame as players show it: upright, and of one size through a video."""
 
+from typing import NamedTuple
+
 import av
 import numpy as np
 
@@ -11,21 +13,40 @@ def one_size(frame: av.VideoFrame, width: int, height: int) -> av.VideoFrame:
     return _timed(frame.reformat(width, height), frame)
 
 
-def upright(frame: av.VideoFrame) -> av.VideoFrame:
-    """Returns the frame, turned and mirrored to the nearest right angle of its display matrix."""
+class Orientation(NamedTuple):
+    """How a stored picture is turned to be upright.
+
+    Args:
+        transposed: rows become columns, first of all.
+        rows_mirrored: upside down, then.
+        columns_mirrored: left for right.
+    """
+
+    transposed: bool = False
+    rows_mirrored: bool = False
+    columns_mirrored: bool = False
+
+
+def orientation(frame: av.VideoFrame) -> Orientation:
+    """Returns what the display matrix of a frame says, to the nearest right angle."""
     matrix = frame.side_data.get("DISPLAYMATRIX")
     if matrix is None:
-        return frame
+        return Orientation()
     # Rows (a, b, .), (c, d, .): a pixel at (x, y) is shown at (a x + c y, b x + d y).
     a, b, _, c, d = np.frombuffer(bytes(matrix), np.int32)[:5].tolist()
-    turned = abs(b) + abs(c) > abs(a) + abs(d)
-    mirrored = (c < 0, b < 0) if turned else (a < 0, d < 0)
-    if not turned and not any(mirrored):
+    if abs(b) + abs(c) > abs(a) + abs(d):
+        return Orientation(True, b < 0, c < 0)
+    return Orientation(False, d < 0, a < 0)
+
+
+def upright(frame: av.VideoFrame, turn: Orientation) -> av.VideoFrame:
+    """Returns a stored frame upright."""
+    if not any(turn):
         return frame
     image = frame.to_ndarray(format="rgb24")
-    if turned:
+    if turn.transposed:
         image = image.transpose(1, 0, 2)
-    image = image[:: -1 if mirrored[1] else 1, :: -1 if mirrored[0] else 1]
+    image = image[:: -1 if turn.rows_mirrored else 1, :: -1 if turn.columns_mirrored else 1]
     return _timed(av.VideoFrame.from_ndarray(np.ascontiguousarray(image), format="rgb24"), frame)
 
 

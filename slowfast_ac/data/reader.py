@@ -18,7 +18,7 @@ from slowfast_ac.data.open_video import (
     rewind,
 )
 from slowfast_ac.data.packets import Origin, read_timeline
-from slowfast_ac.data.picture import one_size, upright
+from slowfast_ac.data.picture import Orientation, one_size, orientation, upright
 from slowfast_ac.data.timeline import Timeline
 from slowfast_ac.errors import InputError
 
@@ -78,6 +78,7 @@ class VideoReader:
             self.name = "<bytes>"
         self.stored_sizes: set[tuple[int, int]] = set()
         self._known: tuple[Timeline, Origin] | None = None
+        self._turn: Orientation | None = None
         try:
             with self._errors_named():
                 self._open()
@@ -180,7 +181,10 @@ class VideoReader:
 
     def _picture(self, frame: av.VideoFrame) -> av.VideoFrame:
         with self._errors_named():
-            return upright(one_size(frame, *self._size))
+            if self._turn is None:
+                # Asked once, since asking costs a tenth of the decoding.
+                self._turn = orientation(frame)
+            return upright(one_size(frame, *self._size), self._turn)
 
     def _read_timeline(self) -> tuple[Timeline, Origin]:
         if self._known is None and self._file in _timelines:

@@ -1,10 +1,15 @@
 """Tiny videos of every kind, as bytes to be written under the names that a data set gives them."""
 
+import os
 from fractions import Fraction
+from pathlib import Path
 
 import av
 import numpy as np
 import pytest
+import yaml
+
+from slowfast_ac.data.lists import read_list
 
 MILLISECOND = Fraction(1, 1000)
 VARIABLE_GAPS = (33, 33, 100, 33, 200, 33, 40, 60)
@@ -167,3 +172,27 @@ def number_of():
 def numbered():
     """Returns a function: number, width, height -> image (H, W, 3) that carries it."""
     return _numbered
+
+
+def _pairs(folder, split):
+    """Returns the list's (original file name, label) and checks that each file is there."""
+    (config,) = Path(folder).glob("*.yaml")
+    prefix = yaml.safe_load(config.read_text())["DATA"]["PATH_PREFIX"]
+    entries = read_list(folder / f"{split}.csv", prefix=prefix)
+    assert all(os.path.isfile(entry.path) for entry in entries)
+    return [(os.path.basename(entry.path), entry.label) for entry in entries]
+
+
+@pytest.fixture(scope="session")
+def pairs():
+    """Returns :func:`_pairs`."""
+    return _pairs
+
+
+@pytest.fixture
+def class_tree(tmp_path, put, video_bytes):
+    """Two class folders of 10 and 5 videos, and one with a single video."""
+    for name, count in (("jump", 10), ("run", 5), ("rare", 1)):
+        for number in range(count):
+            put(tmp_path / f"tree/{name}/{number}.mp4", video_bytes["good"])
+    return tmp_path / "tree"

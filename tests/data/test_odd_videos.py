@@ -223,3 +223,17 @@ def test_a_clip_after_the_end_of_a_cut_file_is_refused(tmp_path, write_numbered,
         assert reader.duration < 2.6
     with pytest.raises(InputError, match="it has no frame at or after 2.8 s|Invalid data"):
         list(read_clips(path, CLIP, [2.8]))
+
+
+@pytest.mark.parametrize("count", [4, 120])
+@pytest.mark.parametrize("suffix", ["mp4", "mov", "mkv"])
+def test_a_pause_before_the_last_frames_is_seen_though_b_frames_hide_it(
+    tmp_path, write_numbered, number_of, suffix, count
+):
+    # The times of decoding, which an index lists, are equally spaced all the same.
+    ticks = [*range(count - 1), count + 40]
+    path = write_numbered(tmp_path / f"v.{suffix}", ticks, 25, bf="3")
+    with VideoReader(path) as reader:
+        np.testing.assert_allclose(reader.timeline.times, np.array(ticks) / 25, atol=0.00101)
+    clip = next(read_clips(path, CLIP, [(count + 20) / 25]))
+    assert number_of(clip.frames[0]) == count - 2

@@ -99,8 +99,8 @@ def test_a_video_is_decoded_once_for_all_views(fading, monkeypatch):
     decoded = []
     decode = VideoReader._decode
 
-    def counted(self):
-        for time, frame in decode(self):
+    def counted(self, target):
+        for time, frame in decode(self, target):
             decoded.append(time)
             yield time, frame
 

@@ -3,14 +3,12 @@
 import json
 import os
 import re
-from collections import Counter
 from pathlib import Path
 
 import pytest
 import yaml
 
 from slowfast_ac.data.class_map import read_class_map
-from slowfast_ac.data.lists import read_list
 from slowfast_ac.data.video import probe
 from slowfast_ac.errors import InputError
 
@@ -89,21 +87,13 @@ def kinetics_csv(root, put, rows=KINETICS):
     return paths
 
 
-def pairs(folder, split):
-    """Returns the list's (original file name, label) and checks that each file is there."""
-    prefix = config(folder)["DATA"]["PATH_PREFIX"]
-    entries = read_list(folder / f"{split}.csv", prefix=prefix)
-    assert all(os.path.isfile(entry.path) for entry in entries)
-    return [(os.path.basename(entry.path), entry.label) for entry in entries]
-
-
 def config(folder):
     (path,) = Path(folder).glob("*.yaml")
     return yaml.safe_load(path.read_text())
 
 
 def test_ucf101_has_its_101_official_labels_and_splits(
-    tmp_path, put, video_bytes, command, upstream_list
+    tmp_path, put, video_bytes, command, upstream_list, pairs
 ):
     words = ucf101_tree(tmp_path, put, video_bytes["avi"])
     out = tmp_path / "out"
@@ -126,7 +116,7 @@ def test_ucf101_has_its_101_official_labels_and_splits(
         assert [(os.path.basename(path), label) for path, label in read] == pairs(out, split)
 
 
-def test_ucf101_all_splits_share_one_class_map(tmp_path, put, video_bytes, command):
+def test_ucf101_all_splits_share_one_class_map(tmp_path, put, video_bytes, command, pairs):
     words = ucf101_tree(tmp_path, put, video_bytes["avi"], UCF101[:2])
     command("prepare", "ucf101", *words, "--split", "all", "--output", tmp_path / "out")
     for number in (1, 2, 3):
@@ -138,7 +128,7 @@ def test_ucf101_all_splits_share_one_class_map(tmp_path, put, video_bytes, comma
 
 
 def test_hmdb51_takes_1_for_training_2_for_testing_and_leaves_0(
-    tmp_path, put, video_bytes, command, upstream_list
+    tmp_path, put, video_bytes, command, upstream_list, pairs
 ):
     for name, videos in HMDB51.items():
         for video, _ in videos:
@@ -171,7 +161,7 @@ def test_hmdb51_takes_1_for_training_2_for_testing_and_leaves_0(
     ["{video}", "{split}/{video}", "{name}/{video}", "{split}/{name}/{video}", "{under}/{video}"],
 )
 def test_kinetics_is_found_in_every_layout(
-    layout, suffix, tmp_path, put, video_bytes, command, upstream_list
+    layout, suffix, tmp_path, put, video_bytes, command, upstream_list, pairs
 ):
     expected = {}
     for split, rows in KINETICS.items():
@@ -209,7 +199,7 @@ def test_kinetics_clip_of_two_splits_is_taken_from_its_own(tmp_path, put, video_
 
 
 def test_partial_set_keeps_all_labels_and_names_what_is_missing(
-    tmp_path, put, video_bytes, command
+    tmp_path, put, video_bytes, command, pairs
 ):
     put(tmp_path / "videos/_dbcJuKJQNs_000040_000050.mp4", video_bytes["good"])
     put(tmp_path / "videos/-3B32lodo2M_000059_000069.mp4", video_bytes["good"])
@@ -242,7 +232,7 @@ def test_missing_videos_that_came_later_are_no_longer_named(tmp_path, put, video
         assert (tmp_path / "out/missing.txt").exists() == (split == "train")
 
 
-def test_given_class_map_decides_the_labels(tmp_path, put, video_bytes, command):
+def test_given_class_map_decides_the_labels(tmp_path, put, video_bytes, command, pairs):
     for _, key, start, end in KINETICS["train"] + KINETICS["val"]:
         put(tmp_path / f"videos/{key}_{start:06d}_{end:06d}.mp4", video_bytes["good"])
     # In the zoo's class map, names of several words are in quotes.
@@ -257,7 +247,7 @@ def test_given_class_map_decides_the_labels(tmp_path, put, video_bytes, command)
         command("prepare", *words, "--classes", tmp_path / "zoo.json", "--output", tmp_path / "b")
 
 
-def test_kinetics_test_csv_without_labels_is_left_out(tmp_path, put, video_bytes, command):
+def test_kinetics_test_csv_without_labels_is_left_out(tmp_path, put, video_bytes, command, pairs):
     paths = kinetics_csv(tmp_path, put)
     put(tmp_path / "annotations/test.csv", b"youtube_id,time_start,time_end,split\nabc,0,10,test\n")
     put(tmp_path / "videos/-3B32lodo2M_000059_000069.mp4", video_bytes["good"])
@@ -266,71 +256,6 @@ def test_kinetics_test_csv_without_labels_is_left_out(tmp_path, put, video_bytes
     _, report = command("prepare", *words)
     assert "test.csv has no labels" in report
     assert pairs(tmp_path / "out", "test") == pairs(tmp_path / "out", "val")
-
-
-@pytest.fixture
-def class_tree(tmp_path, put, video_bytes):
-    """Two class folders of 10 and 5 videos, and one with a single video."""
-    for name, count in (("jump", 10), ("run", 5), ("rare", 1)):
-        for number in range(count):
-            put(tmp_path / f"tree/{name}/{number}.mp4", video_bytes["good"])
-    return tmp_path / "tree"
-
-
-def test_class_folders_are_divided_within_each_class(class_tree, tmp_path, command):
-    words = ("folder", class_tree, "--val-fraction", 0.2, "--test-fraction", 0.3)
-    lists = {}
-    for out, seed in (("a", 0), ("b", 0), ("c", 1)):
-        command("prepare", *words, "--seed", seed, "--output", tmp_path / out)
-        lists[out] = {
-            split: (tmp_path / out / f"{split}.csv").read_text().splitlines()
-            for split in ("train", "val", "test")
-        }
-    assert lists["a"] == lists["b"] != lists["c"]
-    every = [line for listed in lists["a"].values() for line in listed]
-    assert len(every) == len(set(every)) == 16
-    count = {s: Counter(line[-1] for line in listed) for s, listed in lists["a"].items()}
-    # Labels: jump 0, rare 1, run 2. One video is too few to divide and trains.
-    assert count == {
-        "train": {"0": 5, "1": 1, "2": 2},
-        "val": {"0": 2, "2": 1},
-        "test": {"0": 3, "2": 2},
-    }
-
-
-def test_later_video_does_not_reshuffle_the_others(class_tree, tmp_path, put, command, video_bytes):
-    command("prepare", "folder", class_tree, "--output", tmp_path / "a")
-    put(class_tree / "jump/new.mp4", video_bytes["good"])
-    command("prepare", "folder", class_tree, "--output", tmp_path / "b")
-    before, after = (set((tmp_path / out / "val.csv").read_text().splitlines()) for out in "ab")
-    assert len(before - after) <= 1
-
-
-def test_divided_folder_is_taken_as_it_is(tmp_path, put, video_bytes, command):
-    tree = ("train/jump/a.mp4", "train/run/deep/b.mp4", "validation/jump/c.mp4", "test/run/d.mp4")
-    for path in (
-        *tree,
-        "train/stray.mp4",
-        "train/jump/.a.mp4",
-        "train/.b/c.mp4",
-    ):
-        put(tmp_path / "tree" / path, video_bytes["good"])
-    put(tmp_path / "tree/train/jump/d.txt", b"notes on a.mp4")
-    _, report = command("prepare", "folder", tmp_path / "tree", "--output", tmp_path / "out")
-    assert pairs(tmp_path / "out", "train") == [("a.mp4", 0), ("b.mp4", 1)]
-    assert pairs(tmp_path / "out", "val") == [("c.mp4", 0)]
-    assert pairs(tmp_path / "out", "test") == [("d.mp4", 1)]
-    assert "1 videos lie in no class folder and are left out: train/stray.mp4" in report
-
-
-def test_linked_folders_are_followed_but_not_in_circles(class_tree, tmp_path, command):
-    (tmp_path / "elsewhere").mkdir()
-    (class_tree / "jump").rename(tmp_path / "elsewhere/jump")
-    (class_tree / "jump").symlink_to(tmp_path / "elsewhere/jump")
-    (class_tree / "run/again").symlink_to(class_tree)
-    command("prepare", "folder", class_tree, "--output", tmp_path / "out")
-    listed = [*pairs(tmp_path / "out", "train"), *pairs(tmp_path / "out", "val")]
-    assert Counter(label for _, label in listed) == {0: 10, 1: 1, 2: 5}
 
 
 def test_config_loads_in_upstream_over_its_base(class_tree, tmp_path, command, upstream):

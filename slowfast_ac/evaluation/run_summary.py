@@ -42,7 +42,7 @@ def summarize(
 
 
 def _by_clip(lines: Sequence[dict]) -> Iterator[str]:
-    last = next((line for line in reversed(lines) if line.get("_type") == "val_epoch"), {})
+    last: dict = next((line for line in reversed(lines) if line.get("_type") == "val_epoch"), {})
     if "epoch" not in last:  # none, or detection's, which is of boxes
         return
     # Upstream validates a finished training as one epoch more.

@@ -91,9 +91,8 @@ def test_convolutions_and_only_they_have_the_precision_and_the_layout(trained, p
         module.register_forward_pre_hook(lambda _, args: seen.append(args[0]))
     scores(fast, inputs)
     assert len(seen) == len(convolutions)
-    # In float32 torch itself leaves the layout behind some convolutions on one thread.
-    laid_out = seen if precision == "bfloat16" else seen[:2]
-    for tensor in (*laid_out, *(module.weight for module in convolutions)):
+    # After some convolutions torch leaves the layout, depending on the processor.
+    for tensor in (*seen[:2], *(module.weight for module in convolutions)):
         assert tensor.is_contiguous(memory_format=torch.channels_last_3d)
     for tensor in (*seen, *(module.weight for module in convolutions)):
         assert tensor.dtype == getattr(torch, precision)

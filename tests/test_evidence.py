@@ -39,6 +39,7 @@ def made_up(variant, seed, right, clips=40):
         "spatial_logits": np.zeros((clips, 3)).tolist(),
         "temporal_logits": temporal.tolist(),
         "bias": [0.0, 0.0, 0.0],
+        "clips": {},
         "agreement": [None, *rng.random(clips - 1).tolist()],
         **measures,
     }
@@ -69,6 +70,22 @@ def test_what_the_other_stream_says_of_all_clips_is_kept(evidence, runs):
 def test_undefined_values_are_left_out(evidence, runs):
     found = evidence.values(runs[0], "agreement")
     assert np.isnan(found[0]) and np.isfinite(found[1:]).all()
+
+
+def test_kind_and_motion_are_told_apart(evidence):
+    labels = np.arange(12)
+    # The spatial stream knows the kind, four classes each, the temporal one the motion.
+    spatial = np.eye(3)[labels // 4].repeat(4, axis=1)
+    temporal = np.tile(np.eye(4)[labels % 4], (1, 3))
+    run = {"variant": "AC", "seed": 0, "labels": labels.tolist(), "bias": [0.0] * 12}
+    run |= {"spatial_logits": spatial.tolist(), "temporal_logits": temporal.tolist()}
+    run["scores"] = (spatial + temporal).tolist()
+    both, of_spatial, of_temporal = (
+        evidence.kinds_and_motions([run]).splitlines()[2].split("|")[3:6]
+    )
+    assert both.strip() == "kind 100.0, motion 100.0"
+    assert of_spatial.strip() == "kind 100.0, motion 25.0"
+    assert of_temporal.strip() == "kind 33.3, motion 100.0"
 
 
 def test_file_is_read_as_it_was_written_and_equal_runs_give_equal_bytes(evidence, runs, tmp_path):

@@ -22,6 +22,7 @@ import scipy.special
 import scipy.stats
 import yaml
 
+from slowfast_ac.data.synthetic_kinds import MOTIONS
 from slowfast_ac.files import atomic_path
 
 # Of one clip: column -> heading. The first three are 0 or 1.
@@ -157,11 +158,32 @@ def values(run: Mapping, measure: str) -> np.ndarray:
     """
     if measure not in PERCENT:
         return np.array(run[measure], dtype=np.float64)
-    logits = {"right": np.array(run["scores"])}
-    for own, other in (("spatial", "temporal"), ("temporal", "spatial")):
-        mean = np.mean(run[f"{other}_logits"], axis=0)
-        logits[f"{own}_right"] = np.array(run[f"{own}_logits"]) + mean + run["bias"]
-    return 100.0 * (logits[measure].argmax(axis=1) == np.array(run["labels"]))
+    return 100.0 * (predicted(run, measure) == np.array(run["labels"]))
+
+
+def predicted(run: Mapping, measure: str) -> np.ndarray:
+    """Returns the class of each test clip, (V,), by the network or by one stream alone."""
+    if measure == "right":
+        return np.array(run["scores"]).argmax(axis=1)
+    own, other = ("spatial", "temporal") if measure == "spatial_right" else ("temporal", "spatial")
+    mean = np.mean(run[f"{other}_logits"], axis=0)
+    return (np.array(run[f"{own}_logits"]) + mean + run["bias"]).argmax(axis=1)
+
+
+def kinds_and_motions(runs: Sequence[Mapping]) -> str:
+    """Returns a table of how often kind and motion are right, by the network and by each stream."""
+    lines = ["| variant | seed | " + " | ".join(MEASURES[name] for name in PERCENT) + " |"]
+    lines += ["|---" * (2 + len(PERCENT)) + "|"]
+    for run in sorted(runs, key=lambda run: (run["variant"], run["seed"])):
+        cells = [f"`{run['variant']}`", str(run["seed"])]
+        labels = np.array(run["labels"])
+        for name in PERCENT:
+            classes = predicted(run, name)
+            kind, motion = (classes // len(MOTIONS), classes % len(MOTIONS))
+            shares = (kind == labels // len(MOTIONS)), (motion == labels % len(MOTIONS))
+            cells.append("kind {:.1f}, motion {:.1f}".format(*(100 * s.mean() for s in shares)))
+        lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines) + "\n"
 
 
 def matrix(runs: Sequence[Mapping], variant: str, measure: str, seeds: Sequence[int]) -> np.ndarray:
@@ -272,6 +294,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"{args.file}: it has no run of {args.baseline}", file=sys.stderr)
         return 1
     print(tables(runs, args.baseline))
+    if all(run["clips"].get("family") == "kinds" for run in runs):
+        print(kinds_and_motions(runs))
     if args.figure:
         draw(runs, args.figure)
     return 0

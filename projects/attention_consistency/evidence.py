@@ -22,7 +22,7 @@ import scipy.special
 import scipy.stats
 import yaml
 
-from slowfast_ac.data.synthetic_kinds import MOTIONS
+from slowfast_ac.data.synthetic.kinds import MOTIONS
 from slowfast_ac.files import atomic_path
 
 # Of one clip: column -> heading. The first three are 0 or 1.

@@ -215,3 +215,9 @@ def run_export():
         return export_command.main(parser.parse_args([str(word) for word in words]))
 
     return run
+
+
+@pytest.fixture
+def checkpoint(calibrated):
+    """A file of a calibrated SlowFastAC."""
+    return calibrated()[2]

@@ -17,11 +17,6 @@ from slowfast_ac.visualization.predictions import check_has_maps
 
 
 @pytest.fixture
-def checkpoint(calibrated):
-    return calibrated()[2]
-
-
-@pytest.fixture
 def class_map(tmp_path, classes):
     path = tmp_path / "classes.json"
     path.write_text(json.dumps(classes))

@@ -117,7 +117,8 @@ def test_a_video_in_tensorboard_is_its_frames():
     ],
 )
 def test_what_is_missing_for_showing_is_said_before_the_run(tiny_cfg, names, opts, message):
-    cfg = tiny_cfg(*[str(names) if part == "NAMES" else part for part in opts])
+    opts = [str(names) if part == "NAMES" else part for part in opts]
+    cfg = tiny_cfg("MODEL.NUM_CLASSES", 3, *opts)
     with pytest.raises(InputError, match=message):
         checks.check_visualization(cfg)
 
@@ -138,7 +139,7 @@ def test_what_is_missing_for_showing_is_said_before_the_run(tiny_cfg, names, opt
 def test_layers_that_are_not_there_are_said_before_the_run(tiny_cfg, names, key, layers, message):
     board = "TENSORBOARD"
     cfg = tiny_cfg(
-        *(f"{board}.ENABLE", True, f"{board}.MODEL_VIS.ENABLE", True),
+        *("MODEL.NUM_CLASSES", 3, f"{board}.ENABLE", True, f"{board}.MODEL_VIS.ENABLE", True),
         *(f"{board}.CLASS_NAMES_PATH", str(names)),
         *(f"{board}.MODEL_VIS.GRAD_CAM.LAYER_LIST", LAYERS, f"{board}.MODEL_VIS.{key}", layers),
     )

@@ -147,7 +147,7 @@ def test_bfloat16_and_compiling_change_scores_but_little(
     assert compiled[0].model.blocks[0].multipathway_blocks[0].conv.weight.dtype == torch.bfloat16
 
 
-@pytest.mark.parametrize("name", ["SlowFastAC", "ResNet"])
+@pytest.mark.parametrize("name", ["SlowFastAC", "Slow"])
 def test_heatmaps_of_the_best_class_are_those_of_pyslowfasts_network(
     calibrated, videos, tmp_path, capsys, name, run_predict
 ):

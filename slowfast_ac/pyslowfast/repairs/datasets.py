@@ -38,6 +38,7 @@ def _left_crops(_: Upstream) -> list[type]:
         cls
         for cls in _classes("Kinetics", "Ssv2", "Charades")
         if "NUM_SPATIAL_CROPS > 1" not in inspect.getsource(cls.__getitem__)
+        and not hasattr(cls._construct_loader, "__wrapped__")
     ]
 
 

@@ -108,7 +108,7 @@ class LiveBytes(TorchDispatchMode):
         given = {_address(value) for value in tree_leaves((args, kwargs)) if _is_tensor(value)}
         result = func(*args, **kwargs)
         for tensor in tree_leaves(result):
-            # A view or an in-place result lies in a storage that was there before.
+            # A view or an in-place result uses a storage that was there before.
             if _is_tensor(tensor) and _address(tensor) not in given:
                 self._add(tensor.untyped_storage())
         return result

@@ -88,11 +88,11 @@ def network_config(cfg: CfgNode, name: str, device: torch.device) -> CfgNode:
     """Returns the config of one network of :data:`NETWORKS`.
 
     Raises:
-        InputError: if the config has not two pathways.
+        InputError: if the config does not have two pathways.
     """
     if cfg.MODEL.ARCH != "slowfast":
         raise InputError(
-            f"MODEL.ARCH: {cfg.MODEL.ARCH!r} has not two pathways; give a config of slowfast, for "
+            f"MODEL.ARCH: {cfg.MODEL.ARCH!r} does not have two pathways; give a SlowFast config, for "
             "example configs/Kinetics/Base-SLOWFAST_4x16_R50.yaml"
         )
     cfg = cfg.clone()

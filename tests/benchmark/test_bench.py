@@ -285,7 +285,7 @@ def test_all_networks_get_the_same_batch_and_the_slow_one_is_part_of_the_fast_on
         (lambda cfg: networks.find_device("meta"), "neither cpu nor cuda"),
         (
             lambda cfg: networks.network_config(cfg("MODEL.ARCH", "slow"), "ac", CPU),
-            r"MODEL\.ARCH: 'slow' has not two pathways",
+            r"MODEL\.ARCH: 'slow' does not have two pathways",
         ),
     ],
 )

@@ -92,8 +92,8 @@ def network_config(cfg: CfgNode, name: str, device: torch.device) -> CfgNode:
     """
     if cfg.MODEL.ARCH != "slowfast":
         raise InputError(
-            f"MODEL.ARCH: {cfg.MODEL.ARCH!r} does not have two pathways; give a SlowFast config, for "
-            "example configs/Kinetics/Base-SLOWFAST_4x16_R50.yaml"
+            f"MODEL.ARCH: {cfg.MODEL.ARCH!r} does not have two pathways; give a SlowFast config, "
+            "for example configs/Kinetics/Base-SLOWFAST_4x16_R50.yaml"
         )
     cfg = cfg.clone()
     cfg.merge_from_list(list(NETWORKS[name]))

@@ -6,139 +6,30 @@ Shapes: T frames of H x W pixels as read, h x w as the network sees them.
 import math
 import os
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import av
 import numpy as np
 import torch
 import torch.nn.functional as F
-from fvcore.common.config import CfgNode
 from torch import Tensor
 
+from slowfast_ac.data.preprocessing import Preprocessing
 from slowfast_ac.data.reader import Shown, VideoReader
-from slowfast_ac.data.timeline import Timeline
-from slowfast_ac.data.view_keys import check_views
+from slowfast_ac.data.sampling import Span, clip_frames
 from slowfast_ac.errors import InputError
 
 # Upstream's three crops; of an upright video they are the top, the centre and the bottom.
 CROPS = ("left", "center", "right")
 
 
-@dataclass(frozen=True)
-class Preprocessing:
-    """What turns a video into the input of a network; the names are those of PySlowFast's keys.
-
-    Args:
-        num_frames: frames of a clip, DATA.NUM_FRAMES.
-        sampling_rate: distance of two of them, in frames at ``target_fps``.
-        alpha: SLOWFAST.ALPHA, the fast pathway's frames per frame of the slow one; None for a
-            network of one pathway.
-        crop_size: pixels of the frame's short side, DATA.TEST_CROP_SIZE.
-        mean: of each channel, DATA.MEAN.
-        std: of each channel, DATA.STD.
-        target_fps: frame rate that ``sampling_rate`` counts in, whatever the video's own is.
-        reverse_input_channel: whether the network takes BGR, DATA.REVERSE_INPUT_CHANNEL.
-        single_crop_scale: pixels of the frame's short side where one crop is taken, the first of
-            DATA.TRAIN_JITTER_SCALES; None for ``crop_size``.
-        ends_with_span: whether a clip has no frame that begins after its span, as a checkout's
-            decoder has it; the wheel's takes one more.
-
-    Raises:
-        InputError: naming the field, for a value that no clip can have.
-    """
-
-    num_frames: int
-    sampling_rate: int
-    alpha: int | None
-    crop_size: int
-    mean: tuple[float, float, float]
-    std: tuple[float, float, float]
-    target_fps: float = 30.0
-    reverse_input_channel: bool = False
-    single_crop_scale: int | None = None
-    ends_with_span: bool = False
-
-    def __post_init__(self):
-        for name in ("num_frames", "sampling_rate", "crop_size", "target_fps"):
-            if not getattr(self, name) > 0:
-                raise InputError(f"preprocessing: {name} {getattr(self, name)} is not positive")
-        for name in ("mean", "std"):
-            if len(getattr(self, name)) != 3:
-                raise InputError(f"preprocessing: {name} {getattr(self, name)} needs 3 numbers")
-        if self.alpha is not None and not 0 < self.alpha <= self.num_frames:
-            raise InputError(
-                f"preprocessing: alpha {self.alpha} leaves the slow pathway none of "
-                f"{self.num_frames} frames"
-            )
-
-    @classmethod
-    def from_config(cls, cfg: CfgNode) -> "Preprocessing":
-        """Reads a PySlowFast config.
-
-        Raises:
-            InputError: for a key of the test that is not known here; see
-                :mod:`slowfast_ac.data.view_keys`.
-        """
-        check_views(cfg)
-        # The wheel has no such key.
-        is_checkout = bool(cfg.DATA.get("DECODING_BACKEND"))
-        scales = cfg.DATA.get("TRAIN_JITTER_SCALES")
-        two_pathways = cfg.MODEL.ARCH in cfg.MODEL.MULTI_PATHWAY_ARCH
-        return cls(
-            num_frames=cfg.DATA.NUM_FRAMES,
-            sampling_rate=cfg.DATA.SAMPLING_RATE,
-            alpha=cfg.SLOWFAST.ALPHA if two_pathways else None,
-            crop_size=cfg.DATA.TEST_CROP_SIZE,
-            mean=tuple(cfg.DATA.MEAN),
-            std=tuple(cfg.DATA.STD),
-            # The wheel has neither key.
-            target_fps=float(cfg.DATA.get("TARGET_FPS", 30)),
-            reverse_input_channel=cfg.DATA.get("REVERSE_INPUT_CHANNEL", False),
-            single_crop_scale=int(scales[0]) if is_checkout and scales else None,
-            ends_with_span=is_checkout,
-        )
-
-    @classmethod
-    def from_dict(cls, data: Mapping) -> "Preprocessing":
-        """Returns what :meth:`to_dict` was called on.
-
-        Raises:
-            InputError: for a field too many or too few.
-        """
-        known = {entry.name for entry in fields(cls)}
-        # Programs that were exported earlier lack these.
-        data = {"single_crop_scale": None, "ends_with_span": False, **data}
-        for name in sorted(known ^ set(data)):
-            problem = "is missing" if name in known else "is not known"
-            raise InputError(f"preprocessing: the field {name} {problem}")
-        return cls(**{**data, "mean": tuple(data["mean"]), "std": tuple(data["std"])})
-
-    def to_dict(self) -> dict:
-        """Returns the fields, for JSON."""
-        return {**asdict(self), "mean": list(self.mean), "std": list(self.std)}
-
-    @property
-    def seconds(self) -> float:
-        """Length of a clip."""
-        return self.num_frames * self.sampling_rate / self.target_fps
-
-    def slow_frames(self) -> np.ndarray:
-        """Returns the slow pathway's frames as indices of the clip's, all of them for one pathway.
-
-        Note that upstream takes the first and the last frame and spreads the others evenly, so
-        their distance is more than alpha.
-        """
-        count = self.num_frames // (self.alpha or 1)
-        return torch.linspace(0, self.num_frames - 1, count).long().numpy()
-
-
 class Clip(NamedTuple):
     """The frames of a clip.
 
     Args:
-        frames: (T, H, W, 3), uint8 RGB, as large as the video.
+        frames: (T, H, W, 3), uint8 RGB, as the decoder made them.
         times: (T,), seconds since the start of the video, float64.
     """
 
@@ -147,103 +38,79 @@ class Clip(NamedTuple):
 
 
 def read_clip(
-    path: str | os.PathLike, preprocessing: Preprocessing, start: float | None = None
+    path: str | os.PathLike,
+    preprocessing: Preprocessing,
+    start: float | None = None,
+    end: float | None = None,
 ) -> Clip:
-    """Reads one clip.
+    """Reads one clip of the whole frame.
 
     Args:
         path: the video.
         preprocessing: what a clip is.
         start: seconds; None takes the clip in the middle of the video.
+        end: seconds; the clip is the one in the middle of ``start`` to ``end``. None: it starts at
+            ``start``.
 
     Raises:
         InputError: if the video cannot be read or ends before ``start``.
     """
-    if start is None:
+    if start is None or (end is None and math.isinf(preprocessing.seconds)):
         with VideoReader(path) as reader:
-            start = max(reader.duration - preprocessing.seconds, 0.0) / 2
-    return next(read_clips(path, preprocessing, [start]))
-
-
-def uniform_clip_starts(
-    duration: float, preprocessing: Preprocessing, num_clips: int
-) -> list[float]:
-    """Returns when the clips of upstream's test start: evenly from 0, none at the video's end.
-
-    Args:
-        duration: seconds of the video.
-        preprocessing: what a clip is.
-        num_clips: TEST.NUM_ENSEMBLE_VIEWS.
-
-    Raises:
-        InputError: if ``num_clips`` is not positive.
-    """
-    if num_clips < 1:
-        raise InputError(f"number of clips: {num_clips} is not positive")
-    delta = max(duration - preprocessing.seconds, 0.0)
-    return [delta * number / num_clips for number in range(num_clips)]
+            start, end = start or 0.0, reader.duration
+    elif end is None:
+        end = start + preprocessing.seconds
+    ((_, clip),) = read_clips(path, preprocessing, [Span(start, end)])
+    return clip
 
 
 def read_clips(
-    path: str | os.PathLike, preprocessing: Preprocessing, starts: Sequence[float]
-) -> Iterator[Clip]:
-    """Yields clips of one video, which is decoded once.
-
-    Upstream's rule: the clip's length in frames of this video may be fractional; the frames are
-    spread evenly over it, counted from the first frame that begins at the start or later, and
-    rounded down. Where the video ends sooner, its last frame is repeated. A video of no constant
-    rate is counted at ``target_fps``, by what is on the screen.
+    path: str | os.PathLike,
+    preprocessing: Preprocessing,
+    spans: Sequence[Span],
+    clips: int | None = None,
+    crops: Sequence[str] = (),
+) -> Iterator[tuple[int, Clip]]:
+    """Yields the clips of spans of one video, which is decoded once.
 
     Args:
         path: the video.
-        preprocessing: what a clip is.
-        starts: seconds, ascending.
+        preprocessing: what a clip is; :mod:`slowfast_ac.data.sampling` has the rules.
+        spans: parts of the video.
+        clips: of each span, TEST.NUM_ENSEMBLE_VIEWS; None takes one from its middle.
+        crops: what the frames are for, see :func:`to_pathways`; some decoders make them smaller.
+
+    Yields:
+        The number of the span and the clip, in order of the clips' first frames.
 
     Raises:
-        InputError: if the video cannot be read or ends before a start.
+        InputError: if the video cannot be read or ends before a span.
     """
-    if list(starts) != sorted(starts):
-        raise ValueError(f"starts {list(starts)} are not ascending")
+    if clips is not None and clips < 1:
+        raise InputError(f"number of clips: {clips} is not positive")
+    resize = preprocessing.resize_while_decoding
+    short_side = preprocessing.short_side(crops) if resize else 0
     with VideoReader(path) as reader:
-        timeline = reader.timeline
-        windows = deque()
-        for start in starts:
-            if start >= timeline.end:
-                raise _ends_before(reader.name, start)
-            windows.append(_Window(start, _indices(timeline, preprocessing, start)))
+        windows = []
+        for number, span in enumerate(spans):
+            if span.start >= reader.timeline.end:
+                raise _ends_before(reader.name, span.start)
+            for places in clip_frames(reader.timeline, preprocessing, span, clips):
+                windows.append(_Window(number, span.start, places))
+        # A span's clips stay in order: sorting keeps what is equal as it is.
+        waiting = deque(sorted(windows, key=lambda window: window.indices[0]))
         indices = sorted({index for window in windows for index in window.indices})
         for shown in reader.at(indices):
-            for window in windows:
+            for window in waiting:
                 window.offer(shown)
-            while windows and shown.index >= windows[0].indices[-1]:
-                yield windows.popleft().clip()
-        for window in windows:
+            while waiting and shown.index >= waiting[0].indices[-1]:
+                window = waiting.popleft()
+                yield window.span, window.clip(short_side)
+        for window in waiting:
             # The file has fewer frames than its header or its packets promised.
             if not window.taken:
                 raise _ends_before(reader.name, window.start)
-            yield window.clip()
-
-
-def _indices(timeline: Timeline, preprocessing: Preprocessing, start: float) -> list[int]:
-    rate = timeline.steady_rate(preprocessing.target_fps)
-    count = preprocessing.num_frames
-    size = max(preprocessing.seconds * rate, 1.0)
-    # In float32, as upstream rounds.
-    positions = torch.linspace(0, size - 1, count).long().numpy()
-    first = timeline.first_number(start, rate)
-    numbers = first + positions
-    if preprocessing.ends_with_span:
-        if rate * timeline.end <= count * preprocessing.sampling_rate:
-            # Upstream decodes a short video whole and rounds places in it instead.
-            begin = start * rate
-            places = torch.linspace(begin, begin + size - 1, count)
-            numbers = places.clamp(0, timeline.count(rate) - 1).long().numpy()
-        else:
-            last = timeline.last_number(start + (size - 1) / rate, rate)
-            if last < first:
-                return [timeline.shown_at(start)] * count
-            numbers = numbers.clip(max=last)
-    return timeline.shown(numbers, rate).tolist()
+            yield window.span, window.clip(short_side)
 
 
 def _ends_before(name: str, start: float) -> InputError:
@@ -267,16 +134,11 @@ def to_pathways(frames: np.ndarray, preprocessing: Preprocessing, *crops: str) -
     Returns:
         The slow and the fast pathway's clips, or the one pathway's, (N, 3, T, h, w) each.
     """
+    scale = preprocessing.short_side(crops)
     clip = torch.from_numpy(frames).float() / 255.0
+    if preprocessing.is_bgr_first:
+        clip = clip.flip(-1)
     clip = (clip - torch.tensor(preprocessing.mean)) / torch.tensor(preprocessing.std)
-    scale = preprocessing.crop_size
-    if crops == ("center",) and preprocessing.single_crop_scale is not None:
-        scale = preprocessing.single_crop_scale
-        if scale < preprocessing.crop_size:
-            raise InputError(
-                f"DATA.TRAIN_JITTER_SCALES: {scale} is less than DATA.TEST_CROP_SIZE "
-                f"{preprocessing.crop_size}, so a frame holds no single crop; take three crops"
-            )
     clip = resize_short_side(clip.permute(3, 0, 1, 2), scale)
     if preprocessing.reverse_input_channel:
         clip = clip.flip(0)
@@ -321,10 +183,12 @@ class _Window:
     """Takes the frames of one clip out of a stream of frames.
 
     Args:
-        start: seconds.
+        span: number of the span that the clip is of.
+        start: of the span, seconds.
         indices: the frames of the clip, by their place in the timeline; ascending.
     """
 
+    span: int
     start: float
     indices: Sequence[int]
     taken: dict[int, Shown] = field(default_factory=dict)
@@ -333,14 +197,24 @@ class _Window:
         if self.indices[0] <= shown.index <= self.indices[-1] and shown.index in self.indices:
             self.taken[shown.index] = shown
 
-    def clip(self) -> Clip:
+    def clip(self, short_side: int) -> Clip:
         last = max(self.taken)
         shown = [self.taken[min(index, last)] for index in self.indices]
-        images = {index: to_rgb(shown.frame) for index, shown in self.taken.items()}
+        images = {index: to_rgb(one.frame, short_side) for index, one in self.taken.items()}
         frames = np.stack([images[min(index, last)] for index in self.indices])
         return Clip(frames, np.array([one.time for one in shown]))
 
 
-def to_rgb(frame: av.VideoFrame) -> np.ndarray:
-    """Returns the pixels of a frame, (H, W, 3), uint8."""
-    return frame.to_ndarray(format="rgb24")
+def to_rgb(frame: av.VideoFrame, short_side: int = 0) -> np.ndarray:
+    """Returns the pixels of a frame, (H, W, 3), uint8.
+
+    Args:
+        frame: as it was decoded.
+        short_side: resize it to that, smaller or larger, and keep its aspect; 0: do not.
+    """
+    if not short_side:
+        return frame.to_ndarray(format="rgb24")
+    scale = short_side / min(frame.width, frame.height)
+    width, height = round(frame.width * scale), round(frame.height * scale)
+    # The filter that torchvision's decoder resized with.
+    return frame.to_ndarray(format="rgb24", width=width, height=height, interpolation="AREA")

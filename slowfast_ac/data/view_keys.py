@@ -24,7 +24,14 @@ class RefusedKey(NamedTuple):
     why: str
 
 
+DATASETS = ("kinetics", "charades", "ssv2")
+ENSEMBLE_METHODS = ("sum", "max")
+
 HONOURED = {
+    "TEST.DATASET": "which frames a clip has; charades and ssv2 normalise BGR",
+    "DATA.USE_OFFSET_SAMPLING": "clips from the first frame to the last",
+    "DATA.DECODING_BACKEND": "torchvision resizes frames while it decodes them",
+    "DATA.ENSEMBLE_METHOD": "the mean of the views' scores (sum) or the highest (max)",
     "DATA.NUM_FRAMES": "frames of a clip",
     "DATA.SAMPLING_RATE": "their distance, in frames at DATA.TARGET_FPS",
     "DATA.TARGET_FPS": "frames a second that DATA.SAMPLING_RATE counts in",
@@ -41,14 +48,11 @@ HONOURED = {
 REFUSED = {
     "TEST.DATASET": RefusedKey(
         "kinetics",
-        lambda value: value.lower() == "kinetics",
-        "it samples frames in another way than the data set kinetics",
-    ),
-    "DATA.USE_OFFSET_SAMPLING": RefusedKey(
-        False, lambda value: not value, "it places clips from the first frame to the last"
+        lambda value: value.lower() in DATASETS,
+        f"it samples frames in another way than {', '.join(DATASETS)}",
     ),
     "DATA.ENSEMBLE_METHOD": RefusedKey(
-        "sum", lambda value: value == "sum", "it takes the highest score of the views, not the mean"
+        "sum", lambda value: value in ENSEMBLE_METHODS, "upstream knows sum and max"
     ),
     "MULTIGRID.LONG_CYCLE_SAMPLING_RATE": RefusedKey(
         0, lambda value: value <= 0, "it draws a sampling rate at random, also in a test"

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from slowfast_ac.data.clips import Preprocessing
+from slowfast_ac.data.preprocessing import Preprocessing
 
 
 class InferenceModel(nn.Module):

@@ -32,6 +32,7 @@ DEFAULTS: dict[str, Any] = {
     # Of a checkout; the wheel has none of these, and its test is that of the defaults.
     "DATA.DECODING_BACKEND": "",
     "DATA.TRAIN_JITTER_SCALES": [256, 320],
+    "DATA.USE_OFFSET_SAMPLING": False,
     **{key: refused.default for key, refused in REFUSED.items()},
     "DETECTION.ENABLE": False,
     "MODEL.ARCH": "slowfast",
@@ -58,7 +59,7 @@ _OF_THE_NETWORK = (
 # How its clips are made: a given config has to agree; a single key may be overridden on purpose.
 _OF_THE_INPUT = (
     *("DATA.SAMPLING_RATE", "DATA.TARGET_FPS", "DATA.MEAN", "DATA.STD"),
-    "DATA.REVERSE_INPUT_CHANNEL",
+    *("DATA.REVERSE_INPUT_CHANNEL", "TEST.DATASET"),
 )
 Config = str | os.PathLike[str] | Mapping[str, Any]
 

@@ -6,18 +6,13 @@ from pathlib import Path
 
 import numpy as np
 
-from slowfast_ac.data.clips import to_pathways
+from slowfast_ac.data.clips import read_clips, to_pathways
+from slowfast_ac.data.sampling import Span
 from slowfast_ac.errors import InputError
 from slowfast_ac.files import StrPath, atomic_path, write_json
 from slowfast_ac.inference.head import find_head
 from slowfast_ac.inference.load import TrainedModel
-from slowfast_ac.inference.windows import (
-    Span,
-    check_windows,
-    read_spans,
-    sliding_spans,
-    video_duration,
-)
+from slowfast_ac.inference.windows import check_windows, sliding_spans, video_duration
 from slowfast_ac.models.surgery import captured_inputs
 
 STREAMS = ("slow", "fast")
@@ -75,7 +70,7 @@ def extract_features(
     spans = sliding_spans(video_duration(path), window, stride or window)
     frames: list[np.ndarray] = []
     rows: dict[str, list[np.ndarray]] = {name: [] for name in names}
-    for _, clip in read_spans(path, preprocessing, spans, None):
+    for _, clip in read_clips(path, preprocessing, spans, crops=("center",)):
         pathways = to_pathways(clip.frames, preprocessing, "center")
         with captured_inputs(pooling) as features:
             model.scores(pathways)

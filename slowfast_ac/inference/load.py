@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from slowfast_ac.checkpoint.open import Checkpoint, local_path, open_checkpoint
 from slowfast_ac.data.class_map import class_names, parse_class_map, read_class_map
-from slowfast_ac.data.clips import Preprocessing
+from slowfast_ac.data.preprocessing import Preprocessing
 from slowfast_ac.errors import InputError
 from slowfast_ac.files import StrPath
 from slowfast_ac.inference.build import build_classifier, check_input, find_obstacle

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from slowfast_ac.data.clips import Preprocessing
+from slowfast_ac.data.preprocessing import Preprocessing
 from slowfast_ac.errors import InputError
 
 PROGRAMS = (".onnx", ".pt2")

@@ -8,14 +8,13 @@ from itertools import islice
 import numpy as np
 import torch
 
-from slowfast_ac.data.clips import CROPS, Clip, to_pathways
+from slowfast_ac.data.clips import CROPS, Clip, read_clips, to_pathways
+from slowfast_ac.data.sampling import Span
 from slowfast_ac.errors import InputError
 from slowfast_ac.files import StrPath
 from slowfast_ac.inference.load import TrainedModel
 from slowfast_ac.inference.windows import (
-    Span,
     check_windows,
-    read_spans,
     sliding_spans,
     video_duration,
 )
@@ -62,7 +61,7 @@ class Prediction:
     Args:
         start: seconds since the start of the video.
         end: seconds.
-        scores: (L,), the mean of all views' scores.
+        scores: (L,), the mean of all views' scores or, with DATA.ENSEMBLE_METHOD max, the highest.
     """
 
     start: float
@@ -85,7 +84,7 @@ def predict(
     """Classifies a video, which is decoded once and shown clip by clip, all crops at once.
 
     With neither ``window`` nor ``stride`` the whole video is one span, and the scores are those of
-    PySlowFast's test with as many views, divided by their number.
+    PySlowFast's test with as many views, divided by their number if it adds them up.
 
     Args:
         model: the network.
@@ -107,14 +106,18 @@ def predict(
         window = window or preprocessing.seconds
         spans = sliding_spans(duration, window, stride or window)
     totals = [torch.zeros(model.num_classes) for _ in spans]
-    clips = read_spans(path, preprocessing, spans, views.clips)
+    take_highest = preprocessing.ensemble_method == "max"
+    clips = read_clips(path, preprocessing, spans, views.clips, views.crop_names)
     for batch in _batches(clips, max(model.views // views.crops, 1)):
         numbers = [number for number, _ in batch]
         by_clip = [to_pathways(clip.frames, preprocessing, *views.crop_names) for _, clip in batch]
         scores = model.scores([torch.cat(pathway) for pathway in zip(*by_clip, strict=True)])
         for number, rows in zip(numbers, scores.split(views.crops), strict=True):
-            totals[number] += rows.sum(dim=0)
-    count = (views.clips or 1) * views.crops
+            if take_highest:
+                totals[number] = torch.maximum(totals[number], rows.amax(dim=0))
+            else:
+                totals[number] += rows.sum(dim=0)
+    count = 1 if take_highest else (views.clips or 1) * views.crops
     return [
         Prediction(span.start, span.end, (total / count).numpy())
         for span, total in zip(spans, totals, strict=True)

@@ -1,19 +1,11 @@
 """Spans of a video that get an answer each: the whole of it, or windows that slide over it."""
 
 import math
-from collections.abc import Iterator, Sequence
-from typing import NamedTuple
 
-from slowfast_ac.data.clips import Clip, Preprocessing, read_clips, uniform_clip_starts
+from slowfast_ac.data.preprocessing import Preprocessing
+from slowfast_ac.data.sampling import Span
 from slowfast_ac.data.video import VideoReader
 from slowfast_ac.errors import InputError
-
-
-class Span(NamedTuple):
-    """A part of a video, in seconds since its start."""
-
-    start: float
-    end: float
 
 
 def check_windows(preprocessing: Preprocessing, window: float | None, stride: float | None) -> None:
@@ -23,7 +15,10 @@ def check_windows(preprocessing: Preprocessing, window: float | None, stride: fl
         InputError: naming the argument.
     """
     # Written so that NaN is refused as well.
-    if window is not None and not window >= preprocessing.seconds - 1e-9:
+    if window is not None and not 0 < window < math.inf:
+        raise InputError(f"window: {window:g} s is not positive")
+    clip = preprocessing.seconds
+    if window is not None and math.isfinite(clip) and not window >= clip - 1e-9:
         raise InputError(
             f"window: {window:g} s is shorter than this network's clip of "
             f"{preprocessing.seconds:.4g} s; leave it out for windows of one clip"
@@ -59,35 +54,3 @@ def sliding_spans(duration: float, window: float, stride: float) -> list[Span]:
     if rest - starts[-1] > 1e-3:
         starts.append(rest)
     return [Span(start, min(start + window, duration)) for start in starts]
-
-
-def clip_starts(span: Span, preprocessing: Preprocessing, clips: int | None) -> list[float]:
-    """Returns when the clips of a span start.
-
-    Args:
-        span: seconds.
-        preprocessing: what a clip is.
-        clips: how many, spread as upstream's test does; None takes one from the middle.
-    """
-    length = span.end - span.start
-    if clips is None:
-        return [span.start + max(length - preprocessing.seconds, 0.0) / 2]
-    return [span.start + start for start in uniform_clip_starts(length, preprocessing, clips)]
-
-
-def read_spans(
-    path: str, preprocessing: Preprocessing, spans: Sequence[Span], clips: int | None
-) -> Iterator[tuple[int, Clip]]:
-    """Yields every span's clips and the span's number, in order of time; decodes the video once.
-
-    Raises:
-        InputError: if the video cannot be read.
-    """
-    jobs = sorted(
-        (start, number)
-        for number, span in enumerate(spans)
-        for start in clip_starts(span, preprocessing, clips)
-    )
-    clips_read = read_clips(path, preprocessing, [start for start, _ in jobs])
-    for (_, number), clip in zip(jobs, clips_read, strict=True):
-        yield number, clip

@@ -60,7 +60,7 @@ def read_span(
     if isinstance(reader, TorchCodecVideo):
         images = reader.images(distinct.tolist())
     else:
-        images = [_to_rgb(shown.frame, short_side) for shown in reader.at(distinct.tolist())]
+        images = [to_rgb(shown.frame, short_side) for shown in reader.at(distinct.tolist())]
     if not len(images):
         raise InputError(f"cannot read video {reader.name}: no frame can be decoded (cut short?)")
     # A file whose last frames cannot be decoded ends with the one before them.
@@ -68,15 +68,6 @@ def read_span(
     if len(distinct) == len(indices) == len(images):
         return torch.from_numpy(np.stack(images))
     return torch.from_numpy(np.stack([images[min(at, last)] for at in repeats.tolist()]))
-
-
-def _to_rgb(frame: av.VideoFrame, short_side: int) -> np.ndarray:
-    if not short_side:
-        return to_rgb(frame)
-    scale = short_side / min(frame.width, frame.height)
-    width, height = round(frame.width * scale), round(frame.height * scale)
-    # The filter that torchvision's decoder resized with.
-    return frame.to_ndarray(format="rgb24", width=width, height=height, interpolation="AREA")
 
 
 def torchvision_decode(

@@ -19,7 +19,7 @@ Shapes: N clips, T_s and T frames of the two streams, h x w the size of a map, L
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -27,7 +27,8 @@ import torch
 from torch import Tensor, nn
 
 from slowfast_ac.cam import average_scales, resize
-from slowfast_ac.data.clips import Clip, Preprocessing, read_clip, to_pathways
+from slowfast_ac.data.clips import Clip, read_clip, to_pathways
+from slowfast_ac.data.preprocessing import Preprocessing
 from slowfast_ac.errors import InputError
 from slowfast_ac.inference.head import find_head
 from slowfast_ac.models.surgery import captured_inputs
@@ -154,6 +155,7 @@ def heatmap(
     class_id: int | None = None,
     *,
     start: float | None = None,
+    end: float | None = None,
     scales: Sequence[float] = (1.0,),
 ) -> Heatmap:
     """Computes the maps of a video's clip. The whole frame is seen, not a crop.
@@ -164,14 +166,20 @@ def heatmap(
         preprocessing: what the network was trained with, ``Preprocessing.from_config(cfg)``.
         class_id: whose maps; None takes the class of the highest score.
         start: seconds; None takes the clip in the middle of the video.
+        end: seconds; the clip is the one in the middle of ``start`` to ``end``. None: it starts at
+            ``start``.
         scales: see :func:`attention_maps`.
 
     Raises:
         InputError: if the video cannot be read, or see :func:`attention_maps`.
     """
-    clip = read_clip(path, preprocessing, start)
+    clip = read_clip(path, preprocessing, start, end)
     device = next(model.parameters()).device
     pathways = [pathway.to(device) for pathway in to_pathways(clip.frames, preprocessing)]
+    if preprocessing.resize_while_decoding:
+        # The pictures have the size of the video.
+        whole = replace(preprocessing, resize_while_decoding=False)
+        clip = read_clip(path, whole, start, end)
     maps = attention_maps(model, pathways, None if class_id is None else [class_id], scales)
     streams = {"spatial": _stream(maps.spatial, clip.times[preprocessing.slow_frames()])}
     if maps.temporal is not None:

@@ -7,7 +7,6 @@ from pathlib import Path
 from slowfast_ac.inference.head import find_head
 from slowfast_ac.inference.load import TrainedModel
 from slowfast_ac.inference.predict import Prediction
-from slowfast_ac.inference.windows import Span, clip_starts
 from slowfast_ac.visualization.files import write_heatmaps
 from slowfast_ac.visualization.heatmap import heatmap
 
@@ -51,11 +50,10 @@ def write_prediction_heatmaps(
     videos = []
     for number, prediction in enumerate(predictions, start=1):
         name = stem if len(predictions) == 1 else f"{stem}-{number}"
-        span = Span(prediction.start, prediction.end)
-        (start,) = clip_starts(span, model.preprocessing, None)
+        start, end = prediction.start, prediction.end
         (best,) = prediction.top(1)
-        maps = heatmap(network, video, model.preprocessing, best, start=start)
-        source = {"checkpoint": model.path, "window": list(span)}
+        maps = heatmap(network, video, model.preprocessing, best, start=start, end=end)
+        source = {"checkpoint": model.path, "window": [start, end]}
         write_heatmaps(folder, name, video, {label: maps}, classes=classes, sources={label: source})
         videos.append(Path(folder) / f"{name}.mp4")
     return videos

@@ -9,7 +9,9 @@ import numpy as np
 import pytest
 import yaml
 
+from slowfast_ac.data.clips import read_clips
 from slowfast_ac.data.lists import read_list
+from slowfast_ac.data.sampling import Span
 
 MILLISECOND = Fraction(1, 1000)
 VARIABLE_GAPS = (33, 33, 100, 33, 200, 33, 40, 60)
@@ -196,3 +198,14 @@ def class_tree(tmp_path, put, video_bytes):
         for number in range(count):
             put(tmp_path / f"tree/{name}/{number}.mp4", video_bytes["good"])
     return tmp_path / "tree"
+
+
+@pytest.fixture
+def clips_at():
+    """Reads clips that start at given seconds, ascending, in one pass over the video."""
+
+    def read(path, preprocessing, starts):
+        spans = [Span(start, start + preprocessing.seconds) for start in starts]
+        return [clip for _, clip in read_clips(path, preprocessing, spans)]
+
+    return read

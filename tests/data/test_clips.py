@@ -8,14 +8,9 @@ import numpy as np
 import pytest
 import torch
 
-from slowfast_ac.data.clips import (
-    CROPS,
-    Preprocessing,
-    read_clip,
-    read_clips,
-    to_pathways,
-    uniform_clip_starts,
-)
+from slowfast_ac.data.clips import CROPS, read_clip, read_clips, to_pathways
+from slowfast_ac.data.preprocessing import Preprocessing
+from slowfast_ac.data.sampling import Span
 from slowfast_ac.data.video import VideoReader, probe, write_video
 from slowfast_ac.errors import InputError
 
@@ -84,8 +79,8 @@ def test_views_equal_those_of_pyslowfasts_test_data_set(
         cfg.DATA.DECODING_BACKEND = "pyav"
     theirs = Kinetics(cfg, "test")
     preprocessing = Preprocessing.from_config(cfg)
-    starts = uniform_clip_starts(probe(path).duration, preprocessing, 5)
-    for view, clip in enumerate(read_clips(path, preprocessing, starts)):
+    whole = Span(0.0, probe(path).duration)
+    for view, (_, clip) in enumerate(read_clips(path, preprocessing, [whole], 5)):
         for number, crop in enumerate(CROPS):
             ours = to_pathways(clip.frames, preprocessing, crop)
             expected = theirs[3 * view + number][0]
@@ -103,9 +98,8 @@ def test_frames_are_those_of_the_wheels_decoder_at_any_frame_rate(upstream, vide
     from slowfast.datasets.video_container import get_video_container
 
     path = video(31, fps=fps)
-    starts = uniform_clip_starts(probe(path).duration, PREPROCESSING, num_clips)
-    clips = list(read_clips(path, PREPROCESSING, starts))
-    for number, clip in enumerate(clips):
+    whole = Span(0.0, probe(path).duration)
+    for number, (_, clip) in enumerate(read_clips(path, PREPROCESSING, [whole], num_clips)):
         expected = decoder.decode(get_video_container(path), 4, 8, number, num_clips, {}, 30)
         assert np.array_equal(clip.frames, expected.numpy())
 
@@ -119,7 +113,7 @@ def test_times_are_those_of_the_frames(video):
     assert clip.times[0] == pytest.approx(0.12)
 
 
-def test_one_pass_over_the_video_serves_all_clips(video, monkeypatch):
+def test_one_pass_over_the_video_serves_all_clips(video, monkeypatch, clips_at):
     path = video(31)
     starts = [0.0, 0.2, 0.2, 0.5]
     single = [read_clip(path, PREPROCESSING, start) for start in starts]
@@ -131,7 +125,7 @@ def test_one_pass_over_the_video_serves_all_clips(video, monkeypatch):
         return original(*args)
 
     monkeypatch.setattr(VideoReader, "_decode", decode)
-    together = list(read_clips(path, PREPROCESSING, starts))
+    together = clips_at(path, PREPROCESSING, starts)
     assert len(passes) == 1
     for one, other in zip(single, together, strict=True):
         assert np.array_equal(one.frames, other.frames)
@@ -156,7 +150,8 @@ def test_a_video_of_one_frame_is_a_clip_of_that_frame(video):
         clip = read_clip(path, PREPROCESSING, start)
         assert numbers(clip.frames) == [0] * 8
         assert clip.times.tolist() == [0.0] * 8
-    assert uniform_clip_starts(probe(path).duration, PREPROCESSING, 3) == [0.0, 0.0, 0.0]
+    views = list(read_clips(path, PREPROCESSING, [Span(0.0, probe(path).duration)], 3))
+    assert [clip.times[0] for _, clip in views] == [0.0, 0.0, 0.0]
 
 
 def test_a_varying_frame_rate_keeps_true_times(tmp_path):
@@ -212,9 +207,13 @@ def test_a_start_after_the_end_is_named(video):
         read_clip(video(10), PREPROCESSING, 7.0)
 
 
-def test_starts_must_ascend(video):
-    with pytest.raises(ValueError, match="ascending"):
-        list(read_clips(video(10), PREPROCESSING, [0.2, 0.1]))
+def test_spans_come_in_order_of_their_clips_and_with_their_number(video):
+    spans = [Span(0.5, 1.0), Span(0.0, 0.3), Span(0.2, 0.9)]
+    fast = Preprocessing(4, 2, None, 32, (0.45,) * 3, (0.225,) * 3)
+    read = list(read_clips(video(31), fast, spans, 2))
+    assert [number for number, _ in read] == [1, 1, 2, 2, 0, 0]
+    for number, clip in read:
+        assert spans[number].start - 1e-6 <= clip.times[0] < spans[number].end
 
 
 @pytest.mark.parametrize(
@@ -266,6 +265,6 @@ def test_an_unknown_crop_is_named():
         to_pathways(np.zeros((8, 40, 40, 3), np.uint8), PREPROCESSING, "top")
 
 
-def test_no_clips_are_refused():
+def test_no_clips_are_refused(video):
     with pytest.raises(InputError, match="number of clips: 0"):
-        uniform_clip_starts(3.0, PREPROCESSING, 0)
+        list(read_clips(video(10), PREPROCESSING, [Span(0.0, 0.3)], 0))

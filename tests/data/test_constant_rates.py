@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from slowfast_ac.data.clips import Preprocessing, read_clips
+from slowfast_ac.data.preprocessing import Preprocessing
 from slowfast_ac.data.reader import VideoReader
 
 CONTAINERS = ["mp4", "mkv", "mov", "avi", "webm", "ts", "mpg", "flv", "3gp", "wmv"]
@@ -36,7 +36,9 @@ def test_rate_and_times_are_those_that_were_written(video):
 
 
 @pytest.mark.parametrize(("num_frames", "sampling_rate"), CLIPS)
-def test_clips_are_spread_over_counted_frames(video, number_of, num_frames, sampling_rate):
+def test_clips_are_spread_over_counted_frames(
+    video, number_of, num_frames, sampling_rate, clips_at
+):
     path, rate = video
     preprocessing = Preprocessing(num_frames, sampling_rate, None, 32, (0.45,) * 3, (0.225,) * 3)
     starts = [0.0, 0.1 + 1e-4, 0.5, 0.777, COUNT / float(rate) - 0.5]
@@ -45,7 +47,7 @@ def test_clips_are_spread_over_counted_frames(video, number_of, num_frames, samp
     later = [int(np.ceil((start + 0.0005) * float(rate))) for start in starts]
     size = max(num_frames * sampling_rate / 30 * float(rate), 1)
     positions = torch.linspace(0, size - 1, num_frames).long().numpy()
-    for clip, low, high in zip(read_clips(path, preprocessing, starts), first, later, strict=True):
+    for clip, low, high in zip(clips_at(path, preprocessing, starts), first, later, strict=True):
         got = [number_of(image) for image in clip.frames]
         assert got[0] in (low, high)
         assert got == (got[0] + positions).clip(max=COUNT - 1).tolist()

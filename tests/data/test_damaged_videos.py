@@ -4,8 +4,8 @@ import random
 
 import pytest
 
-from slowfast_ac.data.clips import Preprocessing, read_clips
 from slowfast_ac.data.datasets.check import check_videos
+from slowfast_ac.data.preprocessing import Preprocessing
 from slowfast_ac.data.reader import VideoReader
 from slowfast_ac.errors import InputError
 
@@ -37,7 +37,7 @@ def damaged(content, other, kind, seed):
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("container", CONTAINERS)
-def test_a_damaged_file_is_read_or_named(tmp_path, whole, container, kind):
+def test_a_damaged_file_is_read_or_named(tmp_path, whole, container, kind, clips_at):
     for seed in range(2):
         path = tmp_path / f"{seed}.{container}"
         path.write_bytes(damaged(whole[container], whole["mkv"], kind, seed))
@@ -45,7 +45,7 @@ def test_a_damaged_file_is_read_or_named(tmp_path, whole, container, kind):
             with VideoReader(path) as reader:
                 end = reader.duration
                 assert all(frame.width for _, frame in reader.frames())
-            for clip in read_clips(path, CLIP, [0.0, end / 2]):
+            for clip in clips_at(path, CLIP, [0.0, end / 2]):
                 assert len(clip.frames) == 4
         except InputError as error:
             assert str(path) in str(error) and "\n" not in str(error)

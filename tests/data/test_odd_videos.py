@@ -8,7 +8,7 @@ import av
 import numpy as np
 import pytest
 
-from slowfast_ac.data.clips import Preprocessing, read_clips
+from slowfast_ac.data.preprocessing import Preprocessing
 from slowfast_ac.data.video import VideoReader, read_frames
 from slowfast_ac.errors import InputError
 
@@ -40,13 +40,13 @@ def without_header_times(path):
 
 @pytest.mark.parametrize("kind", ["jitter", "burst", "pause"])
 def test_a_browsers_recording_has_the_frames_of_the_same_film_as_mp4(
-    tmp_path, write_numbered, number_of, kind
+    tmp_path, write_numbered, number_of, kind, clips_at
 ):
     times = browser_times(kind)
     webm = write_numbered(tmp_path / "v.webm", times, 25, MILLISECOND, container={"live": "1"})
     without_header_times(webm)
     mp4 = write_numbered(tmp_path / "v.mp4", times, 30, MILLISECOND)
-    clips = {path: list(read_clips(path, CLIP, STARTS)) for path in (webm, mp4)}
+    clips = {path: clips_at(path, CLIP, STARTS) for path in (webm, mp4)}
     for start, one, other in zip(STARTS, clips[webm], clips[mp4], strict=True):
         shown = [number_of(image) for image in one.frames]
         assert shown == [number_of(image) for image in other.frames]
@@ -168,14 +168,14 @@ def test_joined_files_are_one_after_the_other(tmp_path, write_numbered, number_o
 
 @pytest.mark.parametrize("suffix", ["mkv", "ts"])
 @pytest.mark.parametrize("begin", [-20, 77])
-def test_a_film_may_begin_at_any_time(tmp_path, write_numbered, number_of, suffix, begin):
+def test_a_film_may_begin_at_any_time(tmp_path, write_numbered, number_of, suffix, begin, clips_at):
     options = {"avoid_negative_ts": "disabled"} if suffix == "mkv" else {}
     path = tmp_path / f"v.{suffix}"
     write_numbered(path, range(begin, begin + 60), 25, container=options, bf="0")
     frames, times = read_frames(path)
     assert [number_of(frame) for frame in frames] == list(range(60))
     np.testing.assert_allclose(times, np.arange(60) / 25, atol=0.00101)
-    clip = next(read_clips(path, CLIP, [0.4]))
+    clip = clips_at(path, CLIP, [0.4])[0]
     assert number_of(clip.frames[0]) == 10
 
 
@@ -215,25 +215,25 @@ def test_what_may_never_end_is_not_read(tmp_path, write_numbered):
 
 
 @pytest.mark.parametrize("options", [{"movflags": "faststart"}, {}])
-def test_a_clip_after_the_end_of_a_cut_file_is_refused(tmp_path, write_numbered, options):
+def test_a_clip_after_the_end_of_a_cut_file_is_refused(tmp_path, write_numbered, options, clips_at):
     suffix = "mp4" if options else "ts"
     path = write_numbered(tmp_path / f"v.{suffix}", range(90), container=options, g="10", bf="0")
     path.write_bytes(path.read_bytes()[: int(path.stat().st_size * 0.6)])
     with VideoReader(path) as reader:
         assert reader.duration < 2.6
     with pytest.raises(InputError, match="it has no frame at or after 2.8 s|Invalid data"):
-        list(read_clips(path, CLIP, [2.8]))
+        clips_at(path, CLIP, [2.8])
 
 
 @pytest.mark.parametrize("count", [4, 120])
 @pytest.mark.parametrize("suffix", ["mp4", "mov", "mkv"])
 def test_a_pause_before_the_last_frames_is_seen_though_b_frames_hide_it(
-    tmp_path, write_numbered, number_of, suffix, count
+    tmp_path, write_numbered, number_of, suffix, count, clips_at
 ):
     # The times of decoding, which an index lists, are equally spaced all the same.
     ticks = [*range(count - 1), count + 40]
     path = write_numbered(tmp_path / f"v.{suffix}", ticks, 25, bf="3")
     with VideoReader(path) as reader:
         np.testing.assert_allclose(reader.timeline.times, np.array(ticks) / 25, atol=0.00101)
-    clip = next(read_clips(path, CLIP, [(count + 20) / 25]))
+    clip = clips_at(path, CLIP, [(count + 20) / 25])[0]
     assert number_of(clip.frames[0]) == count - 2

@@ -13,7 +13,7 @@ from safetensors import safe_open
 
 from slowfast_ac.checkpoint.convert import convert
 from slowfast_ac.checkpoint.open import open_checkpoint
-from slowfast_ac.data.clips import Preprocessing
+from slowfast_ac.data.preprocessing import Preprocessing
 from slowfast_ac.errors import InputError
 from slowfast_ac.inference.export import export
 from slowfast_ac.inference.load import load_model

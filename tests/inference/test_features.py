@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from slowfast_ac.cli import features as features_command
-from slowfast_ac.data.clips import read_clip, to_pathways
+from slowfast_ac.data.clips import read_clips, to_pathways
 from slowfast_ac.data.video import write_video
 from slowfast_ac.errors import InputError
 from slowfast_ac.inference.features import extract_features
@@ -60,7 +60,7 @@ def test_maps_are_the_input_of_pyslowfasts_head(trained, video, opts):
     names = ["slow"] if opts else ["slow", "fast"]
     assert list(features.streams) == names
     for number, window in enumerate(features.windows):
-        clip = read_clip(video, predictor.preprocessing, window.start)
+        ((_, clip),) = read_clips(video, predictor.preprocessing, [window], crops=["center"])
         np.testing.assert_array_equal(features.frames[number], clip.times)
         inputs = []
         handle = model.head.register_forward_pre_hook(
@@ -89,11 +89,14 @@ def test_averages_are_those_of_the_maps(trained, video):
 def test_classifying_the_averages_gives_the_scores(trained, video):
     model, path = trained()
     predictor = load_model(path)
-    streams = extract_features(predictor, video).streams
+    features = extract_features(predictor, video)
+    streams = features.streams
     pooled = torch.from_numpy(np.concatenate([streams["slow"], streams["fast"]], axis=1))
     with torch.no_grad():
         scores = model.head.projection(pooled).softmax(dim=1)
-    clip = read_clip(video, predictor.preprocessing, 0.0)
+    ((_, clip),) = read_clips(
+        video, predictor.preprocessing, [features.windows[0]], crops=["center"]
+    )
     expected = predictor.scores(to_pathways(clip.frames, predictor.preprocessing, "center"))
     torch.testing.assert_close(scores[:1], expected, rtol=1e-3, atol=1e-5)
 

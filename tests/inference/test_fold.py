@@ -5,7 +5,7 @@ import torch
 from pytorchvideo.models import create_resnet, create_slowfast
 from torch import nn
 
-from slowfast_ac.data.clips import Preprocessing
+from slowfast_ac.data.preprocessing import Preprocessing
 from slowfast_ac.errors import InputError
 from slowfast_ac.inference.clip_model import InferenceModel
 from slowfast_ac.inference.load import load_model

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from slowfast_ac.data import clips
-from slowfast_ac.data.clips import Preprocessing
+from slowfast_ac.data.preprocessing import Preprocessing
 from slowfast_ac.data.video import VideoReader, write_video
 from slowfast_ac.errors import InputError
 from slowfast_ac.inference.load import TrainedModel
@@ -77,6 +77,28 @@ def test_stride_alone_means_windows_of_one_clip(fading):
     assert all(p.end - p.start == pytest.approx(0.8) for p in predictions)
 
 
+def test_a_clip_of_ssv2_spreads_over_what_it_is_taken_from(fading):
+    model = brightness(dataset="ssv2")
+    [whole] = predict(model, fading, CENTER_VIEW, stride=1.0)
+    assert (whole.start, whole.end) == (0.0, 8.0)
+    middles = np.mean([25, 75, 124, 174])
+    assert whole.scores[0] == pytest.approx((20 + middles) / 255, abs=1.5 / 255)
+    for prediction in predict(model, fading, CENTER_VIEW, window=2.0):
+        middle = 25 * (prediction.start + prediction.end) / 2
+        assert prediction.scores[0] == pytest.approx((20 + middle) / 255, abs=1.5 / 255)
+
+
+def test_the_highest_score_of_the_views_is_taken_where_the_config_says_so(fading):
+    views = Views(4, 1)
+    [mean] = predict(brightness(), fading, views)
+    [highest] = predict(brightness(ensemble_method="max"), fading, views)
+    # The last of four clips of 0.8 s starts at three quarters of what a clip leaves of 8 s.
+    expected = expected_brightness(5.4, 5.4 + 19 / 25)
+    assert highest.scores[0] == pytest.approx(expected, abs=1.5 / 255)
+    assert highest.scores[0] > mean.scores[0] + 0.1
+    assert highest.scores[1] == mean.scores[1] == 1.0
+
+
 @pytest.mark.parametrize(
     "duration, window, stride, starts",
     [
@@ -137,7 +159,7 @@ def test_views_are_shown_in_batches_and_scores_stay_the_same(fading, views, crop
     "windows, message",
     [
         ({"window": 0.5}, "window: 0.5 s is shorter than this network's clip of 0.8 s"),
-        ({"window": float("nan")}, "window: nan s is shorter"),
+        ({"window": float("nan")}, "window: nan s is not positive"),
         ({"window": 2.0, "stride": 0.0}, "stride: 0 s is not positive"),
         ({"stride": float("nan")}, "stride: nan s is not positive"),
     ],

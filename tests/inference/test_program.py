@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from slowfast_ac.checkpoint.convert import convert
-from slowfast_ac.data.clips import Preprocessing
+from slowfast_ac.data.preprocessing import Preprocessing
 from slowfast_ac.errors import InputError
 from slowfast_ac.inference import optimize
 from slowfast_ac.inference.clip_model import InferenceModel

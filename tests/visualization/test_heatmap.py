@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from slowfast_ac.cam import spatial_cam, temporal_cam
-from slowfast_ac.data.clips import Preprocessing
+from slowfast_ac.data.preprocessing import Preprocessing
 from slowfast_ac.data.video import VideoReader, write_video
 from slowfast_ac.errors import InputError
 from slowfast_ac.visualization.heatmap import attention_maps, find_head, heatmap, held_frames

@@ -5,6 +5,7 @@ import importlib
 import inspect
 from types import SimpleNamespace
 
+from slowfast_ac.data.sampling import segment_places, spaced_places
 from slowfast_ac.pyslowfast.find import Upstream
 from slowfast_ac.pyslowfast.repairs import Repair
 
@@ -72,15 +73,8 @@ def _spread(original):
         if self.mode != "test" or views == 1:
             return original(self, index)
         view = int(self._spatial_temporal_idx[index]) // self.cfg.TEST.NUM_SPATIAL_CROPS
-        # Of one view the frame is the middle one of its segment; of several, they are as far
-        # from each other and from the segment's ends.
-        count = self.cfg.DATA.NUM_FRAMES
-        length = float(len(self._path_to_videos[index]) - 1) / count
-        borders = [round(length * number) for number in range(count + 1)]
-        return [
-            start + (end - start) * (2 * view + 1) // (2 * views)
-            for start, end in zip(borders[:-1], borders[1:], strict=True)
-        ]
+        length, count = len(self._path_to_videos[index]), self.cfg.DATA.NUM_FRAMES
+        return segment_places(length, count, view, views)
 
     return get_seq_frames
 
@@ -105,9 +99,7 @@ def _centered(original):
         if self.mode != "test" or self.cfg.TEST.NUM_ENSEMBLE_VIEWS > 1:
             return original(self, index)
         rate, count = self.cfg.DATA.SAMPLING_RATE, self.cfg.DATA.NUM_FRAMES
-        last = len(self._path_to_videos[index]) - 1
-        start = max(last - (count - 1) * rate, 0) // 2
-        return [min(start + number * rate, last) for number in range(count)]
+        return spaced_places(len(self._path_to_videos[index]), count, rate, 0, 1)
 
     return get_seq_frames
 

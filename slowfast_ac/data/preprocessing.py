@@ -1,0 +1,167 @@
+"""What turns a video into the input of a network, as a config of PySlowFast says it."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import MISSING, asdict, dataclass, fields
+
+import numpy as np
+import torch
+from fvcore.common.config import CfgNode
+
+from slowfast_ac.data.view_keys import DATASETS, ENSEMBLE_METHODS, check_views
+from slowfast_ac.errors import InputError
+
+
+@dataclass(frozen=True)
+class Preprocessing:
+    """What turns a video into the input of a network; the names are those of PySlowFast's keys.
+
+    Args:
+        num_frames: frames of a clip, DATA.NUM_FRAMES.
+        sampling_rate: distance of two of them, in frames at ``target_fps``.
+        alpha: SLOWFAST.ALPHA, the fast pathway's frames per frame of the slow one; None for a
+            network of one pathway.
+        crop_size: pixels of the frame's short side, DATA.TEST_CROP_SIZE.
+        mean: of each channel, DATA.MEAN.
+        std: of each channel, DATA.STD.
+        target_fps: frame rate that ``sampling_rate`` counts in, whatever the video's own is.
+        reverse_input_channel: whether the network takes BGR, DATA.REVERSE_INPUT_CHANNEL.
+        single_crop_scale: pixels of the frame's short side where one crop is taken, the first of
+            DATA.TRAIN_JITTER_SCALES; None for ``crop_size``.
+        ends_with_span: whether a clip has no frame that begins after its span, as a checkout's
+            decoder has it; the wheel's takes one more.
+        dataset: TEST.DATASET, which chooses the frames: see :mod:`slowfast_ac.data.sampling`.
+        use_offset_sampling: whether clips are placed from the first frame to the last,
+            DATA.USE_OFFSET_SAMPLING.
+        resize_while_decoding: whether the decoder makes frames of the short side that the network
+            sees, as a checkout's DATA.DECODING_BACKEND torchvision does.
+        ensemble_method: how the scores of several views become one: ``sum`` (their mean) or
+            ``max``, DATA.ENSEMBLE_METHOD.
+
+    Raises:
+        InputError: naming the field, for a value that no clip can have.
+    """
+
+    num_frames: int
+    sampling_rate: int
+    alpha: int | None
+    crop_size: int
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+    target_fps: float = 30.0
+    reverse_input_channel: bool = False
+    single_crop_scale: int | None = None
+    ends_with_span: bool = False
+    dataset: str = "kinetics"
+    use_offset_sampling: bool = False
+    resize_while_decoding: bool = False
+    ensemble_method: str = "sum"
+
+    def __post_init__(self):
+        for name in ("num_frames", "sampling_rate", "crop_size", "target_fps"):
+            if not getattr(self, name) > 0:
+                raise InputError(f"preprocessing: {name} {getattr(self, name)} is not positive")
+        for name in ("mean", "std"):
+            if len(getattr(self, name)) != 3:
+                raise InputError(f"preprocessing: {name} {getattr(self, name)} needs 3 numbers")
+        for name, known in (("dataset", DATASETS), ("ensemble_method", ENSEMBLE_METHODS)):
+            if getattr(self, name) not in known:
+                raise InputError(
+                    f"preprocessing: {name} {getattr(self, name)!r} is not one of "
+                    f"{', '.join(known)}"
+                )
+        if self.alpha is not None and not 0 < self.alpha <= self.num_frames:
+            raise InputError(
+                f"preprocessing: alpha {self.alpha} leaves the slow pathway none of "
+                f"{self.num_frames} frames"
+            )
+
+    @classmethod
+    def from_config(cls, cfg: CfgNode) -> "Preprocessing":
+        """Reads a PySlowFast config.
+
+        Raises:
+            InputError: for a key of the test that is not known here; see
+                :mod:`slowfast_ac.data.view_keys`.
+        """
+        check_views(cfg)
+        # The wheel has no such key.
+        backend = cfg.DATA.get("DECODING_BACKEND")
+        dataset = cfg.TEST.get("DATASET", "kinetics").lower()
+        is_kinetics = dataset == "kinetics"
+        scales = cfg.DATA.get("TRAIN_JITTER_SCALES") if is_kinetics else None
+        two_pathways = cfg.MODEL.ARCH in cfg.MODEL.MULTI_PATHWAY_ARCH
+        return cls(
+            num_frames=cfg.DATA.NUM_FRAMES,
+            sampling_rate=cfg.DATA.SAMPLING_RATE,
+            alpha=cfg.SLOWFAST.ALPHA if two_pathways else None,
+            crop_size=cfg.DATA.TEST_CROP_SIZE,
+            mean=tuple(cfg.DATA.MEAN),
+            std=tuple(cfg.DATA.STD),
+            # The wheel has neither key.
+            target_fps=float(cfg.DATA.get("TARGET_FPS", 30)),
+            reverse_input_channel=cfg.DATA.get("REVERSE_INPUT_CHANNEL", False),
+            single_crop_scale=int(scales[0]) if backend and scales else None,
+            ends_with_span=bool(backend),
+            dataset=dataset,
+            use_offset_sampling=is_kinetics and cfg.DATA.get("USE_OFFSET_SAMPLING", False),
+            resize_while_decoding=is_kinetics and backend == "torchvision",
+            ensemble_method=cfg.DATA.get("ENSEMBLE_METHOD", "sum"),
+        )
+
+    @classmethod
+    def from_dict(cls, data: Mapping) -> "Preprocessing":
+        """Returns what :meth:`to_dict` was called on.
+
+        Raises:
+            InputError: for a field too many or too few.
+        """
+        known = {entry.name for entry in fields(cls)}
+        # Programs that were exported earlier lack some that have defaults.
+        defaults = {e.name: e.default for e in fields(cls) if e.default is not MISSING}
+        data = {**defaults, **data}
+        for name in sorted(known ^ set(data)):
+            problem = "is missing" if name in known else "is not known"
+            raise InputError(f"preprocessing: the field {name} {problem}")
+        return cls(**{**data, "mean": tuple(data["mean"]), "std": tuple(data["std"])})
+
+    def to_dict(self) -> dict:
+        """Returns the fields, for JSON."""
+        return {**asdict(self), "mean": list(self.mean), "std": list(self.std)}
+
+    @property
+    def seconds(self) -> float:
+        """Length of a clip; infinite where it spreads over all of what it is taken from."""
+        if self.dataset == "ssv2":
+            return math.inf
+        return self.num_frames * self.sampling_rate / self.target_fps
+
+    @property
+    def is_bgr_first(self) -> bool:
+        """Whether the channels are BGR before they are normalised: OpenCV reads frames so."""
+        return self.dataset != "kinetics"
+
+    def short_side(self, crops: Sequence[str]) -> int:
+        """Returns how many pixels the short side of a frame has for these crops.
+
+        Raises:
+            InputError: if a single crop is larger than that.
+        """
+        if tuple(crops) != ("center",) or self.single_crop_scale is None:
+            return self.crop_size
+        if self.single_crop_scale < self.crop_size:
+            raise InputError(
+                f"DATA.TRAIN_JITTER_SCALES: {self.single_crop_scale} is less than "
+                f"DATA.TEST_CROP_SIZE {self.crop_size}, so a frame holds no single crop; take "
+                "three crops"
+            )
+        return self.single_crop_scale
+
+    def slow_frames(self) -> np.ndarray:
+        """Returns the slow pathway's frames as indices of the clip's, all of them for one pathway.
+
+        Note that upstream takes the first and the last frame and spreads the others evenly, so
+        their distance is more than alpha.
+        """
+        count = self.num_frames // (self.alpha or 1)
+        return torch.linspace(0, self.num_frames - 1, count).long().numpy()

@@ -66,6 +66,12 @@ def write_json(path: str | os.PathLike[str], data: object) -> None:
     write_text(path, json.dumps(data, indent=2) + "\n")
 
 
+def write_json_lines(path: str | os.PathLike[str], rows: Iterable[object]) -> None:
+    """Writes one line of JSON for each row to ``path``, whole or not at all."""
+    with atomic_path(path) as temporary, open(temporary, "w", encoding="utf-8") as file:
+        file.writelines(json.dumps(row) + "\n" for row in rows)
+
+
 def write_csv(
     path: str | os.PathLike[str], header: Iterable[str], rows: Iterable[Iterable[object]]
 ) -> None:

@@ -1,6 +1,12 @@
 """Arguments that several commands have."""
 
 import argparse
+from collections.abc import Callable, Iterable, Iterator
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from slowfast_ac.journal import Journal
+    from slowfast_ac.ranks import Rank
 
 
 def add_pyslowfast(parser: argparse.ArgumentParser, purpose: str = "checkout") -> None:
@@ -15,3 +21,41 @@ def add_opts(parser: argparse.ArgumentParser, purpose: str = "the last argument"
     parser.add_argument(
         "--opts", nargs=argparse.REMAINDER, default=[], help=f"KEY VALUE pairs, {purpose}"
     )
+
+
+def chosen_videos(args: argparse.Namespace) -> list[str]:
+    """Returns the videos of ``args.videos`` and of the list ``args.list``.
+
+    Raises:
+        InputError: if there are none, or the list is bad.
+    """
+    from slowfast_ac.data.find_videos import find_videos, read_video_list
+    from slowfast_ac.errors import InputError
+
+    listed = read_video_list(args.list) if args.list else []
+    if not listed and not args.videos:
+        raise InputError("VIDEO: give a video, a folder or --list FILE")
+    return list(dict.fromkeys([*find_videos(args.videos), *listed]))
+
+
+def finish(
+    journal: "Journal",
+    videos: Iterable[str],
+    write: Callable[[Iterator[dict[str, Any]]], None],
+    rank: "Rank",
+) -> int:
+    """Has the last process write the output; returns the exit status, 1 for unread videos.
+
+    The others exit with 0 whatever they met: torchrun stops everything when one process fails.
+    """
+    unread = 0
+
+    def counted(entries: Iterator[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+        nonlocal unread
+        for entry in entries:
+            unread += "error" in entry
+            yield entry
+
+    if not journal.finish(videos, lambda entries: write(counted(entries))):
+        print(f"this was {rank}; the last one writes {journal.output} from {journal.folder}")
+    return 1 if unread else 0

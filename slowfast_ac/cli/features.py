@@ -21,22 +21,58 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def main(args: argparse.Namespace) -> int:
     """Writes each video's features and their times; 1 if a video could not be read."""
     import sys
+    from pathlib import Path
 
     from tqdm import tqdm
 
-    from slowfast_ac.data.find_videos import distinct_stems, find_videos
+    from slowfast_ac.checkpoint.hashed import sha256
+    from slowfast_ac.checkpoint.open import local_path
+    from slowfast_ac.cli.arguments import chosen_videos, finish
+    from slowfast_ac.data.find_videos import distinct_stems
     from slowfast_ac.errors import InputError
-    from slowfast_ac.inference.features import check_stream, extract_features, write_features
+    from slowfast_ac.files import write_json_lines
+    from slowfast_ac.inference.features import (
+        check_stream,
+        extract_features,
+        has_features,
+        write_features,
+    )
     from slowfast_ac.inference.load import load_model
     from slowfast_ac.inference.windows import check_windows
+    from slowfast_ac.journal import Journal
+    from slowfast_ac.ranks import this_rank
 
-    videos = find_videos(args.videos)
-    model = load_model(args.checkpoint, config=args.cfg, weights=args.weights, trust=args.trust)
+    videos = chosen_videos(args)
+    rank = this_rank()
+    model = load_model(
+        args.checkpoint,
+        config=args.cfg,
+        weights=args.weights,
+        device=rank.device(),
+        trust=args.trust,
+    )
     check_stream(model, args.stream)
     check_windows(model.preprocessing, args.window, args.stride)
-    failed = False
-    progress = tqdm(videos, unit="video", file=sys.stderr, disable=len(videos) == 1)
-    for video, stem in zip(progress, distinct_stems(videos), strict=True):
+    settings = {
+        "checkpoint": args.checkpoint,
+        "sha256": sha256(local_path(model.path)),
+        "preprocessing": model.preprocessing.to_dict(),
+        "stream": args.stream,
+        "maps": args.maps,
+        "window": args.window,
+        "stride": args.stride,
+    }
+    journal = Journal(Path(args.output) / "videos.jsonl", settings, rank)
+    todo = []
+    for video, stem in rank.share(list(zip(videos, distinct_stems(videos), strict=True))):
+        if has_features(args.output, stem, video, settings):
+            journal.add({"video": video, "files": stem})
+        else:
+            todo.append((video, stem))
+    if journal.done:
+        print(f"{args.output}: {len(journal.done)} of {len(videos)} videos are done")
+    progress = tqdm(todo, unit="video", file=sys.stderr, disable=None if len(todo) > 1 else True)
+    for video, stem in progress:
         try:
             features = extract_features(
                 model,
@@ -47,10 +83,11 @@ def main(args: argparse.Namespace) -> int:
                 stride=args.stride,
             )
         except InputError as error:
-            failed = True
+            journal.add({"video": video, "error": str(error)})
             progress.write(f"slowfast-ac: {error}", file=sys.stderr)
             continue
-        write_features(args.output, stem, video, args.checkpoint, features)
+        write_features(args.output, stem, video, settings, features)
+        journal.add({"video": video, "files": stem})
         shapes = [f"{name} {list(array.shape)}" for name, array in features.streams.items()]
         progress.write(f"{args.output}/{stem}: {', '.join(shapes)}", file=sys.stdout)
-    return 1 if failed else 0
+    return finish(journal, videos, lambda rows: write_json_lines(journal.output, rows), rank)

@@ -32,7 +32,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="compile the network first, which takes up to a minute; needs a C++ compiler",
     )
-    parser.add_argument("--output", metavar="FILE", help="results for programs: .json or .csv")
+    parser.add_argument(
+        "--output",
+        metavar="FILE",
+        help="results for programs: .json, .csv or .jsonl; a command that was stopped goes on",
+    )
     parser.add_argument(
         "--heatmap", metavar="DIR", help="also draw where the network looks for the best class"
     )
@@ -41,7 +45,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def add_input_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the arguments that say which network and which videos."""
     parser.add_argument("checkpoint", help="weights, or a program that `export` wrote")
-    parser.add_argument("videos", nargs="+", metavar="VIDEO", help="video files, folders or globs")
+    parser.add_argument("videos", nargs="*", metavar="VIDEO", help="video files, folders or globs")
+    parser.add_argument(
+        "--list", metavar="FILE", help="a list of videos: PySlowFast's, or one path per line"
+    )
     parser.add_argument("--cfg", help="config of the weights (default: the one inside the file)")
     parser.add_argument(
         "--trust", action="store_true", help="open a .pt2 file, which can run any code"
@@ -83,17 +90,23 @@ def main(args: argparse.Namespace) -> int:
 
     from tqdm import tqdm
 
-    from slowfast_ac.data.find_videos import distinct_stems, find_videos
+    from slowfast_ac.checkpoint.hashed import sha256
+    from slowfast_ac.checkpoint.open import local_path
+    from slowfast_ac.cli.arguments import chosen_videos, finish
+    from slowfast_ac.data.find_videos import distinct_stems
     from slowfast_ac.errors import InputError
     from slowfast_ac.files import check_suffix
     from slowfast_ac.inference.load import load_model
     from slowfast_ac.inference.predict import CENTER_VIEW, predict
     from slowfast_ac.inference.prediction_files import (
         SUFFIXES,
+        describe_predictions,
         format_predictions,
         write_predictions,
     )
     from slowfast_ac.inference.windows import check_windows
+    from slowfast_ac.journal import Journal
+    from slowfast_ac.ranks import this_rank
     from slowfast_ac.visualization.predictions import (
         check_has_maps,
         write_prediction_heatmaps,
@@ -104,12 +117,16 @@ def main(args: argparse.Namespace) -> int:
         raise InputError(f"--top: {args.top} is not positive")
     if args.output:
         check_suffix(args.output, SUFFIXES, "--output")
-    videos = find_videos(args.videos)
+    rank = this_rank()
+    if rank.world_size > 1 and not args.output:
+        raise InputError(f"--output: needed, since this is {rank} and each prints its own videos")
+    videos = chosen_videos(args)
     model = load_model(
         args.checkpoint,
         config=args.cfg,
         classes=args.classes,
         weights=args.weights,
+        device=rank.device(),
         trust=args.trust,
         precision=args.precision,
         compile=args.compile,
@@ -117,26 +134,49 @@ def main(args: argparse.Namespace) -> int:
     check_windows(model.preprocessing, args.window, args.stride)
     if args.heatmap:
         check_has_maps(model)
-    predictions, errors = {}, {}
-    progress = tqdm(videos, unit="video", file=sys.stderr, disable=len(videos) == 1)
-    for video, stem in zip(progress, distinct_stems(videos), strict=True):
+    journal = None
+    if args.output:
+        settings = {
+            "checkpoint": model.path,
+            "sha256": sha256(local_path(model.path)),
+            "preprocessing": model.preprocessing.to_dict(),
+            "views": str(views),
+            "window": args.window,
+            "stride": args.stride,
+            "top": args.top,
+            "precision": args.precision,
+        }
+        journal = Journal(args.output, settings, rank)
+    named = list(zip(videos, distinct_stems(videos), strict=True))
+    todo = [(v, stem) for v, stem in rank.share(named) if not journal or v not in journal.done]
+    if journal and journal.done:
+        print(f"{journal.folder}: {len(journal.done)} of {len(videos)} videos are done")
+    unread = 0
+    progress = tqdm(todo, unit="video", file=sys.stderr, disable=None if len(todo) > 1 else True)
+    for video, stem in progress:
         try:
-            predictions[video] = predict(
-                model, video, views, window=args.window, stride=args.stride
-            )
-            text = format_predictions(model, video, predictions[video], args.top)
+            predictions = predict(model, video, views, window=args.window, stride=args.stride)
+            text = format_predictions(model, video, predictions, args.top)
             progress.write(text, file=sys.stdout)
             if args.heatmap:
                 for path in write_prediction_heatmaps(
-                    args.heatmap, stem, video, model, predictions[video]
+                    args.heatmap, stem, video, model, predictions
                 ):
                     progress.write(f"wrote {path}", file=sys.stdout)
+            entry = describe_predictions(model, video, predictions, args.top)
         except InputError as error:
-            errors[video] = str(error)
+            unread += 1
+            entry = {"video": video, "error": str(error)}
             progress.write(f"slowfast-ac: {error}", file=sys.stderr)
-    if args.output:
-        write_predictions(args.output, model, str(views), predictions, errors, args.top)
-    return 1 if errors else 0
+        if journal:
+            journal.add(entry)
+    if journal is None:
+        return 1 if unread else 0
+
+    def write(entries) -> None:
+        write_predictions(args.output, model.path, str(views), entries)
+
+    return finish(journal, videos, write, rank)
 
 
 def _parse_views(text: str):

@@ -2,10 +2,12 @@
 
 import glob
 import os
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
 from slowfast_ac.data.datasets.folder import VideoFolder
+from slowfast_ac.data.lists import read_lines
 from slowfast_ac.errors import InputError
 
 
@@ -30,6 +32,19 @@ def find_videos(arguments: Sequence[str]) -> list[str]:
         else:
             videos.append(argument)
     return list(dict.fromkeys(videos))
+
+
+def read_video_list(path: str | os.PathLike) -> list[str]:
+    """Returns the videos of a list: PySlowFast's ``path label`` lines, or one path per line.
+
+    Raises:
+        InputError: when the list is missing, not UTF-8 text or empty.
+    """
+    videos = []
+    for line in filter(str.strip, read_lines(path)):
+        labelled = re.fullmatch(r"(.+?)[\s,]+\d+\s*", line)
+        videos.append(labelled[1] if labelled and not os.path.exists(line) else line)
+    return videos
 
 
 def distinct_stems(videos: Sequence[str | os.PathLike]) -> list[str]:

@@ -1,8 +1,11 @@
 """Features of a video: the last feature maps of every pathway, clip by clip."""
 
+import json
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -84,7 +87,7 @@ def extract_features(
 
 
 def write_features(
-    directory: StrPath, stem: str, video: str, checkpoint: str, features: Features
+    directory: StrPath, stem: str, video: str, settings: Mapping[str, Any], features: Features
 ) -> list[Path]:
     """Writes ``STEM.slow.npy`` and ``STEM.fast.npy`` and, last, ``STEM.json`` with the times.
 
@@ -92,7 +95,7 @@ def write_features(
         directory: made if it is missing.
         stem: name of the files.
         video: named in the json.
-        checkpoint: named in the json.
+        settings: what the features depend on, such as the checkpoint; kept in the json.
         features: what to write.
 
     Returns:
@@ -106,7 +109,7 @@ def write_features(
     paths.append(Path(directory) / f"{stem}.json")
     data = {
         "video": video,
-        "checkpoint": checkpoint,
+        **settings,
         "streams": {name: list(array.shape) for name, array in features.streams.items()},
         "slow_frames": features.slow_frames.tolist(),
         "windows": [
@@ -116,6 +119,17 @@ def write_features(
     }
     write_json(paths[-1], data)
     return paths
+
+
+def has_features(directory: StrPath, stem: str, video: str, settings: Mapping[str, Any]) -> bool:
+    """Returns whether :func:`write_features` finished this video with these settings."""
+    try:
+        data = json.loads((Path(directory) / f"{stem}.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    # As JSON has them: a tuple comes back as a list.
+    wanted = json.loads(json.dumps({"video": video, **settings}))
+    return all(data.get(key) == value for key, value in wanted.items())
 
 
 def check_stream(model: TrainedModel, stream: str) -> tuple[str, ...]:

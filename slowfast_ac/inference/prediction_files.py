@@ -1,14 +1,16 @@
 """Predictions as a table for people, and as json or csv for programs."""
 
-from collections.abc import Mapping, Sequence
+import json
+import textwrap
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from slowfast_ac.files import write_csv, write_json
+from slowfast_ac.files import atomic_path, write_csv, write_json_lines
 from slowfast_ac.inference.load import TrainedModel
 from slowfast_ac.inference.predict import Prediction
 
-SUFFIXES = (".json", ".csv")
+SUFFIXES = (".json", ".csv", ".jsonl")
 CSV_HEADER = ("video", "start", "end", "rank", "class_id", "class", "score")
 
 
@@ -26,39 +28,47 @@ def format_predictions(
     return "\n".join(lines)
 
 
+def describe_predictions(
+    model: TrainedModel, video: str, predictions: Sequence[Prediction], top: int
+) -> dict[str, Any]:
+    """Returns one video's best classes, for JSON."""
+    return {"video": video, "predictions": _describe(model, predictions, top)}
+
+
 def write_predictions(
-    path: str,
-    model: TrainedModel,
-    views: str,
-    predictions: Mapping[str, Sequence[Prediction]],
-    errors: Mapping[str, str],
-    top: int,
+    path: str, checkpoint: str, views: str, entries: Iterable[Mapping[str, Any]]
 ) -> None:
-    """Writes all videos' best classes, whole or not at all.
+    """Writes all videos' best classes, whole or not at all; holds one video at a time.
 
     Args:
-        path: ``.json``, or ``.csv`` with one line per class, which leaves unread videos out.
-        model: names the classes.
+        path: ``.json``; ``.csv`` with one line per class, which leaves unread videos out; or
+            ``.jsonl`` with one line per video.
+        checkpoint: named in the json.
         views: in words, for the json.
-        predictions: of each video that was read.
-        errors: what is wrong with each that was not.
-        top: classes per span.
+        entries: what :func:`describe_predictions` returned for each video, or ``video`` and
+            ``error``.
     """
-    if Path(path).suffix == ".csv":
-        rows = [
-            (video, span["start"], span["end"], *entry.values())
-            for video, spans in predictions.items()
-            for span in _describe(model, spans, top)
-            for entry in span["top"]
-        ]
+    suffix = Path(path).suffix
+    if suffix == ".csv":
+        rows = (
+            (entry["video"], span["start"], span["end"], *row.values())
+            for entry in entries
+            for span in entry.get("predictions", ())
+            for row in span["top"]
+        )
         write_csv(path, CSV_HEADER, rows)
         return
-    videos = [
-        {"video": video, "predictions": _describe(model, spans, top)}
-        for video, spans in predictions.items()
-    ]
-    videos += [{"video": video, "error": error} for video, error in errors.items()]
-    write_json(path, {"checkpoint": model.path, "views": views, "videos": videos})
+    if suffix == ".jsonl":
+        write_json_lines(path, entries)
+        return
+    with atomic_path(path) as temporary, open(temporary, "w", encoding="utf-8") as file:
+        head = json.dumps({"checkpoint": checkpoint, "views": views, "videos": []}, indent=2)
+        file.write(head.removesuffix("]\n}"))
+        separator = "\n"
+        for entry in entries:
+            file.write(separator + textwrap.indent(json.dumps(entry, indent=2), "    "))
+            separator = ",\n"
+        file.write("\n  ]\n}\n")
 
 
 def _describe(model: TrainedModel, spans: Sequence[Prediction], top: int) -> list[dict[str, Any]]:

@@ -124,7 +124,9 @@ def test_the_command_writes_arrays_and_their_times(trained, video, tmp_path, cap
     captured = capsys.readouterr()
     assert "bad.mp4" in captured.err
     assert captured.out == f"{output}/bar: slow [3, 256], fast [3, 32]\n"
-    assert sorted(p.name for p in output.iterdir()) == ["bar.fast.npy", "bar.json", "bar.slow.npy"]
+    assert sorted(p.name for p in output.iterdir()) == [
+        *("bar.fast.npy", "bar.json", "bar.slow.npy", "videos.jsonl")
+    ]
     expected = extract_features(load_model(path), video)
     for name in ("slow", "fast"):
         array = np.load(output / f"bar.{name}.npy", allow_pickle=False)
@@ -140,7 +142,7 @@ def test_the_command_writes_arrays_and_their_times(trained, video, tmp_path, cap
 def test_one_stream_alone_is_written(trained, video, tmp_path):
     assert run(trained()[1], video, "--output", tmp_path / "out", "--stream", "fast") == 0
     names = sorted(p.name for p in (tmp_path / "out").iterdir())
-    assert names == ["bar.fast.npy", "bar.json"]
+    assert names == ["bar.fast.npy", "bar.json", "videos.jsonl"]
 
 
 def test_streams_that_are_not_there_are_refused(trained, video, tmp_path):

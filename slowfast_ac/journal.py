@@ -1,0 +1,145 @@
+"""Results of many items, kept as they come: a killed command goes on where it was.
+
+While a command works on OUTPUT, ``OUTPUT.partial/`` has ``settings.json`` and, for each process,
+``NUMBER-of-COUNT.jsonl`` with one line of JSON for each item that is done. The process that finds
+every item done writes OUTPUT from them, whole, and removes the folder.
+"""
+
+import contextlib
+import json
+import os
+import shutil
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import IO, Any
+
+from slowfast_ac.errors import InputError
+from slowfast_ac.files import StrPath, write_json
+from slowfast_ac.ranks import Rank
+
+try:
+    import fcntl
+except ImportError:  # Windows has no such locks
+    fcntl = None  # type: ignore[assignment]
+
+KEY = "video"
+
+
+class Journal:
+    """The results of one process, and those that others or earlier runs left.
+
+    Args:
+        output: the file that the results are for.
+        settings: what the results depend on, for JSON.
+        rank: which process this is.
+
+    Raises:
+        InputError: if there are results of other settings, or if a process with the same number
+            is at work on them.
+    """
+
+    def __init__(self, output: StrPath, settings: Mapping[str, Any], rank: Rank) -> None:
+        self.output = Path(output)
+        self.folder = self.output.with_name(self.output.name + ".partial")
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self._check_settings(dict(settings))
+        self._file = self._open(self.folder / f"{rank.number}-of-{rank.world_size}.jsonl")
+        self.done = {entry[KEY] for _, _, entry in self._entries()}
+
+    def add(self, entry: Mapping[str, Any]) -> None:
+        """Keeps what is known of one item, its name under ``video``; a kill after this loses none.
+
+        Args:
+            entry: for JSON.
+        """
+        self._file.write(json.dumps(entry).encode() + b"\n")
+        self._file.flush()
+        self.done.add(entry[KEY])
+
+    def finish(
+        self, names: Iterable[str], write: Callable[[Iterator[dict[str, Any]]], None]
+    ) -> bool:
+        """Writes the output and removes the folder, if every item is done.
+
+        Args:
+            names: of all items, those of other processes too.
+            write: is called with the items' entries, read one by one in the order of ``names``.
+
+        Returns:
+            Whether the output is written, by this process or by another one; otherwise the folder
+            stays, since another process has items to do.
+        """
+        with _locked(self.folder / "settings.json") as is_there:
+            if is_there:
+                places = {entry[KEY]: (path, start) for path, start, entry in self._entries()}
+                names = list(names)
+                if any(name not in places for name in names):
+                    return False
+                write(self._read(places[name] for name in names))
+                shutil.rmtree(self.folder, ignore_errors=True)
+        return True
+
+    def close(self) -> None:
+        """Lets go of the file; what it holds stays."""
+        self._file.close()
+
+    def _check_settings(self, settings: dict[str, Any]) -> None:
+        path = self.folder / "settings.json"
+        # As JSON has it: a tuple comes back as a list.
+        settings = json.loads(json.dumps(settings))
+        if not path.exists():
+            write_json(path, settings)
+            return
+        then = json.loads(path.read_text(encoding="utf-8"))
+        for key in sorted(then.keys() | settings.keys()):
+            if then.get(key) != settings.get(key):
+                raise InputError(
+                    f"{self.folder}: holds unfinished results with {key} {then.get(key)!r}, which "
+                    f"is {settings.get(key)!r} now; delete it or choose another --output"
+                )
+
+    def _open(self, path: Path) -> IO[bytes]:
+        file = open(path, "ab+")  # noqa: SIM115
+        if fcntl is not None:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError as error:
+                file.close()
+                raise InputError(f"{path}: another process writes to it") from error
+        # What a kill left of its last line would spoil the next.
+        file.seek(0)
+        file.truncate(file.read().rfind(b"\n") + 1)
+        file.seek(0, os.SEEK_END)
+        return file
+
+    def _entries(self) -> Iterator[tuple[Path, int, dict[str, Any]]]:
+        for path in sorted(self.folder.glob("*-of-*.jsonl")):
+            with open(path, "rb") as file:
+                start = 0
+                for line in file:
+                    if line.endswith(b"\n"):
+                        yield path, start, json.loads(line)
+                    start += len(line)
+
+    def _read(self, places: Iterable[tuple[Path, int]]) -> Iterator[dict[str, Any]]:
+        with contextlib.ExitStack() as stack:
+            files: dict[Path, IO[bytes]] = {}
+            for path, start in places:
+                if path not in files:
+                    files[path] = stack.enter_context(open(path, "rb"))
+                files[path].seek(start)
+                yield json.loads(files[path].readline())
+
+
+@contextlib.contextmanager
+def _locked(path: Path) -> Iterator[bool]:
+    """Waits until no other process holds the file; yields whether it is still there then."""
+    try:
+        file = open(path, "rb")  # noqa: SIM115
+    except FileNotFoundError:
+        yield False
+        return
+    with file:
+        if fcntl is not None:
+            fcntl.flock(file, fcntl.LOCK_EX)
+        yield path.exists()

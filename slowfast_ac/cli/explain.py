@@ -28,7 +28,7 @@ def main(args: argparse.Namespace) -> None:
     import yaml
 
     from slowfast_ac.errors import InputError
-    from slowfast_ac.experiments.explain import explain, over_defaults
+    from slowfast_ac.experiments.explain import count_training_videos, explain, over_defaults
     from slowfast_ac.inference.config import read_config
     from slowfast_ac.pyslowfast import setup
     from slowfast_ac.pyslowfast.config_file import load_config, merge_opts
@@ -47,10 +47,7 @@ def main(args: argparse.Namespace) -> None:
     else:
         # The wheel lacks some of the keys.
         cfg = over_defaults(load_config(args.config, args.opts))
-    videos = args.videos
-    if videos is None:
-        train = Path(cfg.DATA.get("PATH_TO_DATA_DIR") or ".") / "train.csv"
-        videos = len(train.read_text().splitlines()) if train.is_file() else None
+    videos = count_training_videos(cfg) if args.videos is None else args.videos
     changed = yaml.safe_load(Path(args.config).read_text(encoding="utf-8"))
     facts = explain(cfg, videos=videos, step_seconds=args.step_seconds, changed=changed)
     facts += _cost(cfg) if args.cost else []

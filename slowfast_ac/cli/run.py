@@ -25,9 +25,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def main(args: argparse.Namespace) -> None:
     """Runs the configs and says where their results are."""
     from slowfast_ac.evaluation.run_summary import summarize
+    from slowfast_ac.experiments.explain import in_short, over_defaults
     from slowfast_ac.pyslowfast.cluster import machines
     from slowfast_ac.pyslowfast.launch import run, tested_views
     from slowfast_ac.pyslowfast.outputs import results_file
+
+    def announce(cfg) -> None:
+        for name, text in in_short(over_defaults(cfg)):
+            print(f"{name:15}{text}", flush=True)
 
     shards = machines(args.shard_id, args.num_shards, args.init_method)
     finished = run(
@@ -38,6 +43,7 @@ def main(args: argparse.Namespace) -> None:
         init_method=shards.init_method,
         pyslowfast=args.pyslowfast,
         open_videos=not args.no_open_videos,
+        announce=announce,
     )
     for cfg in finished:
         # The first machine keeps the log.

@@ -1,6 +1,7 @@
 """What a config means, in plain numbers: clips, maps, steps, learning rate, views and cost."""
 
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -86,6 +87,23 @@ def explain(
         *_testing(cfg),
         *_keys(cfg, changed or {}),
     ]
+
+
+def in_short(cfg: CfgNode) -> list[tuple[str, str]]:
+    """Returns what is worth a look at the start of a run; see :func:`explain`."""
+    facts = [*_clips(cfg), *_maps(cfg)]
+    if cfg.TRAIN.get("ENABLE", True):
+        facts += _training(cfg, count_training_videos(cfg), None)
+    return facts + list(_testing(cfg) if cfg.TEST.get("ENABLE", True) else ())
+
+
+def count_training_videos(cfg: CfgNode) -> int | None:
+    """Returns the number of lines of the training list, or None where there is none."""
+    train = Path(cfg.DATA.get("PATH_TO_DATA_DIR") or ".") / "train.csv"
+    if not train.is_file():
+        return None
+    with open(train, "rb") as file:
+        return sum(1 for _ in file)
 
 
 def cost_by_part(model: nn.Module, clips: Tensor | list[Tensor]) -> dict[str, tuple[int, float]]:

@@ -38,7 +38,13 @@ def build_with_pyslowfast(
             f"{checkpoint.path}: {obstacle}; such a network is built by PySlowFast: {INSTALL_HINT}"
         )
     upstream = setup(root)
-    full = over_defaults(config.said(), checkpoint.path)
+    try:
+        full = over_defaults(config.said(), checkpoint.path)
+    except InputError as error:
+        raise InputError(
+            f"{error}; such a network is built by PySlowFast, here the {upstream.kind}: if another "
+            "one trained it, set PYSLOWFAST_ROOT to that"
+        ) from None
     check_names(full, upstream)
     check_sizes(full)
     check_depth(full)

@@ -4,7 +4,7 @@ import importlib
 import os
 import random
 import traceback
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from fvcore.common.config import CfgNode
@@ -17,6 +17,9 @@ from slowfast_ac.pyslowfast.config_file import load_config
 from slowfast_ac.pyslowfast.find import Upstream
 from slowfast_ac.pyslowfast.outputs import absolute, check_outputs, hold, make_folders
 from slowfast_ac.pyslowfast.supported import load_tool, require_supported
+
+# Where a test's scores go if the config does not say: evaluate and compare look for it there.
+RESULTS = "test_results.pkl"
 
 
 @dataclass(frozen=True)
@@ -52,6 +55,7 @@ def run(
     init_method: str = "tcp://localhost:9999",
     pyslowfast: str | os.PathLike | None = None,
     open_videos: bool = True,
+    announce: Callable[[CfgNode], None] | None = None,
 ) -> list[CfgNode]:
     """Trains and tests each config, as upstream's ``tools/run_net.py`` does.
 
@@ -63,6 +67,7 @@ def run(
         init_method: where the processes of several GPUs or machines meet.
         pyslowfast: folder of a checkout.
         open_videos: if false, the videos of the lists are not opened before the run.
+        announce: is called with each config when all checks have passed, before its run.
 
     Returns:
         The config of each run, in order.
@@ -76,12 +81,16 @@ def run(
     for path in cfg_files:
         cfg = load_config(path, opts)
         cfg.NUM_SHARDS, cfg.SHARD_ID = num_shards, shard_id
+        if cfg.TEST.get("SAVE_RESULTS_PATH") == "":
+            cfg.TEST.SAVE_RESULTS_PATH = RESULTS
         checks.check_config(cfg, upstream)
         check_visualization(cfg)
         check_outputs(cfg)
         checks.check_data(cfg, open_videos)
         configs.append(_infer(cfg, upstream))
     for cfg in configs:
+        if announce is not None:
+            announce(cfg)
         _run_config(cfg, upstream, init_method)
     return configs
 

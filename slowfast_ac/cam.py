@@ -60,7 +60,7 @@ def temporal_cam(features: Tensor, weight: Tensor, reduction: str = "weighted") 
         features: (N, C, T, H, W), last feature map of the temporal stream.
         weight: (L, C), the temporal stream's columns of the classifier.
         reduction: how the T frames become one map: ``weighted`` (their sum, Eq. 2), ``average``,
-            or ``random`` (one frame, drawn anew for every clip).
+            or ``random`` (one frame, drawn for each clip).
 
     Returns:
         (N, L, H, W).
@@ -206,7 +206,7 @@ def resize(volume: Tensor, size: Sequence[int]) -> Tensor:
 
 
 def check_choice(argument: str, value: str, allowed: Sequence[str]) -> None:
-    """Refuses a value that is not one of those allowed.
+    """Rejects a value that is not one of those allowed.
 
     Raises:
         InputError: naming the argument, the value and the allowed ones.

@@ -1,6 +1,6 @@
 """The config keys, under the nodes AC, SCAM, COMPUTE and FINETUNE, and what the method reads.
 
-Where the paper leaves room, projects/attention_consistency/README.md has the default's reason.
+projects/attention_consistency/README.md has the reasons for the defaults.
 """
 
 import contextlib
@@ -37,8 +37,8 @@ def add_custom_config(cfg: CfgNode) -> None:
     # Factor of the consistency term, lambda of Eq. 4. At least 0; 0 measures it only. Eq. 3 divides
     # by the map's positions, 49 at a crop of 224: on maps of other sizes, scale it with them.
     cfg.AC.LAMBDA = 1.5
-    # The other term: the name of any loss of PySlowFast (slowfast/models/losses.py). Where
-    # DATA.MULTI_LABEL is set, cross_entropy stands for bce_logit.
+    # The other term: the name of any loss of PySlowFast (slowfast/models/losses.py). If
+    # DATA.MULTI_LABEL is set, cross_entropy means bce_logit.
     cfg.AC.BASE_LOSS = "cross_entropy"
     # Classes whose maps are compared: all (as Eq. 3 is written) or label (the clip's own class;
     # soft or multiple labels weigh theirs).
@@ -102,7 +102,7 @@ def add_custom_config(cfg: CfgNode) -> None:
 
 
 def uses_consistency(cfg: CfgNode) -> bool:
-    """Whether the criterion will compare the maps, so that the model has to make them."""
+    """Returns whether the criterion compares the maps, so that the model has to make them."""
     return bool(cfg.MODEL.LOSS_FUNC == LOSS_NAME)
 
 
@@ -191,7 +191,7 @@ def build_scam_head(cfg: CfgNode, dim_res4: int, dim_res5: int) -> SCAMHead | No
 
 
 def check_values(cfg: CfgNode) -> None:
-    """Refuses values of AC and SCAM that are unknown or do not go together.
+    """Rejects values of AC and SCAM that are unknown or do not go together.
 
     Raises:
         InputError: naming the key, its value and the allowed ones.

@@ -14,7 +14,7 @@ StrPath = str | os.PathLike[str]
 
 
 def check_suffix(path: StrPath, suffixes: Sequence[str], kind: str = "the file") -> None:
-    """Refuses a file name whose suffix names no format.
+    """Rejects a file name whose suffix names no format.
 
     Args:
         path: the file.

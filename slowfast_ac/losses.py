@@ -32,7 +32,7 @@ BASE_LOSSES: dict[str, BaseLoss] = {
 
 @dataclass(frozen=True)
 class ConsistencySettings:
-    """How the two streams' maps enter the loss.
+    """Settings for how the two streams' maps enter the loss.
 
     Args:
         lambda_: factor of Eq. 4, at least 0. With 0 the gradient is that of the base loss and the

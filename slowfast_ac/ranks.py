@@ -1,4 +1,4 @@
-"""Which of several processes this one is, as torchrun and srun say it in the environment."""
+"""The rank of this process among several, from the environment of torchrun or srun."""
 
 import os
 from collections.abc import Mapping, Sequence

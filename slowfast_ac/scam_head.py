@@ -172,7 +172,7 @@ def rescale(clip: Tensor, scale: float) -> Tensor:
 
 
 def check_scales(scales: Sequence[float]) -> None:
-    """Refuses scales that do not start with 1.0, the clip that is classified, or are not positive.
+    """Rejects scales that do not start with 1.0, the clip that is classified, or are not positive.
 
     Raises:
         InputError: naming the argument.

@@ -1,4 +1,4 @@
-"""What a computation costs, counted and not timed: operations and bytes, the same on any device."""
+"""Counts a computation's operations and bytes, which are the same on any device."""
 
 import weakref
 from collections.abc import Callable, Iterable

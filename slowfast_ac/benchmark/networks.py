@@ -74,7 +74,7 @@ def choose(names: Sequence[str], only: Sequence[str]) -> list[str]:
 
 
 def check_only(names: Sequence[str], only: Sequence[str]) -> None:
-    """Refuses a name in ``only`` that is none of ``names``.
+    """Rejects a name in ``only`` that is none of ``names``.
 
     Raises:
         InputError: naming it and the known ones.

@@ -1,4 +1,4 @@
-"""What a benchmark run leaves: bench.md, bench.csv, bench.json and bench.png.
+"""The files of a benchmark run: bench.md, bench.csv, bench.json and bench.png.
 
 A row is a dict: ``name``, then as far as measured
 

@@ -15,7 +15,7 @@ from slowfast_ac.benchmark.settings import Settings
 
 @dataclass(frozen=True)
 class Spread:
-    """A median and what lies around it.
+    """A median and its quartiles.
 
     Attributes:
         median: the median.

@@ -1,4 +1,4 @@
-"""What a network can start from in a checkpoint that was trained on something else."""
+"""Initial weights for a network from a checkpoint that was trained on something else."""
 
 from collections.abc import Collection, Mapping
 

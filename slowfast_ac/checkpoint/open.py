@@ -32,7 +32,7 @@ class Checkpoint:
             old zoo), ``safetensors``, or ``state_dict`` (weights alone).
         container: the kind of file, see :func:`~slowfast_ac.checkpoint.sniff.sniff`.
         naming: ``pyslowfast``, ``pytorchvideo``, ``caffe2``, or None if it is none of them.
-        prefix: what stands before every name: ``module.``, ``model.net.``, mostly nothing.
+        prefix: the text before every name: ``module.``, ``model.net.``, usually nothing.
         weights: where the file has them, such as ``model_state`` or ``state_dict_ema``.
         model: the class of PySlowFast or of this package that has these weights: ``SlowFast``,
             ``SlowFastAC``, ``ResNet`` (Slow, C2D, I3D), ``SlowAC``, their ``PTV...`` variants, or

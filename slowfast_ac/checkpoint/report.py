@@ -1,4 +1,4 @@
-"""What became of every weight when a checkpoint was converted or loaded."""
+"""A report of what happened to every weight when a checkpoint was converted or loaded."""
 
 from dataclasses import dataclass
 

@@ -28,7 +28,7 @@ class Weights(NamedTuple):
         name: where they are: ``model_state``, ``state_dict_ema``, ``model_state.backbone``.
         format: ``pyslowfast``, ``caffe2`` or ``state_dict``.
         naming: ``pyslowfast``, ``pytorchvideo`` or ``caffe2``; None where no network is known.
-        prefix: what stands before each of their names.
+        prefix: the text before each of their names.
         state_dict: the tensors, named as in the file.
         aside: names of the tensors beside them that are not the network's.
         extras: what is in the dicts around them (epoch, cfg, classes), the nearest first.

@@ -15,7 +15,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--cfg", help="config; its networks are compared, or predict (not of decode)"
     )
     parser.add_argument("--device", help="cpu, cuda or cuda:N (default: cuda where there is one)")
-    parser.add_argument("--batch", type=int, default=8, help="clips a step (default: 8)")
+    parser.add_argument("--batch", type=int, default=8, help="clips per step (default: 8)")
     parser.add_argument("--crop", type=int, help="side of a clip (default: the config's)")
     parser.add_argument(
         "--iterations",

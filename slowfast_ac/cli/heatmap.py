@@ -27,7 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--list",
         metavar="CSV",
-        help="list with the videos' true classes; else the json beside a video says it",
+        help="list with the videos' true classes (default: the json next to each video)",
     )
     parser.add_argument("--against", metavar="CHECKPOINT", help="second network, drawn beneath")
     parser.add_argument(

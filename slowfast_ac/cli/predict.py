@@ -43,7 +43,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def add_input_arguments(parser: argparse.ArgumentParser) -> None:
-    """Adds the arguments that say which network and which videos."""
+    """Adds the arguments for the network and the videos."""
     parser.add_argument("checkpoint", help="weights, or a program that `export` wrote")
     parser.add_argument("videos", nargs="*", metavar="VIDEO", help="video files, folders or globs")
     parser.add_argument(
@@ -57,7 +57,7 @@ def add_input_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def add_weights_argument(parser: argparse.ArgumentParser) -> None:
-    """Adds the argument that says which weights of a file are meant."""
+    """Adds the argument that chooses one of several networks in a file."""
     parser.add_argument(
         "--weights",
         metavar="NAME",
@@ -70,7 +70,7 @@ def add_classes_argument(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--classes",
         metavar="FILE",
-        help='class map: {"name": number}, id2label or a list in JSON, or one name a line',
+        help='class map: {"name": number}, id2label or a list in JSON, or one name per line',
     )
 
 

@@ -23,7 +23,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def main(args: argparse.Namespace) -> None:
-    """Runs the configs and says where their results are."""
+    """Runs the configs and prints where their results are."""
     from slowfast_ac.evaluation.run_summary import summarize
     from slowfast_ac.experiments.explain import in_short, over_defaults
     from slowfast_ac.pyslowfast.cluster import machines

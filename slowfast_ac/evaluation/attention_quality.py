@@ -1,4 +1,4 @@
-"""How well a trained network looks at the target, over a list of clips whose boxes are known.
+"""Measures how well a trained network looks at the target, over clips whose boxes are known.
 
 Of each clip the middle is taken, as a whole frame, and the maps of its true class. A frame's map,
 placed over the frame, is measured against that frame's box: pointing game, energy in the box, and
@@ -53,7 +53,7 @@ def attention_quality(
         checkpoint: see :func:`~slowfast_ac.inference.load.load_model`.
         list_path: list of videos with NAME.json beside NAME.mp4.
         scales: sizes of the clip that the spatial map averages, 1.0 first.
-        output: folder that gets ``attention_quality.csv``, one row a clip and stream, and
+        output: folder that gets ``attention_quality.csv``, one row per clip and stream, and
             ``attention_quality.json``, what is returned.
         progress: show it on stderr.
 
@@ -104,7 +104,7 @@ def measure_clip(
     """Measures one clip.
 
     Returns:
-        A dict a stream, with the keys :data:`COLUMNS`. ``energy`` is nan where no map of the
+        A dict per stream, with the keys :data:`COLUMNS`. ``energy`` is nan where no map of the
         clip has a positive value, ``agreement`` where there is one stream or a map is constant.
     """
     network = model.require_network("measure maps of")
@@ -162,5 +162,5 @@ def _agreement(result: Heatmap) -> float:
 
 
 def _cell(value: object) -> object:
-    """An empty cell says not a number."""
+    """An empty cell means not a number."""
     return "" if isinstance(value, float) and math.isnan(value) else value

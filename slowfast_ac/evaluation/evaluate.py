@@ -32,7 +32,7 @@ SHOWN_MISTAKES = 5
 
 @dataclass(frozen=True)
 class Source:
-    """What a run directory says about its test.
+    """The data about a test that a run directory contains.
 
     Args:
         videos: paths, in the order of the results; None where the list is not known.

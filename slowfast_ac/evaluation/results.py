@@ -1,4 +1,4 @@
-"""What a test leaves behind: its scores and labels."""
+"""The results of a test: its scores and labels."""
 
 import os
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ class Results:
     """A test's scores and labels.
 
     Args:
-        scores: (V, L) float64, one row a video that sums to 1; for multi-label tests as they are.
+        scores: (V, L) float64, one row per video that sums to 1; for multi-label tests as they are.
         labels: (V,) int64, or (V, L) of zeros and ones for multi-label tests.
     """
 
@@ -27,11 +27,11 @@ class Results:
 
     @property
     def multi_label(self) -> bool:
-        """Whether a video can have several labels."""
+        """Returns whether a video can have several labels."""
         return self.labels.ndim == 2
 
     def right(self, best: int = 1) -> np.ndarray:
-        """Whether each video's label is among the ``best`` highest scores, (V,) bool; one label."""
+        """Returns whether each video's label is among the ``best`` highest scores, (V,) bool."""
         order = np.argsort(-self.scores, axis=1, kind="stable")[:, :best]
         return (order == self.labels[:, None]).any(axis=1)
 

@@ -1,4 +1,4 @@
-"""Whether a difference of two accuracies on the same videos is more than noise."""
+"""Tests whether a difference of two accuracies on the same videos is more than noise."""
 
 from collections.abc import Sequence
 
@@ -59,7 +59,7 @@ def difference_interval(baseline: np.ndarray, ours: np.ndarray) -> tuple[float, 
         ours: (V,) bool.
 
     Returns:
-        Low and high end of ours - baseline, between -1 and 1.
+        Low and high end of the difference ours - baseline, between -1 and 1.
     """
     total = len(baseline) + 2
     gained, lost = (ours & ~baseline).sum() + 0.5, (baseline & ~ours).sum() + 0.5

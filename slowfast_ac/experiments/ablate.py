@@ -22,7 +22,7 @@ RECORD = "run.json"
 
 
 def is_finished(run: Run) -> bool:
-    """Whether the run has finished.
+    """Returns whether the run has finished.
 
     Raises:
         InputError: when its folder holds a finished run of other settings.
@@ -42,7 +42,7 @@ def is_finished(run: Run) -> bool:
 
 
 def require_same_settings(runs: Sequence[Run]) -> None:
-    """Refuses finished runs that would be trained otherwise today.
+    """Rejects finished runs that would be trained otherwise today.
 
     Their arguments are the same, but since then a config file was edited, a default changed or
     PySlowFast was exchanged: beside them, new runs are no comparison.

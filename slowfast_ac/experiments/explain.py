@@ -1,4 +1,4 @@
-"""What a config means, in plain numbers: clips, maps, steps, learning rate, views and cost."""
+"""Explains a config in plain numbers: clips, maps, steps, learning rate, views and cost."""
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path

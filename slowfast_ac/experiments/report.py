@@ -172,7 +172,7 @@ def markdown(
         f"`{suite.baseline}`."
     ]
     if suite.paper:
-        lines += ["*Paper:* is the paper's figure on its own data, not a measurement of ours."]
+        lines += ["*Paper:* is the paper's figure on its own data; we did not measure it."]
     lines += ["", "| variant | seeds | " + " | ".join(c.title for c in columns) + " |"]
     lines += ["|---" * (len(columns) + 2) + "|"]
     baseline = table[suite.baseline]

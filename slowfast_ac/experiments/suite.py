@@ -15,7 +15,7 @@ KEYS = {"title", "base", "baseline", "seeds", "common", "variants", "paper"}
 
 @dataclass(frozen=True)
 class Suite:
-    """What is to be compared.
+    """The variants that are compared, and their settings.
 
     Args:
         title: one line for the report.

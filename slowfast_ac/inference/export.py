@@ -66,7 +66,7 @@ def export(
 
 
 def check_format(format: str, path: StrPath) -> None:
-    """Refuses a file name whose suffix is not the format's.
+    """Rejects a file name whose suffix is not the format's.
 
     Raises:
         InputError: naming the file.
@@ -86,7 +86,7 @@ def public_config(model: TrainedModel) -> CfgNode:
 
 
 def check_precision(format: str, precision: str) -> None:
-    """Refuses bfloat16 but for pt2: weights stay as they are, and ONNX Runtime cannot run it.
+    """Rejects bfloat16 but for pt2: weights stay as they are, and ONNX Runtime cannot run it.
 
     Raises:
         InputError: saying so.

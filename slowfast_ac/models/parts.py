@@ -18,7 +18,7 @@ BACKBONE = "backbone"
 def find_parts(model: nn.Module) -> dict[str, list[nn.Module]]:
     """Returns the modules of every part but the backbone; none where the network has no stages.
 
-    A stage's part includes its lateral connection, the one behind it.
+    A stage's part includes the lateral connection that follows it.
     """
     parts: dict[str, list[nn.Module]] = {}
     for stage, pathway, module in _stages(model):

@@ -75,7 +75,7 @@ class AttentionMixin(_Network):
         return find_base_loss(name)
 
     def check(self, cfg: CfgNode) -> None:
-        """Refuses a config before anything is built.
+        """Rejects a config before anything is built.
 
         Raises:
             InputError: naming the key; see :func:`check_supported` and
@@ -171,7 +171,7 @@ def slow_pathway(network: PySlowFastNetwork, clip: Tensor) -> StreamFeatures:
 
 
 def check_supported(cfg: CfgNode) -> None:
-    """Refuses upstream's options that the method is not defined for.
+    """Rejects upstream's options that the method is not defined for.
 
     Raises:
         InputError: naming the key and what to do.

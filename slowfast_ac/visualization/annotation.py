@@ -1,4 +1,4 @@
-"""What is known about a clip: its class and, frame by frame, the box of what happens in it."""
+"""The annotation of a clip: its class and, for each frame, the box of the action."""
 
 import json
 import os

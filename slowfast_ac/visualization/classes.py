@@ -1,4 +1,4 @@
-"""Which class's maps are shown: the predicted or the true one, or one given by name or number."""
+"""Chooses the class of the maps: the predicted or the true one, or one by name or number."""
 
 import difflib
 import os
@@ -38,7 +38,7 @@ def parse_class(text: str, classes: Mapping[str, int]) -> int | str:
 
 
 def check_class(choice: int | str, num_classes: int) -> None:
-    """Refuses the number of a class that a network does not have.
+    """Rejects the number of a class that a network does not have.
 
     Raises:
         InputError: naming the argument.

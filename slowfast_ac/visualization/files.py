@@ -1,4 +1,4 @@
-"""What is written of a heatmap: a strip, a video and the raw maps."""
+"""The files of a heatmap: a strip, a video and the raw maps."""
 
 import os
 from collections.abc import Mapping

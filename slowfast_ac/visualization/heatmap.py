@@ -1,4 +1,4 @@
-"""Where a trained network looks: each stream's class activation map, frame by frame.
+"""Shows where a trained network looks: each stream's class activation map, frame by frame.
 
 The head averages both streams' last feature maps F_s, F_t over frames and positions and applies one
 linear classifier W = [W_s, W_t], b. So the classifier itself, put on a frame's features, says how
@@ -37,7 +37,7 @@ from slowfast_ac.visualization.placement import place_map
 
 
 class Maps(NamedTuple):
-    """Maps of one class a clip.
+    """Maps of one class per clip.
 
     Args:
         spatial: (N, T_s, h, w), of the slow pathway or of a network's only one.
@@ -144,7 +144,7 @@ class Heatmap:
         return maps[held_frames(len(maps), len(self.clip.times))]
 
     def over_frame(self, cam: np.ndarray) -> np.ndarray:
-        """Returns one of the maps, (h, w), as it lies over a frame of the video, (H, W)."""
+        """Returns one of the maps, (h, w), placed over a frame of the video, (H, W)."""
         return place_map(cam, self.input_size, self.clip.frames.shape[1:3])
 
 
@@ -200,7 +200,7 @@ class _Reached(Exception):
 
 
 def _features(model: nn.Module, layer: nn.Module, pathways: list[Tensor]) -> list[Tensor]:
-    """Runs the model up to ``layer``: the pooling behind it wants maps of the full size."""
+    """Runs the model up to ``layer``, since the pooling after it needs maps of the full size."""
 
     def stop(*_):
         raise _Reached

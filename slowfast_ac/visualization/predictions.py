@@ -1,4 +1,4 @@
-"""Where a network looked when it named what is in a video: maps beside predictions."""
+"""Heatmaps for predictions: where the network looked when it classified a video."""
 
 import os
 from collections.abc import Sequence
@@ -12,7 +12,7 @@ from slowfast_ac.visualization.heatmap import heatmap
 
 
 def check_has_maps(model: TrainedModel) -> None:
-    """Refuses a model whose features cannot be seen.
+    """Rejects a model whose features cannot be seen.
 
     Raises:
         InputError: naming the file, for a program.

@@ -1,7 +1,7 @@
-"""Weights from one code base to another, and from a fused SlowFast to the branch-independent one.
+"""Converts weights between code bases, and a fused SlowFast to a branch-independent one.
 
-Converting renames: every number stays as it is, so there and back gives the same bits. It is
-strict: a name that is not understood, or that is missing, is an error.
+Only the names change, so converting there and back gives the same bits. Conversion is strict: an
+unknown name or a missing one is an error.
 """
 
 import dataclasses
@@ -39,12 +39,12 @@ def convert_checkpoint(
     """Converts a checkpoint, see :func:`convert`.
 
     Args:
-        checkpoint: a file of weights of any kind, or one that is open.
+        checkpoint: a file of weights of any kind, or an open checkpoint.
         target: ``pyslowfast`` or ``pytorchvideo``.
-        branch_independent: whether a fused network's lateral connections are cut away.
+        branch_independent: whether to cut a fused network's lateral connections.
 
     Returns:
-        The weights by their new names, and what became of every weight.
+        The weights by their new names, and a report on every weight.
 
     Raises:
         InputError: naming the file and the key.

@@ -1,4 +1,4 @@
-"""Timing side by side: the contenders take turns, so that a slow minute slows all of them."""
+"""Times networks side by side: they take turns, so a slow minute slows all of them."""
 
 import statistics
 import sys

@@ -36,7 +36,7 @@ def check_hash(path: Path) -> None:
 def is_entry(path: Path) -> bool:
     """Returns whether a file is named like an entry and is next to the index of a zoo.
 
-    The name alone would not do: the date in ``run_20261125.pyth`` looks like a hash.
+    The name alone is not enough: the date in ``run_20261125.pyth`` looks like a hash.
     """
     index = path.parent / INDEX
     if not _HASHED_NAME.fullmatch(path.name) or not (path.is_file() and index.is_file()):

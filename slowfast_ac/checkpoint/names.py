@@ -186,13 +186,13 @@ def name_table(layout: Layout, source: str, target: str) -> dict[str, str]:
 
 
 def is_no_weight(name: str, naming: str) -> bool:
-    """Says whether the name is of something that the network does not need: solver, SCAM."""
+    """Returns whether the network does not need the weight of this name: solver, SCAM."""
     pattern = _CAFFE2_SOLVER if naming == "caffe2" else _TRAINING_ONLY
     return pattern.match(name) is not None
 
 
 def is_counter(name: str) -> bool:
-    """Says whether the name is of BatchNorm's counter, which no forward pass needs."""
+    """Returns whether the name is that of BatchNorm's counter, which no forward pass needs."""
     return name.endswith(".num_batches_tracked")
 
 

@@ -83,7 +83,7 @@ def read_results(path: str | os.PathLike) -> Results:
 def average_precision(results: Results) -> np.ndarray:
     """Returns each class's average precision in a multi-label test, (L,).
 
-    It is nan for a class without videos; the test's mean average precision leaves that out.
+    It is nan for a class without videos; the test's mean average precision ignores such classes.
     """
     # Here, since reading logs and results needs no scikit-learn.
     from sklearn.metrics import average_precision_score

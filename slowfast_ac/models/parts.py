@@ -32,7 +32,7 @@ def find_classifier(model: nn.Module) -> nn.Module:
     """Returns the layer whose outputs are the classes.
 
     Raises:
-        InputError: when the network has no head that is known.
+        InputError: if the network has no known head.
     """
     inner = getattr(model, "model", model)
     candidates = [getattr(model, "detection_head", None), getattr(inner, "head", None)]
@@ -48,7 +48,7 @@ def find_classifier(model: nn.Module) -> nn.Module:
 
 
 def new_layers(model: nn.Module) -> list[nn.Module]:
-    """Returns what is no backbone: the classifier, and SCAM's own layers.
+    """Returns the layers outside the backbone: the classifier, and SCAM's own layers.
 
     Raises:
         InputError: as :func:`find_classifier`.

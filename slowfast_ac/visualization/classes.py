@@ -50,7 +50,7 @@ def check_class(choice: int | str, num_classes: int) -> None:
 def true_class(
     video: str | os.PathLike, annotation: Annotation | None, entries: Sequence[Entry]
 ) -> int | None:
-    """Returns a video's class as a list or, if it is in none, the file beside it says; or None."""
+    """Returns a video's class from a list, or else from the file next to it, or None."""
     path = os.path.realpath(video)
     for entry in entries:
         if os.path.realpath(entry.path) == path:

@@ -66,13 +66,13 @@ def attention_maps(
 
     Args:
         model: SlowFastAC, SlowAC or PTVSlowFastAC, PySlowFast's SlowFast, ResNet, PTVSlowFast or
-            PTVResNet, or what load_model returns as ``network``.
+            PTVResNet, or the ``network`` that load_model returns.
         pathways: the network's input, (N, 3, T, H, W) each; H and W may differ from each other.
         class_ids: N classes; None takes each clip's class of highest score.
         scales: sizes of the clip relative to ``pathways``, 1.0 first.
 
     Raises:
-        InputError: for scales or classes that cannot be, or another model.
+        InputError: for invalid scales or classes, or another model.
     """
     check_scales(scales)
     pooling, classifier = find_head(model)

@@ -12,7 +12,7 @@ from slowfast_ac.visualization.heatmap import heatmap
 
 
 def check_has_maps(model: TrainedModel) -> None:
-    """Rejects a model whose features cannot be seen.
+    """Rejects a model without accessible features.
 
     Raises:
         InputError: naming the file, for a program.
@@ -33,7 +33,7 @@ def write_prediction_heatmaps(
         folder: made if it is missing; see
             :func:`~slowfast_ac.visualization.files.write_heatmaps` for the files.
         stem: name of the files; numbered from 1 if there are several predictions.
-        video: what was predicted.
+        video: the predicted video.
         model: the network; weights, not a program.
         predictions: of this video.
 

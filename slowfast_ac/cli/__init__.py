@@ -11,7 +11,7 @@ import sys
 import warnings
 from collections.abc import Sequence
 
-from slowfast_ac.errors import InputError
+from slowfast_ac.errors import line_of
 from slowfast_ac.version import __version__
 
 COMMANDS = {
@@ -76,9 +76,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         status = _module(command).main(args) or 0
         sys.stdout.flush()
         return status
-    except InputError as error:
-        print(f"slowfast-ac: {error}", file=sys.stderr)
-        return 2
     except ModuleNotFoundError as error:
         name = (error.name or "").partition(".")[0]
         if name in ("", "slowfast", "slowfast_ac"):
@@ -97,6 +94,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         if not _reader_is_gone():
             raise
         return 141
+    except Exception as error:
+        line = line_of(error)
+        if line is None:
+            raise
+        print(f"slowfast-ac: {line}", file=sys.stderr)
+        return 2
 
 
 def _reader_is_gone() -> bool:

@@ -23,7 +23,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--precision",
         choices=("float32", "bfloat16"),
         default="float32",
-        help="precision of the convolutions of --format pt2 (default float32)",
+        help="of the convolutions of --format pt2 (default float32)",
     )
     output = parser.add_mutually_exclusive_group(required=True)
     output.add_argument("--output", metavar="FILE", help="the file to write")

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from slowfast_ac.errors import InputError
 from slowfast_ac.files import write_json
 
-FORMS = '{"class name": label, ...}, {"label": "class name", ...}, a list, or one name per line'
+FORMS = '{"class name": label, ...}, {"label": "class name", ...}, a list, or one name a line'
 _NUMBER_FIRST = re.compile(r"(\d+)[\s,;]+(\S.*)")
 _NUMBER_LAST = re.compile(r"(.*\S)[\s,;]+(\d+)")
 

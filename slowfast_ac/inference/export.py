@@ -86,7 +86,7 @@ def public_config(model: TrainedModel) -> CfgNode:
 
 
 def check_precision(format: str, precision: str) -> None:
-    """Rejects bfloat16 but for pt2: weights stay as they are, and ONNX Runtime cannot run it.
+    """Refuses bfloat16 but for pt2: weights stay as they are, and ONNX Runtime cannot run it.
 
     Raises:
         InputError: saying so.

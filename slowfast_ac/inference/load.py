@@ -96,20 +96,20 @@ def load_model(
     """Loads a trained network from a file or a URL.
 
     Args:
-        path: weights of any kind that ``slowfast-ac inspect`` recognises, a program that
-            ``slowfast-ac export`` wrote (.onnx or .pt2), or weights that are already open.
+        path: weights of any kind that ``slowfast-ac inspect`` knows, or a program that
+            ``slowfast-ac export`` wrote, .onnx or .pt2; or weights that are open already.
         config: PySlowFast's config; by default the one in the file.
-        opts: keys and values in turn, which override the config.
+        opts: keys of the config and their values in turn, which override it.
         classes: class map, see :func:`~slowfast_ac.data.class_map.read_class_map`; by default the
             one in the file.
-        weights: which weights to use if the file has several networks.
-        device: the network's device, by default the GPU if there is one. A program runs on the CPU.
-        precision: precision of the network, see
+        weights: which of the file's weights, where it has those of several networks.
+        device: of the network; by default the GPU if there is one. A program runs on the CPU.
+        precision: of the weights' network, see
             :func:`~slowfast_ac.inference.optimize.optimize_network`; a program has its own.
         compile: whether inductor compiles the network; not for .onnx, which has its own runtime.
         trust: whether to open a .pt2 file, which can run any code.
         pyslowfast: a checkout of PySlowFast for the networks that need it; by default
-            PYSLOWFAST_ROOT or an importable PySlowFast.
+            PYSLOWFAST_ROOT or what is importable.
 
     Raises:
         InputError: naming the file or the key and what does not fit.

@@ -37,7 +37,7 @@ CASES = {
 
 
 def build(name):
-    """The model of a case with BatchNorm in evaluation mode: each clip stands for itself."""
+    """The model of a case with BatchNorm in evaluation mode: each clip is on its own."""
     cfg = load_config(CONFIG, ["RESNET.ZERO_INIT_FINAL_BN", False, *CASES[name]])
     torch.manual_seed(0)
     return without_batch_statistics(build_model(cfg))

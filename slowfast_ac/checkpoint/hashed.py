@@ -1,4 +1,4 @@
-"""What a zoo's folder promises: a file is what the hash in its name and the index say."""
+"""Checks that a file in a zoo's folder has the hash that its name and the index give."""
 
 import hashlib
 import re
@@ -34,9 +34,9 @@ def check_hash(path: Path) -> None:
 
 
 def is_entry(path: Path) -> bool:
-    """Whether a file is named like an entry and lies beside the index of a zoo.
+    """Returns whether a file is named like an entry and is next to the index of a zoo.
 
-    The name alone would not do: the date in ``run_20261125.pyth`` looks like a hash.
+    The name alone is not enough: the date in ``run_20261125.pyth`` looks like a hash.
     """
     index = path.parent / INDEX
     if not _HASHED_NAME.fullmatch(path.name) or not (path.is_file() and index.is_file()):

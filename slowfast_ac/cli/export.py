@@ -10,14 +10,14 @@ FORMATS = ("pyslowfast", "pytorchvideo", "safetensors", "onnx", "pt2")
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the arguments."""
-    parser.add_argument("--checkpoint", required=True, help="whatever kind `inspect` knows")
+    parser.add_argument("--checkpoint", required=True, help="any kind that `inspect` recognises")
     parser.add_argument("--cfg", help="config of the weights (default: the one inside the file)")
     add_weights_argument(parser)
     parser.add_argument(
         "--format",
         required=True,
         choices=FORMATS,
-        help="weights (first three) or a program from a clip to scores, BatchNorm folded",
+        help="weights (first three) or a program from clips to scores, with BatchNorm folded",
     )
     parser.add_argument(
         "--precision",
@@ -29,7 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     output.add_argument("--output", metavar="FILE", help="the file to write")
     output.add_argument("--zoo", metavar="DIR", help="add weights, card and index row to a zoo")
     parser.add_argument(
-        "--name", help="of the entry (default: the file name of --cfg, else of --checkpoint)"
+        "--name", help="name of the entry (default: the file name of --cfg or of --checkpoint)"
     )
     add_classes_argument(parser)
     accuracy = parser.add_mutually_exclusive_group()

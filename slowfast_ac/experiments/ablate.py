@@ -1,4 +1,4 @@
-"""Runs a suite: what is finished is not run again, what fails does not stop the rest."""
+"""Runs a suite. Finished runs are not repeated, and a failed run does not stop the rest."""
 
 import ctypes
 import json
@@ -22,7 +22,7 @@ RECORD = "run.json"
 
 
 def is_finished(run: Run) -> bool:
-    """Whether the run has finished.
+    """Returns whether the run has finished.
 
     Raises:
         InputError: when its folder holds a finished run of other settings.
@@ -42,10 +42,10 @@ def is_finished(run: Run) -> bool:
 
 
 def require_same_settings(runs: Sequence[Run]) -> None:
-    """Refuses finished runs that would be trained otherwise today.
+    """Rejects finished runs that would be trained differently today.
 
     Their arguments are the same, but since then a config file was edited, a default changed or
-    PySlowFast was exchanged: beside them, new runs are no comparison.
+    PySlowFast was exchanged, so new runs cannot be compared with them.
 
     Raises:
         InputError: naming the run's folder and the first key that differs.

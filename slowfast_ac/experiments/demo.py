@@ -83,7 +83,7 @@ def run_demo(
 def accuracies(runs: Sequence[Run]) -> str:
     """Returns each run's top-1 and its difference to the first one's, with 95 % intervals.
 
-    So that noise is not read as loss or gain. Empty for clips of several labels.
+    The intervals keep readers from taking noise for a loss or gain. Empty for multi-label clips.
     """
     results = {run.variant: read_results(run.folder) for run in runs}
     if any(result.multi_label for result in results.values()):

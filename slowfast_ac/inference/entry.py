@@ -27,7 +27,7 @@ ACCURACY_KEYS = ("top1", "top5", "data")
 
 
 def check_weights(format: str) -> None:
-    """Refuses a format that is no weights.
+    """Rejects a format that is no weights.
 
     Raises:
         InputError: naming the formats of a zoo.
@@ -47,7 +47,7 @@ def write_entry(
 ) -> Path:
     """Adds a network to a zoo: first its weights, then the card, last the index.
 
-    A row of the same name is replaced; its weights and card stay, for whoever refers to them.
+    A row of the same name is replaced; its weights and card stay, since others may refer to them.
 
     Args:
         model: what to add; weights.
@@ -184,7 +184,7 @@ def _card(model: TrainedModel, row: Mapping[str, str]) -> str:
     table = "\n".join(f"| {key} | {value} |" for key, value in lines)
     return (
         f"# {row['name']}\n\n| | |\n|---|---|\n{table}\n\n"
-        "## Licence of the weights\n\nNot stated; whoever publishes this entry states it here.\n\n"
+        "## Licence of the weights\n\nNot stated. If you publish this entry, state it here.\n\n"
         f"## Preprocessing\n\n```json\n{json.dumps(preprocessing.to_dict(), indent=2)}\n```\n\n"
         f"## Config\n\n```yaml\n{public_config(model).dump().rstrip()}\n```\n"
     )

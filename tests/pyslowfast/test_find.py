@@ -1,4 +1,4 @@
-"""Which PySlowFast is taken, and what registration leaves behind, in folders made for the test."""
+"""Which PySlowFast is taken, and what registration changes, in folders made for the test."""
 
 import importlib.util
 import os

@@ -20,5 +20,5 @@ def line_of(error: BaseException) -> str | None:
     text = str(error)
     sent = re.findall(rf"^{InputError.__module__}\.InputError: (.*)$", text, re.MULTILINE)
     if sent:
-        return sent[-1]
+        return str(sent[-1])
     return text if isinstance(error, InputError) else None

@@ -49,6 +49,22 @@ def pytest_collection_modifyitems(items):
                 item.add_marker(pytest.mark.skip(reason=f"this checkout has no {path}"))
 
 
+@pytest.fixture
+def skip_unknown_keys(upstream):
+    """Returns a function: skip the test if this PySlowFast has none of the keys' names yet."""
+    from slowfast.config.defaults import get_cfg
+
+    def check(opts):
+        for key in opts[::2]:
+            value = get_cfg()
+            for name in key.split("."):
+                if name not in value:
+                    pytest.skip(f"this PySlowFast has no key {key}")
+                value = value[name]
+
+    return check
+
+
 @pytest.fixture(scope="session")
 def upstream():
     """The PySlowFast of this test run, repaired and with the method registered."""

@@ -70,7 +70,9 @@ def step(model, clips, labels):
     from slowfast.models.losses import get_loss_func
 
     preds = model(clips)
-    loss, terms = get_loss_func("attention_consistency")(reduction="mean")(preds, labels)
+    criterion = get_loss_func("attention_consistency")(reduction="mean")
+    criterion.takes_terms = True  # before September 2022 the loop took the loss alone
+    loss, terms = criterion(preds, labels)
     loss.backward()
     return {"maps": hasattr(preds, "attention"), "loss": loss.item(), "terms": terms}
 

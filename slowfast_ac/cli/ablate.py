@@ -14,6 +14,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--base", help="config file instead of the suite's own base")
     parser.add_argument("--seeds", type=int, nargs="+", help="instead of the suite's own")
     parser.add_argument("--only", nargs="+", metavar="VARIANT[:SEED]", help="run only these")
+    parser.add_argument(
+        "--parallel", type=int, default=1, metavar="N", help="runs at a time (default 1)"
+    )
     shown = parser.add_mutually_exclusive_group()
     shown.add_argument("--dry-run", action="store_true", help="print the commands of the runs")
     shown.add_argument(
@@ -44,7 +47,7 @@ def main(args: argparse.Namespace) -> int:
                 print(shlex.join(_job(args, run.name)))
         return 0
     require_same_settings(everything)
-    failed = [] if args.report else run_all(runs)
+    failed = [] if args.report else run_all(runs, args.parallel)
     # Of jobs that share the folder each measures its own runs; --report, whatever they left.
     own = everything if args.report else runs
     measure_attention([run for run in own if is_finished(run)])

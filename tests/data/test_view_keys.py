@@ -94,10 +94,11 @@ def assert_same_views(path, cfg, theirs):
 
 @pytest.mark.checkout
 @pytest.mark.parametrize("name", list(KEYS))
-def test_views_are_those_of_the_checkouts_loader(test_config, noise_video, name):
+def test_views_are_those_of_the_checkouts_loader(test_config, noise_video, name, skip_unknown_keys):
     from slowfast.datasets.kinetics import Kinetics
 
     count, fps, opts = KEYS[name]
+    skip_unknown_keys(opts)
     path = noise_video(count, fps)
     scales = ["DATA.TRAIN_JITTER_SCALES", [32, 40], "DATA.DECODING_BACKEND", "pyav"]
     cfg = test_config(*scales, *opts)

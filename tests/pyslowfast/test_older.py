@@ -2,6 +2,7 @@
 
 import importlib
 import random
+import sys
 from types import SimpleNamespace
 
 import numpy as np
@@ -170,4 +171,6 @@ def test_torch_six_is_added_where_the_file_asks_for_it(tmp_path, monkeypatch, te
     (tmp_path / "slowfast/datasets").mkdir(parents=True)
     (tmp_path / "slowfast/datasets/multigrid_helper.py").write_text(text)
     monkeypatch.setattr(imports, "is_missing", lambda name: True)
+    # A checkout of 2021 may have brought it into this process.
+    monkeypatch.delitem(sys.modules, "torch._six", raising=False)
     assert imports._needs_six(Upstream("checkout", tmp_path)) == needed

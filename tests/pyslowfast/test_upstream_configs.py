@@ -49,7 +49,9 @@ def test_two_keys_switch_the_method_on(upstream, build_model, path, model):
         labels = torch.zeros(2, cfg.MODEL.NUM_CLASSES)
         labels[0, :3] = 1
     preds = network([slow, fast])
-    loss, terms = losses.get_loss_func(cfg.MODEL.LOSS_FUNC)(reduction="mean")(preds, labels)
+    criterion = losses.get_loss_func(cfg.MODEL.LOSS_FUNC)(reduction="mean")
+    criterion.takes_terms = True  # before September 2022 the loop took the loss alone
+    loss, terms = criterion(preds, labels)
     assert torch.isfinite(loss)
     base = torch.nn.functional.cross_entropy
     if cfg.DATA.MULTI_LABEL:

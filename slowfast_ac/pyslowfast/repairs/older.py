@@ -4,6 +4,7 @@ import functools
 import importlib
 import inspect
 import re
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
@@ -131,11 +132,16 @@ def _sources(upstream: Upstream) -> list[Path]:
 def _modules_of_old_numpy(upstream: Upstream) -> list[str]:
     if hasattr(np, "float"):
         return []
-    return [
+    names = [
         ".".join(path.relative_to(upstream.root).with_suffix("").parts)
         for path in _sources(upstream)
         if _OLD_NUMPY.search(path.read_text(encoding="utf-8", errors="replace"))
     ]
+    return [name for name in names if not _has_old_names(name)]
+
+
+def _has_old_names(module: str) -> bool:
+    return hasattr(getattr(sys.modules.get(module), "np", None), "float")
 
 
 def _add_numpy_names(upstream: Upstream) -> None:

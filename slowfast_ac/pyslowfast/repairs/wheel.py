@@ -109,8 +109,8 @@ REPAIRS = (
     ),
     Repair(
         "rates of parameter groups",
-        "set_lr gives every group the same rate, whatever its layer_decay",
-        ("wheel",),
+        "until 2022 set_lr gave every group the same rate, whatever its layer_decay",
+        ("checkout", "wheel"),
         _rates_are_lost,
         _keep_rates,
     ),

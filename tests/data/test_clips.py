@@ -53,10 +53,9 @@ def write_at(path, ticks, rate=30, time_base=Fraction(1, 600)):
 @pytest.mark.parametrize(("count", "height", "width"), [(94, 36, 64), (94, 64, 36), (20, 32, 32)])
 @pytest.mark.parametrize("arch", ["slowfast", "slow"])
 def test_views_equal_those_of_pyslowfasts_test_data_set(
-    upstream, video, tmp_path, count, height, width, arch
+    upstream, video, tmp_path, count, height, width, arch, whole_clips
 ):
     from slowfast.config.defaults import get_cfg
-    from slowfast.datasets import decoder, video_container
     from slowfast.datasets.kinetics import Kinetics
 
     rng = np.random.default_rng(0)
@@ -72,9 +71,6 @@ def test_views_equal_those_of_pyslowfasts_test_data_set(
         + ["TEST.NUM_ENSEMBLE_VIEWS", 5, "TEST.NUM_SPATIAL_CROPS", 3]
     )
     if upstream.kind == "checkout":
-        from slowfast_ac.pyslowfast.decoder import install
-
-        install(decoder, video_container)
         # The other backends let the decoder resize the frames.
         cfg.DATA.DECODING_BACKEND = "pyav"
     theirs = Kinetics(cfg, "test")

@@ -1,5 +1,7 @@
 """The clips of a test are those of upstream's own loader, or the key that changes them is named."""
 
+import inspect
+
 import av
 import cv2
 import numpy as np
@@ -102,7 +104,10 @@ def test_views_are_those_of_the_checkouts_loader(test_config, noise_video, name,
     path = noise_video(count, fps)
     scales = ["DATA.TRAIN_JITTER_SCALES", [32, 40], "DATA.DECODING_BACKEND", "pyav"]
     cfg = test_config(*scales, *opts)
-    assert_same_views(path, cfg, Kinetics(cfg, "test"))
+    theirs = Kinetics(cfg, "test")
+    if cfg.DATA.TRAIN_JITTER_SCALES[0] != 32 and "crop_size}) == 1" in inspect.getsource(Kinetics):
+        pytest.skip("this checkout asserts that a single crop is the whole short side")
+    assert_same_views(path, cfg, theirs)
 
 
 def write_frames(path, folder):
@@ -130,7 +135,7 @@ def write_frame_lists(folder, names):
 @pytest.mark.parametrize("count", [90, 20, 5])
 @pytest.mark.parametrize("reverse", [False, True])
 def test_views_of_ssv2_are_those_of_its_loader_on_the_frames(
-    test_config, noise_video, tmp_path, crops, views, count, reverse
+    test_config, noise_video, tmp_path, crops, views, count, reverse, sequences_apart
 ):
     ssv2 = pytest.importorskip("slowfast.datasets.ssv2")
     path = noise_video(count, 12)
@@ -152,7 +157,7 @@ def test_views_of_ssv2_are_those_of_its_loader_on_the_frames(
 @pytest.mark.parametrize("views", [1, 4])
 @pytest.mark.parametrize("count", [90, 20])
 def test_views_of_charades_are_those_of_its_loader_on_the_frames(
-    test_config, noise_video, tmp_path, crops, views, count
+    test_config, noise_video, tmp_path, crops, views, count, sequences_apart
 ):
     charades = pytest.importorskip("slowfast.datasets.charades")
     path = noise_video(count, 24)

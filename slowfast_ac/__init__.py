@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
     from slowfast_ac.cam import attention_consistency_loss, spatial_cam, temporal_cam
     from slowfast_ac.checkpoint.convert import convert_checkpoint
+    from slowfast_ac.data.preprocessing import Preprocessing
+    from slowfast_ac.data.video_dataset import VideoDataset
     from slowfast_ac.inference.load import load_model
     from slowfast_ac.losses import (
         AttentionConsistencyLoss,
@@ -41,8 +43,10 @@ _HOMES = {
     "AttentionOutput": "slowfast_ac.losses",
     "ConsistencySettings": "slowfast_ac.losses",
     "PackPathway": "slowfast_ac.models.pack_pathway",
+    "Preprocessing": "slowfast_ac.data.preprocessing",
     "SCAMHead": "slowfast_ac.scam_head",
     "StreamFeatures": "slowfast_ac.scam_head",
+    "VideoDataset": "slowfast_ac.data.video_dataset",
     "attention_consistency_loss": "slowfast_ac.cam",
     "convert_checkpoint": "slowfast_ac.checkpoint.convert",
     "create_slowfast_ac": "slowfast_ac.models.builder",
@@ -58,8 +62,10 @@ __all__ = [
     "AttentionOutput",
     "ConsistencySettings",
     "PackPathway",
+    "Preprocessing",
     "SCAMHead",
     "StreamFeatures",
+    "VideoDataset",
     "__version__",
     "add_custom_config",
     "attention_consistency_loss",

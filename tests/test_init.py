@@ -17,6 +17,8 @@ NAMES = {
     "temporal_cam",
     "attention_consistency_loss",
     "load_model",
+    "VideoDataset",
+    "Preprocessing",
     "convert_checkpoint",
     "heatmap",
     "register",

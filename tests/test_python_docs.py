@@ -20,6 +20,8 @@ EXAMPLES = {
 }
 # The same code at a tiny size.
 TINY = {
+    "num_frames=16, sampling_rate=4, alpha=4, crop_size=224": "num_frames=8, sampling_rate=2, "
+    "alpha=4, crop_size=64",
     "num_frames=16, alpha=4, crop_size=224": "num_frames=8, crop_size=64, model_depth=18, "
     "stem_dim_out=8",
     "16, 224, 224": "8, 64, 64",
@@ -36,6 +38,17 @@ def run(title):
         with contextlib.redirect_stdout(output):
             exec(compile(code, f"PYTHON.md, {title}", "exec"), names)
     return names, output.getvalue()
+
+
+@pytest.fixture
+def video_folders(video_lists, tmp_path):
+    """The folders ``videos/train`` and ``videos/val`` of class folders, two videos each."""
+    for split in ("train", "val"):
+        for label, name in enumerate(("right", "down", "still")):
+            (tmp_path / "videos" / split / name).mkdir(parents=True)
+            for number in range(2):
+                file = video_lists / f"{split}_{label}_{number}.mp4"
+                (tmp_path / "videos" / split / name / file.name).symlink_to(file)
 
 
 @pytest.fixture
@@ -58,6 +71,12 @@ def test_train():
     assert "torch.Size([2, 400]) torch.Size([2, 400, 2, 2])" in printed
     assert all(parameter.grad is not None for parameter in names["model"].parameters())
     assert names["loss"].item() == pytest.approx(names["base"] + 0.5 * names["consistency"])
+
+
+def test_videos(video_folders, folder):
+    names, printed = run("Videos")
+    assert printed.count("torch.Size([2, 3, 2, 64, 64]) torch.Size([2, 3, 8, 64, 64])") == 3
+    assert names["validation"].classes == ("down", "right", "still")
 
 
 def test_your_own_network():

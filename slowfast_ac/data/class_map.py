@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from slowfast_ac.errors import InputError
 from slowfast_ac.files import write_json
 
+Classes = str | os.PathLike[str] | Mapping[str, int] | Sequence[str]
 FORMS = '{"class name": label, ...}, {"label": "class name", ...}, a list, or one name a line'
 _NUMBER_FIRST = re.compile(r"(\d+)[\s,;]+(\S.*)")
 _NUMBER_LAST = re.compile(r"(.*\S)[\s,;]+(\d+)")
@@ -38,6 +39,19 @@ def read_class_map(path: str | os.PathLike[str]) -> dict[str, int]:
     if text.lstrip().startswith(("{", "[")):
         return parse_class_map(text, str(path))
     return _from_pairs(_read_lines(text), str(path))
+
+
+def to_class_map(classes: Classes) -> dict[str, int]:
+    """Returns the labels of a file of class names, a class map or a list of names.
+
+    Raises:
+        InputError: as :func:`read_class_map`.
+    """
+    if isinstance(classes, str | os.PathLike):
+        return read_class_map(classes)
+    if not isinstance(classes, Mapping):
+        classes = _once([(name, label) for label, name in enumerate(classes)], "the class map")
+    return _from_pairs(list(classes.items()), "the class map")
 
 
 def parse_class_map(text: str, source: str) -> dict[str, int]:

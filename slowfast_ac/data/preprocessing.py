@@ -46,8 +46,8 @@ class Preprocessing:
     sampling_rate: int
     alpha: int | None
     crop_size: int
-    mean: tuple[float, float, float]
-    std: tuple[float, float, float]
+    mean: tuple[float, float, float] = (0.45, 0.45, 0.45)
+    std: tuple[float, float, float] = (0.225, 0.225, 0.225)
     target_fps: float = 30.0
     reverse_input_channel: bool = False
     single_crop_scale: int | None = None

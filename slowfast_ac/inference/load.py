@@ -16,7 +16,7 @@ from fvcore.common.config import CfgNode
 from torch import Tensor, nn
 
 from slowfast_ac.checkpoint.open import Checkpoint, local_path, open_checkpoint
-from slowfast_ac.data.class_map import class_names, parse_class_map, read_class_map
+from slowfast_ac.data.class_map import Classes, class_names, parse_class_map, to_class_map
 from slowfast_ac.data.preprocessing import Preprocessing
 from slowfast_ac.errors import InputError
 from slowfast_ac.files import StrPath
@@ -85,7 +85,7 @@ def load_model(
     *,
     config: Config | None = None,
     opts: Sequence[object] = (),
-    classes: StrPath | Mapping[str, int] | None = None,
+    classes: Classes | None = None,
     weights: str | None = None,
     device: str | torch.device | None = None,
     precision: str = "float32",
@@ -100,8 +100,8 @@ def load_model(
             ``slowfast-ac export`` wrote, .onnx or .pt2; or weights that are open already.
         config: PySlowFast's config; by default the one in the file.
         opts: keys of the config and their values in turn, which override it.
-        classes: class map, see :func:`~slowfast_ac.data.class_map.read_class_map`; by default the
-            one in the file.
+        classes: names of the classes, in order, or a class map or a file of either, see
+            :func:`~slowfast_ac.data.class_map.read_class_map`; by default those in the file.
         weights: which of the file's weights, where it has those of several networks.
         device: of the network; by default the GPU if there is one. A program runs on the CPU.
         precision: of the weights' network, see
@@ -234,11 +234,9 @@ def _classes_inside(
     return names
 
 
-def _with_classes(model: TrainedModel, classes: StrPath | Mapping[str, int]) -> TrainedModel:
-    if isinstance(classes, Mapping):
-        source, names = "the class map", class_names(classes)
-    else:
-        source, names = os.fspath(classes), class_names(read_class_map(classes))
+def _with_classes(model: TrainedModel, classes: Classes) -> TrainedModel:
+    source = os.fspath(classes) if isinstance(classes, str | os.PathLike) else "the class map"
+    names = class_names(to_class_map(classes))
     if len(names) != model.num_classes:
         raise InputError(
             f"{source}: has {len(names)} classes, but {model.path} has {model.num_classes}"

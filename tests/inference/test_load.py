@@ -11,10 +11,11 @@ import yaml
 from fvcore.common.file_io import PathManager
 from iopath.common.file_io import PathHandler
 
+from slowfast_ac.data.views import CENTER_VIEW
 from slowfast_ac.errors import InputError
 from slowfast_ac.inference import upstream as upstream_module
 from slowfast_ac.inference.load import load_model
-from slowfast_ac.inference.predict import CENTER_VIEW, predict
+from slowfast_ac.inference.predict import predict
 
 
 def test_pytorchvideos_names_need_the_config(calibrated, videos, tmp_path):

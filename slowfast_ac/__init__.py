@@ -23,6 +23,12 @@ if TYPE_CHECKING:
     from slowfast_ac.data.preprocessing import Preprocessing
     from slowfast_ac.data.video_dataset import VideoDataset
     from slowfast_ac.inference.load import load_model
+    from slowfast_ac.inference.pretrained import (
+        describe_model,
+        from_pretrained,
+        push_to_hub,
+        save_pretrained,
+    )
     from slowfast_ac.losses import (
         AttentionConsistencyLoss,
         AttentionMaps,
@@ -50,8 +56,12 @@ _HOMES = {
     "attention_consistency_loss": "slowfast_ac.cam",
     "convert_checkpoint": "slowfast_ac.checkpoint.convert",
     "create_slowfast_ac": "slowfast_ac.models.builder",
+    "describe_model": "slowfast_ac.inference.pretrained",
+    "from_pretrained": "slowfast_ac.inference.pretrained",
     "heatmap": "slowfast_ac.visualization.heatmap",
     "load_model": "slowfast_ac.inference.load",
+    "push_to_hub": "slowfast_ac.inference.pretrained",
+    "save_pretrained": "slowfast_ac.inference.pretrained",
     "spatial_cam": "slowfast_ac.cam",
     "temporal_cam": "slowfast_ac.cam",
 }
@@ -71,9 +81,13 @@ __all__ = [
     "attention_consistency_loss",
     "convert_checkpoint",
     "create_slowfast_ac",
+    "describe_model",
+    "from_pretrained",
     "heatmap",
     "load_model",
+    "push_to_hub",
     "register",
+    "save_pretrained",
     "spatial_cam",
     "temporal_cam",
 ]

@@ -41,17 +41,6 @@ def run(title):
 
 
 @pytest.fixture
-def video_folders(video_lists, tmp_path):
-    """The folders ``videos/train`` and ``videos/val`` of class folders, two videos each."""
-    for split in ("train", "val"):
-        for label, name in enumerate(("right", "down", "still")):
-            (tmp_path / "videos" / split / name).mkdir(parents=True)
-            for number in range(2):
-                file = video_lists / f"{split}_{label}_{number}.mp4"
-                (tmp_path / "videos" / split / name / file.name).symlink_to(file)
-
-
-@pytest.fixture
 def folder(monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     return tmp_path
@@ -99,6 +88,21 @@ def test_checkpoints(build_model, tiny_cfg, folder):
     weights = torch.load(folder / "initial.pyth", weights_only=True)["model_state"]
     sizes = {"model_num_class": 7, "stem_dim_out": 8, "crop_size": 64}
     slowfast_ac.create_slowfast_ac(**sizes).model.load_state_dict(weights)
+    assert slowfast_ac.load_model("last.pyth").classes == ("run", "jump", "wave")
+
+
+def test_huggingface(folder, monkeypatch):
+    hub = pytest.importorskip("huggingface_hub")
+    pushed = []
+    monkeypatch.setattr(hub.HfApi, "create_repo", lambda *_, **__: None)
+    monkeypatch.setattr(hub.HfApi, "upload_folder", lambda *_, **options: pushed.append(options))
+    monkeypatch.setattr(hub, "snapshot_download", lambda *_, **__: "my-network")
+    names, printed = run("HuggingFace")
+    assert printed == "('run', 'jump', 'wave') 5\n"
+    assert pushed[0]["repo_id"] == "OWNER/my-network"
+    weights = names["model"].state_dict()
+    for name, value in names["network"].state_dict().items():
+        assert torch.equal(value, weights[name])
 
 
 @pytest.mark.skipif(

@@ -9,7 +9,7 @@ import yaml
 from fvcore.common.file_io import PathManager
 from torch import Tensor
 
-from slowfast_ac.checkpoint.hashed import check_hash, is_entry
+from slowfast_ac.checkpoint.folder import HUB, WEIGHTS, download, read_folder, weights_path
 from slowfast_ac.checkpoint.names import DEPTHS, Layout, find_layout, is_no_weight, name_table
 from slowfast_ac.checkpoint.read import read_file
 from slowfast_ac.checkpoint.weights import Weights, choose_weights, find_weights
@@ -80,16 +80,17 @@ class Checkpoint:
 
 
 def open_checkpoint(path: StrPath, weights: str | None = None) -> Checkpoint:
-    """Opens the weights of a local file or of a URL, which is downloaded to iopath's cache.
+    """Opens the weights of a file, a folder or a URL, which is downloaded to iopath's cache.
 
     Args:
-        path: the file or the URL.
+        path: the file, the URL of one, or a folder as HuggingFace has it, on this machine or in a
+            repository, ``hf://OWNER/NAME``; see :mod:`slowfast_ac.checkpoint.folder`.
         weights: which of them, where a file has those of several networks, or raw and averaged
             ones; see :func:`~slowfast_ac.checkpoint.weights.choose_weights`.
 
     Raises:
         InputError: the file is missing or damaged, holds no weights or those of several networks,
-            wants to run code, or is in a zoo and not what the hash in its name promises.
+            wants to run code, or is not the file that the config beside it was written for.
     """
     local = local_path(path)
     container, found = _read(str(path), local)
@@ -108,13 +109,15 @@ def open_all(path: str | Path) -> list[Checkpoint]:
 
 
 def local_path(path: StrPath) -> Path:
-    """Returns where a file is on this machine, after a download if it is a URL.
+    """Returns where a file or a folder's weights are on this machine, after a download if need be.
 
     Raises:
         InputError: if it cannot be downloaded.
     """
+    if str(path).startswith(HUB):
+        return download(str(path)) / WEIGHTS
     if "://" not in str(path):
-        return Path(path)
+        return weights_path(Path(path))
     try:
         return Path(PathManager.get_local_path(str(path)))
     except (OSError, AssertionError) as error:
@@ -122,9 +125,10 @@ def local_path(path: StrPath) -> Path:
 
 
 def _read(path: str, local: Path) -> tuple[str, list[Weights]]:
-    if is_entry(local):
-        check_hash(local)
     container, data = read_file(local)
+    beside = read_folder(local)
+    if beside is not None:
+        data = {**beside, "state_dict": data["state_dict"]}
     return container, find_weights(path, data)
 
 

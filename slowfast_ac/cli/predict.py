@@ -90,13 +90,12 @@ def main(args: argparse.Namespace) -> int:
 
     from tqdm import tqdm
 
-    from slowfast_ac.checkpoint.hashed import sha256
     from slowfast_ac.checkpoint.open import local_path
     from slowfast_ac.cli.arguments import chosen_videos, finish
     from slowfast_ac.data.find_videos import distinct_stems
     from slowfast_ac.data.views import CENTER_VIEW
     from slowfast_ac.errors import InputError
-    from slowfast_ac.files import check_suffix
+    from slowfast_ac.files import check_suffix, sha256
     from slowfast_ac.inference.load import load_model
     from slowfast_ac.inference.predict import predict
     from slowfast_ac.inference.prediction_files import (

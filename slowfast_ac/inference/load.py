@@ -5,6 +5,7 @@ PySlowFast need not be installed, or PySlowFast's own builder for what PyTorchVi
 (nonlocal blocks, C2D, I3D, R18, RESNET.STRIDE_1X1, grouped convolutions, X3D).
 """
 
+import json
 import logging
 import os
 from collections.abc import Callable, Mapping, Sequence
@@ -93,11 +94,12 @@ def load_model(
     trust: bool = False,
     pyslowfast: StrPath | None = None,
 ) -> TrainedModel:
-    """Loads a trained network from a file or a URL.
+    """Loads a trained network from a file, a folder or a URL.
 
     Args:
-        path: weights of any kind that ``slowfast-ac inspect`` knows, or a program that
-            ``slowfast-ac export`` wrote, .onnx or .pt2; or weights that are open already.
+        path: weights of any kind that ``slowfast-ac inspect`` knows, the folder or repository of a
+            network (``FOLDER``, ``hf://OWNER/NAME``), or a program that ``slowfast-ac export``
+            wrote, .onnx or .pt2; or weights that are open already.
         config: PySlowFast's config; by default the one in the file.
         opts: keys of the config and their values in turn, which override it.
         classes: names of the classes, in order, or a class map or a file of either, see
@@ -124,6 +126,8 @@ def load_model(
     if checkpoint is not None:
         settings = model_config(checkpoint, config, opts)
         model = _from_weights(checkpoint, settings, device, precision, compile, pyslowfast)
+        if config is None and not opts:
+            _check_preprocessing(model, checkpoint)
     elif config is not None or opts:
         raise InputError(f"{path}: a program holds its own settings; leave the config out")
     elif weights is not None:
@@ -232,6 +236,15 @@ def _classes_inside(
     if len(names) != num_classes:
         raise InputError(f"{path}: names {len(names)} classes, but its scores are of {num_classes}")
     return names
+
+
+def _check_preprocessing(model: TrainedModel, checkpoint: Checkpoint) -> None:
+    """Refuses a file that says it twice and not the same, as one that was edited by hand."""
+    if "preprocessing" in checkpoint.texts:
+        try:
+            model.preprocessing.require_equal(json.loads(checkpoint.texts["preprocessing"]))
+        except InputError as error:
+            raise InputError(f"{checkpoint.path}: {error}") from None
 
 
 def _with_classes(model: TrainedModel, classes: Classes) -> TrainedModel:

@@ -1,5 +1,6 @@
 """Opening any checkpoint of SlowFast or Slow, recognised by its content."""
 
+import json
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -162,8 +163,21 @@ def _describe(path: str, local: Path, container: str, found: Weights) -> Checkpo
         file_size=local.stat().st_size,
         state_dict=found.state_dict,
         aside=found.aside,
-        texts={name: value for name in TEXTS if isinstance(value := found.extras.get(name), str)},
+        texts=_texts(found.extras),
     )
+
+
+def _texts(extras: Mapping[object, object]) -> dict[str, str]:
+    texts = {name: value for name in TEXTS if isinstance(value := extras.get(name), str)}
+    # Others save the names as they are.
+    classes = extras.get("classes")
+    if isinstance(classes, list | tuple) and all(isinstance(name, str) for name in classes):
+        texts["classes"] = json.dumps(classes)
+    if isinstance(classes, Mapping):
+        kinds = {(type(key), type(value)) for key, value in classes.items()}
+        if kinds in ({(str, int)}, {(int, str)}):
+            texts["classes"] = json.dumps(dict(classes))
+    return texts
 
 
 def _find_layout(

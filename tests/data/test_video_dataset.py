@@ -90,13 +90,23 @@ def test_only_kinetics_clips_are_for_training(video_lists):
         VideoDataset(video_lists / "val.csv", ssv2, train=True)
 
 
+@pytest.fixture
+def known_decoder(upstream):
+    """Skips checkouts before several clips of a video were decoded, which place them otherwise."""
+    from slowfast.datasets import decoder
+
+    if upstream.kind == "checkout" and not hasattr(decoder, "get_multiple_start_end_idx"):
+        pytest.skip("this checkout's decoder is older than the rules that are followed here")
+
+
 # Evaluation.
 
 
 @pytest.mark.parametrize(("clips", "crops"), [(None, 1), (2, 3), (1, 1)])
-def test_evaluation_views_are_those_of_pyslowfasts_test(upstream, video_lists, clips, crops):
+def test_evaluation_views_are_those_of_pyslowfasts_test(
+    upstream, known_decoder, video_lists, clips, crops
+):
     from slowfast.config.defaults import get_cfg
-    from slowfast.datasets import decoder, video_container
     from slowfast.datasets.kinetics import Kinetics
 
     cfg = get_cfg()
@@ -107,9 +117,7 @@ def test_evaluation_views_are_those_of_pyslowfasts_test(upstream, video_lists, c
         + ["TEST.NUM_ENSEMBLE_VIEWS", clips or 2, "TEST.NUM_SPATIAL_CROPS", crops]
     )
     if upstream.kind == "checkout":
-        from slowfast_ac.pyslowfast.decoder import install
-
-        install(decoder, video_container)
+        # The other backends let the decoder resize the frames.
         cfg.DATA.DECODING_BACKEND = "pyav"
     theirs = Kinetics(cfg, "test")
     ours = VideoDataset(
@@ -140,7 +148,7 @@ def test_batches_are_the_networks_input(dataset):
 
 @pytest.mark.parametrize("place", [0.0, 0.31, 0.999])
 def test_a_training_clip_has_the_frames_that_pyslowfast_takes(
-    upstream, tmp_path, write_numbered, number_of, monkeypatch, place
+    upstream, known_decoder, tmp_path, write_numbered, number_of, monkeypatch, place
 ):
     from slowfast.datasets import decoder, video_container
 
@@ -158,14 +166,11 @@ def test_a_training_clip_has_the_frames_that_pyslowfast_takes(
     monkeypatch.setattr(torch, "rand", lambda *_: torch.full((), place, dtype=torch.float64))
     videos[0]
     monkeypatch.setattr(random, "uniform", lambda low, high: low + place * (high - low))
+    container = video_container.get_video_container(path)
     if is_checkout:
-        from slowfast_ac.pyslowfast.decoder import install
-
-        install(decoder, video_container)
-        container = video_container.get_video_container(path, backend="pyav")
         frames = decoder.decode(container, [3], [8], -1, 10, {}, 30, "pyav")[0][0]
     else:
-        frames = decoder.decode(video_container.get_video_container(path), 3, 8, -1, 10, {}, 30)
+        frames = decoder.decode(container, 3, 8, -1, 10, {}, 30)
     assert seen[0] == [number_of(image) for image in frames.numpy()]
 
 

@@ -27,7 +27,7 @@ _LINK = re.compile(r"\[([^\]]*)\]\((?!https?:|#)([^)#]+)(#[^)]*)?\)")
 def with_site_links(text: str, source: str) -> str:
     """Turns links between files of the repository into links between pages.
 
-    A link to a file that is no page loses its target, its text stays.
+    A link to a file without a page keeps only its text.
     """
 
     def replace(match: re.Match) -> str:
@@ -91,7 +91,7 @@ def api() -> str:
 
 # The parts of the navigation and their pages, in order.
 CONTENTS = {
-    "Use": ["method", "configuration", "OPTIONS", "REPAIRS", "DATA", "FINETUNE"],
+    "Use": ["method", "configuration", "OPTIONS", "REPAIRS", "DATA", "FINETUNE", "FAQ"],
     "Experiments": ["ABLATE", "COMPARE", "HEATMAP", "BENCH"],
     "Deploy": ["CHECKPOINTS", "PREDICT"],
     "Python": ["PYTHON", "TRAINING", "PYTORCHVIDEO", "api"],
@@ -109,7 +109,7 @@ def contents() -> str:
 
 
 def main(folder: Path) -> None:
-    """Writes all pages into the folder, which is made anew."""
+    """Writes all pages into the folder, after emptying it."""
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     for source, page in PAGES.items():

@@ -3,7 +3,7 @@
 Xu, Jin, Wang, Hussain, Huang, "Exploiting Attention-Consistency Loss For Spatial-Temporal Stream
 Action Recognition", ACM TOMM 18(2s), 2022, https://doi.org/10.1145/3538749
 
-The names in ``__all__`` are public; docs/PYTHON.md shows each at work.
+The names in ``__all__`` are public; docs/PYTHON.md has an example of each.
 """
 
 from __future__ import annotations
@@ -41,8 +41,8 @@ if TYPE_CHECKING:
     from slowfast_ac.visualization.heatmap import heatmap
 
 
-# Where the public names are that bring torch with them, which takes seconds. They are imported
-# when they are asked for (PEP 562): the command line imports this package too.
+# Modules of the public names that need torch. Importing torch takes seconds, so they are imported
+# on first use (PEP 562): the command line imports this package too.
 _HOMES = {
     "AttentionConsistencyLoss": "slowfast_ac.losses",
     "AttentionMaps": "slowfast_ac.losses",
@@ -104,16 +104,16 @@ def __dir__() -> list[str]:
 
 
 def register(path: str | os.PathLike[str] | None = None) -> None:
-    """Puts the models, the criterion and the config keys into PySlowFast.
+    """Adds the models, the criterion and the config keys to PySlowFast.
 
-    Works with a checkout and with the wheel, applies the repairs that either needs on today's
-    packages, and may be called twice. Call it before importing ``slowfast``.
+    Works with a checkout and with the wheel, and applies the repairs that either needs with current
+    packages. Call it before importing ``slowfast``. A second call does no harm.
 
     Args:
-        path: folder of a checkout; by default PYSLOWFAST_ROOT or whatever is importable.
+        path: folder of a checkout; by default PYSLOWFAST_ROOT or an importable PySlowFast.
 
     Raises:
-        InputError: when there is no PySlowFast.
+        InputError: if there is no PySlowFast.
     """
     from slowfast_ac.pyslowfast import setup
 
@@ -123,16 +123,16 @@ def register(path: str | os.PathLike[str] | None = None) -> None:
 def add_custom_config(cfg: CfgNode) -> None:
     """Adds the keys to a PySlowFast config, and the models and the criterion to PySlowFast.
 
-    The one line for those who keep their own launcher: in PySlowFast's
+    If you have your own launcher, this is the only line that you need: in PySlowFast's
     ``slowfast/config/custom_config.py``, import this in place of the function there. PySlowFast
     calls it in every process.
 
     Args:
-        cfg: the config that the nodes AC, SCAM, COMPUTE and FINETUNE are added to.
+        cfg: the config to which the nodes AC, SCAM, COMPUTE and FINETUNE are added.
     """
     from slowfast_ac import config
 
     config.add_custom_config(cfg)
-    # Elsewhere there is nobody to register with.
+    # Without PySlowFast there is nothing to register with.
     if "slowfast.config.defaults" in sys.modules:
         register()

@@ -1,4 +1,4 @@
-"""BatchNorm whose running statistics a pass must leave alone."""
+"""Passes that do not change BatchNorm's running statistics."""
 
 import contextlib
 from collections.abc import Iterator
@@ -19,7 +19,7 @@ def frozen_running_stats(module: nn.Module) -> Iterator[None]:
     statistics, as everywhere. SubBatchNorm3d is covered by the BatchNorm3d layers inside it.
 
     Args:
-        module: the module whose layers are held still.
+        module: the module whose layers keep their statistics.
     """
     layers = [m for m in module.modules() if isinstance(m, _BatchNorm)]
     before = [(m.track_running_stats, m.momentum) for m in layers]

@@ -4,9 +4,9 @@ Xu et al., "Exploiting Attention-Consistency Loss For Spatial-Temporal Stream Ac
 ACM TOMM 18(2s), 2022, https://doi.org/10.1145/3538749
 
 Shapes: N clips, L classes, C channels, T frames, H x W the size of a map. Everything here is
-computed in float32 at least, whatever autocast says. Averaging over frames, resizing and
-projecting to classes are linear, so they commute: frames and scales are reduced first, and the
-L x C classifier meets one C x H x W volume a clip.
+computed at least in float32, even under autocast. Averaging over frames, resizing and projecting to
+classes are linear, so they commute: frames and scales are reduced first, and the L x C classifier
+is applied to one C x H x W volume per clip.
 """
 
 from collections.abc import Sequence
@@ -30,11 +30,11 @@ def spatial_cam(
 ) -> Tensor:
     """Multi-scale class activation map of the spatial stream, SCAM (Eq. 1).
 
-    The clip's frames are averaged, which the paper leaves open.
+    The maps are averaged over the clip's frames; the paper leaves this open.
 
     Args:
         features: last feature map of the spatial stream, one (N, C, T, H, W) tensor per scale of
-            the same clip. The first sets the size of the map, the others are laid over it.
+            the same clip. The first sets the size of the map; the others are resampled to it.
         weight: (L, C), the spatial stream's columns of the classifier.
         scales: size of each scale's clip relative to the first.
 
@@ -42,7 +42,7 @@ def spatial_cam(
         (N, L, H, W), the average of the maps over the scales.
 
     Raises:
-        InputError: naming the argument, where there is no scale, or not one for each volume.
+        InputError: naming the argument, if there is no scale, or not one scale per volume.
     """
     if not features:
         raise InputError("features: give those of at least one scale")
@@ -60,7 +60,7 @@ def temporal_cam(features: Tensor, weight: Tensor, reduction: str = "weighted") 
         features: (N, C, T, H, W), last feature map of the temporal stream.
         weight: (L, C), the temporal stream's columns of the classifier.
         reduction: how the T frames become one map: ``weighted`` (their sum, Eq. 2), ``average``,
-            or ``random`` (one frame, drawn anew for every clip).
+            or ``random`` (one frame, drawn for each clip).
 
     Returns:
         (N, L, H, W).
@@ -89,21 +89,21 @@ def attention_consistency_loss(
 ) -> Tensor:
     """Attention-consistency loss (Eq. 3), without its factor lambda.
 
-    The norm over a map is not squared. Where two maps agree its gradient is taken as zero.
+    The norm over a map is not squared. If two maps agree, its gradient is taken as zero.
 
     Args:
         temporal: (N, L, H, W), map of the temporal stream.
         spatial: (N, L, H, W), map of the spatial stream.
         class_weight: weight of each class in the sum over classes, broadcastable to (N, L). None
-            takes all classes alike.
+            weights all classes equally.
         distance: ``norm``, that of Eq. 3, or ``mse``, the mean squared error of the work that the
             paper descends from: Guo et al., "Visual Attention Consistency Under Image Transforms
             for Multi-Label Image Classification", CVPR 2019.
 
     Returns:
         A scalar. ``norm``: 1 / (N H W) of the sum over clips and classes of the norms. ``mse``: the
-        mean over clips and positions, and over classes unless they have weights, of the squared
-        differences. For N = 0 a zero that is still connected to the graph.
+        mean of the squared differences over clips and positions, and over classes unless they have
+        weights. For N = 0 a zero that is still connected to the graph.
 
     Raises:
         InputError: naming the argument, for maps of different shapes or an unknown distance.
@@ -130,7 +130,7 @@ def attention_consistency_loss(
 
 
 def normalize_map(cam: Tensor, how: str = "none") -> Tensor:
-    """Brings maps to a common scale before they are compared; the paper writes none of it.
+    """Brings maps to a common scale before they are compared; the paper does not mention it.
 
     Args:
         cam: (N, L, H, W).
@@ -206,7 +206,7 @@ def resize(volume: Tensor, size: Sequence[int]) -> Tensor:
 
 
 def check_choice(argument: str, value: str, allowed: Sequence[str]) -> None:
-    """Refuses a value that is not one of those allowed.
+    """Rejects a value that is not one of those allowed.
 
     Raises:
         InputError: naming the argument, the value and the allowed ones.

@@ -1,6 +1,6 @@
 """The config keys, under the nodes AC, SCAM, COMPUTE and FINETUNE, and what the method reads.
 
-Where the paper leaves room, projects/attention_consistency/README.md has the default's reason.
+projects/attention_consistency/README.md has the reasons for the defaults.
 """
 
 import contextlib
@@ -25,8 +25,8 @@ PRECISIONS = ("default", "float32", "tf32", "bfloat16")
 def add_custom_config(cfg: CfgNode) -> None:
     """Adds the nodes AC, SCAM, COMPUTE and FINETUNE with their defaults to a PySlowFast config.
 
-    COMPUTE and FINETUNE are for a model of any name; their defaults leave it as upstream has it.
-    A config that has the nodes already is left as it is.
+    COMPUTE and FINETUNE work for any model; with their defaults it is the same as upstream's. A
+    config that already has the nodes is not changed.
     """
     if "AC" in cfg:
         return
@@ -34,28 +34,30 @@ def add_custom_config(cfg: CfgNode) -> None:
     # Attention consistency: read when MODEL.LOSS_FUNC is attention_consistency.
     # ---------------------------------------------------------------------------------------- #
     cfg.AC = CfgNode()
-    # Factor of the consistency term, lambda of Eq. 4. At least 0; 0 measures it only. Eq. 3 divides
-    # by the map's positions, 49 at a crop of 224: on maps of other sizes, scale it with them.
+    # Factor of the consistency term, lambda of Eq. 4. At least 0; with 0 the term is only measured.
+    # Eq. 3 divides by the number of the map's positions, 49 at a crop of 224. For maps of other
+    # sizes, scale the factor with that number.
     cfg.AC.LAMBDA = 1.5
-    # The other term: the name of any loss of PySlowFast (slowfast/models/losses.py). Where
-    # DATA.MULTI_LABEL is set, cross_entropy stands for bce_logit.
+    # The other term: the name of any loss of PySlowFast (slowfast/models/losses.py). If
+    # DATA.MULTI_LABEL is set, cross_entropy means bce_logit.
     cfg.AC.BASE_LOSS = "cross_entropy"
     # Classes whose maps are compared: all (as Eq. 3 is written) or label (the clip's own class;
-    # soft or multiple labels weigh theirs).
+    # soft or multiple labels weight their classes).
     cfg.AC.CLASSES = "label"
-    # How far two maps are apart: norm (Eq. 3, not squared, summed over classes) or mse (their mean
-    # squared error, of all classes too, as in the work that the paper descends from).
+    # Distance of two maps: norm (Eq. 3, not squared, summed over classes) or mse (mean squared
+    # error, also over classes, as in the work that the paper descends from).
     cfg.AC.DISTANCE = "norm"
     # How the fast pathway's frames become one map: weighted (their sum, Eq. 2), average or random
     # (one frame).
     cfg.AC.TEMPORAL_CAM = "weighted"
-    # True: the distance moves the fast pathway only. False: both.
+    # True: the distance trains only the fast pathway. False: both pathways.
     cfg.AC.DETACH_SPATIAL = False
-    # True: the maps are made with the classifier's weights as constants, so that the distance moves
-    # the pathways only. False: the classifier, too.
+    # True: the classifier's weights are constants in the maps, so the distance trains only the
+    # pathways. False: it trains the classifier too.
     cfg.AC.DETACH_CLASSIFIER = False
-    # True: the lateral connections stay, the ablation that tells the loss from their absence. The
-    # slow pathway then needs the fast one, so SCAM's scales run both, on all frames.
+    # True: the network keeps its lateral connections, an ablation that separates the effect of the
+    # loss from that of removing them. The slow pathway then needs the fast one, so SCAM's scales
+    # run both, on all frames.
     cfg.AC.LATERAL = False
     # Normalisation of each map before the distance: none (as Eq. 3 is written), l2 or minmax.
     cfg.AC.NORMALIZE = "l2"
@@ -64,14 +66,14 @@ def add_custom_config(cfg: CfgNode) -> None:
     # SCAM, multi-scale class activation maps of the slow pathway (Eq. 1).
     # ---------------------------------------------------------------------------------------- #
     cfg.SCAM = CfgNode()
-    # False: the plain map of the one scale that is classified ("AC only" in Table 5).
+    # False: only the map of the scale that is classified ("AC only" in Table 5).
     cfg.SCAM.ENABLE = True
-    # Sizes of the clip relative to the one that is classified, which is the first: 1.0.
+    # Sizes of the clip relative to the classified one, which comes first: 1.0.
     cfg.SCAM.SCALES = [1.0, 0.5]
-    # True: the scales after the first get a gradient, and cost what a training step of them costs.
+    # True: the scales after the first get a gradient, and cost as much as a training step on them.
     cfg.SCAM.GRAD = False
-    # The scales after the first see every n-th frame of the slow pathway's clip; their map is an
-    # average over frames anyway. SlowAC, which classifies on them, takes all frames.
+    # The scales after the first see every n-th frame of the slow pathway's clip, since their map is
+    # an average over frames. SlowAC uses all frames, since it classifies on these scales.
     cfg.SCAM.FRAME_STRIDE = 2
     # True: the map's features are res5 at res4's size plus a 1x1x1 projection of res4
     # (Section 3.4), in training only.
@@ -92,17 +94,17 @@ def add_custom_config(cfg: CfgNode) -> None:
     # How a model of any name is trained from the weights of TRAIN.CHECKPOINT_FILE_PATH.
     # ---------------------------------------------------------------------------------------- #
     cfg.FINETUNE = CfgNode()
-    # Parts whose weights and BatchNorm statistics stay as they were loaded: backbone (all but the
+    # Parts that keep their loaded weights and BatchNorm statistics: backbone (all but the
     # classifier), stages s1 to s5, slow, fast, lateral, one pathway of a stage (s2.fast), or names
     # of modules. For example ["s1", "s2"].
     cfg.FINETUNE.FREEZE = []
-    # Learning rate of the backbone as a factor of the schedule's, which the classifier gets.
-    # Above 0, at most 1.
+    # Learning rate of the backbone as a factor of the scheduled rate, which the classifier gets.
+    # Above 0 and at most 1.
     cfg.FINETUNE.BACKBONE_LR_FACTOR = 1.0
 
 
 def uses_consistency(cfg: CfgNode) -> bool:
-    """Whether the criterion will compare the maps, so that the model has to make them."""
+    """Returns whether the criterion compares the maps, so that the model has to make them."""
     return bool(cfg.MODEL.LOSS_FUNC == LOSS_NAME)
 
 
@@ -191,7 +193,7 @@ def build_scam_head(cfg: CfgNode, dim_res4: int, dim_res5: int) -> SCAMHead | No
 
 
 def check_values(cfg: CfgNode) -> None:
-    """Refuses values of AC and SCAM that are unknown or do not go together.
+    """Rejects values of AC and SCAM that are unknown or do not go together.
 
     Raises:
         InputError: naming the key, its value and the allowed ones.
@@ -224,7 +226,7 @@ def naming_keys(**keys: str) -> Iterator[None]:
 
 
 def config_value(config: Mapping[str, object] | None, key: str) -> object:
-    """Returns what a config has under a key such as ``SLOWFAST.ALPHA``, or None."""
+    """Returns the value of a key such as ``SLOWFAST.ALPHA`` in a config, or None."""
     value: object = config
     for part in key.split("."):
         value = value.get(part) if isinstance(value, Mapping) else None

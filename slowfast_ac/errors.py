@@ -1,5 +1,7 @@
 """The one exception for bad input."""
 
+import re
+
 
 class InputError(ValueError):
     """Bad input from the user: a file, config key or argument.
@@ -7,3 +9,16 @@ class InputError(ValueError):
     The message is one line that names the file, key or value and says what to do. The command line
     prints it without a traceback and exits with status 2.
     """
+
+
+def line_of(error: BaseException) -> str | None:
+    """Returns the message of an InputError, also of one that another process raised.
+
+    A DataLoader's worker and a spawned process send an exception's traceback as text, of which the
+    message is the last line. None for any other error.
+    """
+    text = str(error)
+    sent = re.findall(rf"^{InputError.__module__}\.InputError: (.*)$", text, re.MULTILINE)
+    if sent:
+        return str(sent[-1])
+    return text if isinstance(error, InputError) else None

@@ -15,7 +15,7 @@ from slowfast_ac.files import atomic_path
 def saved_figure(path: str | os.PathLike[str], **options: Any) -> Iterator[Figure]:
     """Yields a figure that is written when the block succeeds, whole or not at all.
 
-    A ``$`` is text: names of classes and files may hold one, and matplotlib would read mathematics.
+    A ``$`` is plain text: matplotlib would read a class or file name with ``$`` as mathematics.
 
     Args:
         path: the file; its suffix chooses the format.

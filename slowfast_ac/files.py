@@ -1,4 +1,4 @@
-"""Files that are either whole or not there: written to a temporary name, then renamed."""
+"""Writes files completely or not at all: under a temporary name, then renamed."""
 
 import contextlib
 import csv
@@ -15,12 +15,12 @@ StrPath = str | os.PathLike[str]
 
 
 def check_suffix(path: StrPath, suffixes: Sequence[str], kind: str = "the file") -> None:
-    """Refuses a file name whose suffix names no format.
+    """Rejects a file name whose suffix is not that of a known format.
 
     Args:
         path: the file.
         suffixes: the allowed ones.
-        kind: what has these suffixes, for the message.
+        kind: the kind of file with these suffixes, for the message.
 
     Raises:
         InputError: naming the file.
@@ -34,8 +34,8 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
     """Yields a temporary path beside ``path`` that replaces it when the block succeeds.
 
     The temporary name keeps the suffix of ``path``, since writers choose a format by it, and starts
-    with a dot, so that nobody takes it for a finished file. When the block raises, it is removed
-    and ``path`` stays as it was.
+    with a dot, so that nobody takes it for a finished file. If the block raises, it is removed and
+    ``path`` does not change.
 
     Args:
         path: the final file. Missing parent folders are made.

@@ -1,4 +1,4 @@
-"""Results of many items, kept as they come: a killed command goes on where it was.
+"""Stores the results of many items one by one, so that a killed command can continue.
 
 While a command works on OUTPUT, ``OUTPUT.partial/`` has ``settings.json`` and, for each process,
 ``NUMBER-of-COUNT.jsonl`` with one line of JSON for each item that is done. The process that finds

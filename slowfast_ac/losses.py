@@ -32,17 +32,17 @@ BASE_LOSSES: dict[str, BaseLoss] = {
 
 @dataclass(frozen=True)
 class ConsistencySettings:
-    """How the two streams' maps enter the loss.
+    """Settings for how the two streams' maps enter the loss.
 
     Args:
         lambda_: factor of Eq. 4, at least 0. With 0 the gradient is that of the base loss and the
             distance is only measured.
-        base_loss: name of the loss that the predictions and labels get.
+        base_loss: name of the loss between predictions and labels.
         classes: which classes' maps are compared: ``all`` or ``label`` (the clip's own class; soft
-            or multiple labels weigh theirs).
+            or multiple labels weight their classes).
         distance: ``norm`` (Eq. 3) or ``mse`` (mean squared error).
         normalize: normalisation of each map before the distance: ``none``, ``l2`` or ``minmax``.
-        detach_spatial: if true, the distance moves the temporal stream only.
+        detach_spatial: if true, the distance trains only the temporal stream.
 
     Raises:
         InputError: naming the argument, its value and the allowed ones.
@@ -71,8 +71,8 @@ class AttentionMaps(NamedTuple):
     Args:
         spatial: (N, L, H, W), the map of Eq. 1.
         temporal: (N, L, H, W), the map of Eq. 2.
-        settings: how a model that has a config wants them compared. They travel with the maps,
-            since PySlowFast builds its losses without a config.
+        settings: how to compare them, from a model that has a config. They are passed with the
+            maps, since PySlowFast builds its losses without a config.
     """
 
     spatial: Tensor
@@ -81,11 +81,11 @@ class AttentionMaps(NamedTuple):
 
 
 class AttentionOutput(NamedTuple):
-    """A network's output in training, as torchvision's Inception has one.
+    """A network's output in training, similar to that of torchvision's Inception.
 
     Args:
         logits: (N, L).
-        attention: the maps; None without gradients, where nothing would learn from them.
+        attention: the maps; None without gradients, since they would train nothing.
     """
 
     logits: Tensor
@@ -96,7 +96,7 @@ def find_base_loss(name: str) -> BaseLoss:
     """Returns torch's loss class for one of PySlowFast's loss names.
 
     Raises:
-        InputError: for a name that torch has no counterpart of.
+        InputError: for a name without a counterpart in torch.
     """
     check_choice("base_loss", name, sorted(BASE_LOSSES))
     return BASE_LOSSES[name]
@@ -105,18 +105,18 @@ def find_base_loss(name: str) -> BaseLoss:
 class AttentionConsistencyLoss(nn.Module):
     """Base loss + lambda * attention consistency (Eq. 4).
 
-    In validation there are no maps, and the loss is the base loss alone.
+    In validation there are no maps, and the loss is only the base loss.
 
     Args:
-        reduction: ``mean``, the one there is.
-        settings: how the maps are compared. None takes the settings that come with the maps, or
+        reduction: only ``mean``.
+        settings: how the maps are compared. With None, the settings that come with the maps, or
             the defaults.
         find_base_loss: maps the name of a base loss to its class, torch's by default.
         return_terms: if true, calls return ``(loss, [base loss, consistency])``, the two terms as
-            plain floats, consistency before its factor lambda; it is nan where there are no maps.
+            plain floats, the consistency before its factor lambda; it is nan without maps.
 
     Raises:
-        InputError: naming the argument that cannot be.
+        InputError: naming the argument that is not valid.
     """
 
     def __init__(
@@ -143,12 +143,12 @@ class AttentionConsistencyLoss(nn.Module):
 
         Args:
             output: what the network returned: an :class:`AttentionOutput` or (N, L) logits. Logits
-                may carry the maps as an attribute ``attention``, as PySlowFast's models do it.
-            labels: (N,) class indices, or (N, L) soft or multiple labels where the base loss takes
+                may carry the maps in an attribute ``attention``, as PySlowFast's models do.
+            labels: (N,) class indices, or (N, L) soft or multiple labels if the base loss accepts
                 them.
 
         Raises:
-            InputError: when a gradient is to flow and there are no maps.
+            InputError: if a gradient is needed but there are no maps.
         """
         logits, maps = split_output(output)
         settings = self.settings or (maps.settings if maps else None) or ConsistencySettings()
@@ -168,7 +168,7 @@ class AttentionConsistencyLoss(nn.Module):
         return loss
 
     def base_loss(self, name: str) -> Callable[[Tensor, Tensor], Tensor]:
-        """Returns the base loss of a name, which is built when it is first asked for."""
+        """Returns the base loss of a name; the first call builds it."""
         if name not in self._base_losses:
             self._base_losses[name] = self._find_base_loss(name)(reduction="mean")
         return self._base_losses[name]
@@ -203,7 +203,7 @@ def consistency_term(maps: AttentionMaps, labels: Tensor, settings: ConsistencyS
         spatial = spatial.detach()
     weight = None
     if settings.classes == "label" and labels.ndim == 1:
-        # One map a clip: of thousands of classes none of the others is normalised and kept.
+        # One map per clip: the maps of all other classes are neither normalised nor kept.
         temporal, spatial = _of_label(temporal, labels), _of_label(spatial, labels)
     elif settings.classes == "label":
         weight = labels

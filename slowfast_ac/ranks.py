@@ -1,4 +1,4 @@
-"""Which of several processes this one is, as torchrun and srun say it in the environment."""
+"""The rank of this process among several, from the environment of torchrun or srun."""
 
 import os
 from collections.abc import Mapping, Sequence
@@ -36,7 +36,7 @@ class Rank(NamedTuple):
 
 
 def this_rank(environment: Mapping[str, str] = os.environ) -> Rank:
-    """Returns which process this one is; alone where neither torchrun nor srun started it."""
+    """Returns this process's rank; one of one if neither torchrun nor srun started it."""
     for number, count, local in (
         ("RANK", "WORLD_SIZE", "LOCAL_RANK"),
         # srun's own name for the count: sbatch sets SLURM_NTASKS for a script that runs alone.

@@ -1,7 +1,7 @@
-"""SCAM: a clip's features at several scales, and both streams' maps made of them.
+"""SCAM: a clip's features at several scales, and both streams' maps made from them.
 
-It runs in training only. Nothing of it touches the predictions, so inference costs what a SlowFast
-without lateral connections costs.
+It runs only in training and does not affect the predictions, so inference costs as much as a
+SlowFast without lateral connections.
 """
 
 import math
@@ -44,12 +44,12 @@ class MultiScale:
     """The scales at which the spatial stream sees a clip.
 
     Args:
-        scales: sizes of the clip relative to the one that is classified, which comes first: 1.0.
+        scales: sizes of the clip relative to the classified one, which comes first: 1.0.
         grad: if true, the scales after the first get a gradient.
-        frame_stride: of the scales after the first, every n-th frame is seen.
+        frame_stride: the scales after the first see every n-th frame.
 
     Raises:
-        InputError: naming the argument that cannot be.
+        InputError: naming the argument that is not valid.
     """
 
     scales: Sequence[float] = (1.0, 0.5)
@@ -70,8 +70,8 @@ class SCAMHead(nn.Module):
 
     Args:
         temporal_reduction: how the temporal stream's frames become one map.
-        detach_classifier: if true, the maps are made with the classifier's weights as constants,
-            so that comparing them trains the streams only (Guo et al., CVPR 2019).
+        detach_classifier: if true, the classifier's weights are constants in the maps, so comparing
+            them trains only the streams (Guo et al., CVPR 2019).
         upsample: if given, the channels (C4, C5) of res4 and res5: the features of the spatial map
             become res5 at res4's size plus a 1x1x1 projection of res4 (Section 3.4).
 
@@ -122,7 +122,7 @@ class SCAMHead(nn.Module):
 
 
 def _refine(volume: Tensor, size: Sequence[int]) -> Tensor:
-    """Lays what has res5's positions over res4's: twice as dense, unless res5 is dilated."""
+    """Resamples from res5's positions to res4's: twice as dense, unless res5 is dilated."""
     return volume if volume.shape[-2:] == tuple(size) else resample(volume, size, 0.5)
 
 
@@ -133,13 +133,13 @@ def multi_scale_features(
     stream: Callable[[Tensor], StreamFeatures],
     backbone: nn.Module,
 ) -> list[StreamFeatures]:
-    """Features of the same clip at every scale, with the same weights.
+    """Computes features of the same clip at every scale, with the same weights.
 
     Only the first scale's batch statistics reach BatchNorm's running statistics.
 
     Args:
         clip: (N, 3, T, H, W).
-        features: those of ``clip`` itself, taken for every scale of 1.0.
+        features: those of ``clip`` itself, used for every scale of 1.0.
         multi_scale: the scales. With a ``frame_stride`` their features have fewer frames.
         stream: runs the spatial stream on a clip.
         backbone: the module whose BatchNorm layers ``stream`` uses.
@@ -172,7 +172,7 @@ def rescale(clip: Tensor, scale: float) -> Tensor:
 
 
 def check_scales(scales: Sequence[float]) -> None:
-    """Refuses scales that do not start with 1.0, the clip that is classified, or are not positive.
+    """Rejects scales that do not start with 1.0, the clip that is classified, or are not positive.
 
     Raises:
         InputError: naming the argument.

@@ -11,7 +11,7 @@ from slowfast_ac.errors import InputError
 from slowfast_ac.losses import ConsistencySettings
 from slowfast_ac.scam_head import MultiScale, SCAMHead
 
-# The table "Where the paper leaves room" of projects/attention_consistency/README.md.
+# The table "Choices that the paper leaves open" of projects/attention_consistency/README.md.
 DEFAULTS = {
     "AC": {
         "LAMBDA": 1.5,

@@ -37,7 +37,7 @@ CASES = {
 
 
 def build(name):
-    """The model of a case with BatchNorm in evaluation mode: each clip stands for itself."""
+    """The model of a case with BatchNorm in evaluation mode: each clip is on its own."""
     cfg = load_config(CONFIG, ["RESNET.ZERO_INIT_FINAL_BN", False, *CASES[name]])
     torch.manual_seed(0)
     return without_batch_statistics(build_model(cfg))
@@ -70,7 +70,9 @@ def step(model, clips, labels):
     from slowfast.models.losses import get_loss_func
 
     preds = model(clips)
-    loss, terms = get_loss_func("attention_consistency")(reduction="mean")(preds, labels)
+    criterion = get_loss_func("attention_consistency")(reduction="mean")
+    criterion.takes_terms = True  # before September 2022 the loop took the loss alone
+    loss, terms = criterion(preds, labels)
     loss.backward()
     return {"maps": hasattr(preds, "attention"), "loss": loss.item(), "terms": terms}
 

@@ -261,7 +261,9 @@ def criterion(request, upstream):
         return AttentionConsistencyLoss(return_terms=True), "base_loss"
     from slowfast.models.losses import get_loss_func
 
-    return get_loss_func("attention_consistency")(reduction="mean"), "AC.BASE_LOSS"
+    built = get_loss_func("attention_consistency")(reduction="mean")
+    built.takes_terms = True  # before September 2022 the loop took the loss alone
+    return built, "AC.BASE_LOSS"
 
 
 def base_term(criterion, name, labels):

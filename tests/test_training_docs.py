@@ -53,9 +53,9 @@ def folder(video_folders, tmp_path, monkeypatch):
     return tmp_path
 
 
-def test_plain_torch(folder, capsys):
+def test_plain_pytorch(folder, capsys):
     names = {}
-    printed = run(EXAMPLES["Plain torch"][0], names)
+    printed = run(EXAMPLES["Plain PyTorch"][0], names)
     assert len(re.findall(r"epoch \d base loss \d+\.\d+ consistency \d+\.\d+", printed)) == 4
     assert len(re.findall(r"epoch \d accuracy [01]\.\d+", printed)) == 2
     model = load_model("last.pyth", device="cpu")

@@ -1,1 +1,1 @@
-"""What training, inference and decoding cost."""
+"""Measurements of the cost of training, inference and decoding."""

@@ -1,4 +1,4 @@
-"""What a computation costs, counted and not timed: operations and bytes, the same on any device."""
+"""Counts a computation's operations and bytes, which are the same on any device."""
 
 import weakref
 from collections.abc import Callable, Iterable
@@ -18,8 +18,8 @@ class StepCount:
     Attributes:
         forward: multiply-adds of convolutions and matrix products.
         backward: the same, recomputation included.
-        saved_bytes: what autograd keeps from forward for backward, of what forward made.
-        peak_bytes: the most that was alive at once of what the step itself made.
+        saved_bytes: memory that autograd keeps from the forward pass for the backward pass.
+        peak_bytes: the most memory in use at once of all that the step itself allocated.
     """
 
     forward: int
@@ -33,7 +33,7 @@ def count_step(loss: Callable[[], Tensor], present: Iterable[Tensor] = ()) -> St
 
     Args:
         loss: computes the loss.
-        present: weights and clips: autograd keeps them too, but they are there anyway.
+        present: weights and clips, which do not count: they are in memory anyway.
     """
     saved = SavedBytes(present)
     with LiveBytes() as live:
@@ -89,7 +89,7 @@ class SavedBytes(torch.autograd.graph.saved_tensors_hooks):
 class LiveBytes(TorchDispatchMode):
     """Within the block, follows the bytes of the tensors that operations make, until they die.
 
-    What an operation takes for itself while it runs (a convolution's workspace) is not seen.
+    The memory that an operation uses while it runs (a convolution's workspace) is not counted.
 
     Attributes:
         live: bytes alive now.

@@ -1,4 +1,4 @@
-"""Decoding clips for training: the repaired decoder against decoding whole videos."""
+"""Compares the repaired decoder with decoding whole videos, for training clips."""
 
 import importlib.util
 from collections.abc import Callable, Iterator, Sequence

@@ -1,4 +1,4 @@
-"""One view through each network in evaluation mode: operations, memory, time, and how exact.
+"""Measures one view through each network: operations, memory, time and accuracy of the scores.
 
 Each network runs as upstream runs it and as ``slowfast-ac predict`` runs it.
 """
@@ -40,7 +40,7 @@ def bench_infer(cfg: CfgNode, settings: Settings) -> list[dict[str, Any]]:
 
     ``score_difference`` is the largest one of a score to the same network as upstream runs it; the
     random classifier is scaled so that its logits spread by 1, else scores would be all alike.
-    Compiled rows are left out, with a line on stderr, where nothing can be compiled or timed.
+    Compiled rows are left out, with a line on stderr, if nothing can be compiled or timed.
     """
     cfg = cfg.clone()
     cfg.DATA.TEST_CROP_SIZE = settings.crop

@@ -46,10 +46,10 @@ class Batch:
 
 
 def find_device(name: str | None) -> torch.device:
-    """Returns the named device, or the GPU where there is one and else the CPU.
+    """Returns the named device; by default the GPU if there is one, otherwise the CPU.
 
     Raises:
-        InputError: for a device that is not there.
+        InputError: for a device that does not exist.
     """
     name = name or ("cuda" if torch.cuda.is_available() else "cpu")
     try:
@@ -74,7 +74,7 @@ def choose(names: Sequence[str], only: Sequence[str]) -> list[str]:
 
 
 def check_only(names: Sequence[str], only: Sequence[str]) -> None:
-    """Refuses a name in ``only`` that is none of ``names``.
+    """Rejects a name in ``only`` that is not in ``names``.
 
     Raises:
         InputError: naming it and the known ones.

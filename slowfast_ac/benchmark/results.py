@@ -1,4 +1,4 @@
-"""What a benchmark run leaves: bench.md, bench.csv, bench.json and bench.png.
+"""The files of a benchmark run: bench.md, bench.csv, bench.json and bench.png.
 
 A row is a dict: ``name``, then as far as measured
 
@@ -6,9 +6,9 @@ A row is a dict: ``name``, then as far as measured
 params                     parameters
 forward_gflops             10^9 multiply-adds of convolutions and matrix products, one clip
 backward_gflops            the same of backward, recomputation included
-gflops                     the sum of both; at inference forward alone
-saved_mebibytes            what autograd keeps of what forward made, until backward; a step
-peak_mebibytes             the most alive at once of what a step makes, gradients included; counted
+gflops                     the sum of both; at inference only forward
+saved_mebibytes            memory per step that autograd keeps from forward until backward
+peak_mebibytes             the most memory in use at once, gradients included; counted
 cuda_peak_mebibytes        CUDA's own peak, weights and optimizer included
 seconds, clips_per_second  median; ``_low`` and ``_high`` are the quartiles
 score_difference           the largest one of a score to the same network as upstream runs it
@@ -74,7 +74,7 @@ COLUMNS = (
 
 
 def describe_machine(device: torch.device) -> dict[str, object]:
-    """Returns what a time depends on: device, versions and threads."""
+    """Returns the conditions of a time: device, versions and threads."""
     return {
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else _processor(),
         "torch": torch.__version__,

@@ -1,4 +1,4 @@
-"""How a training step's cost grows with batch, classes, frames and scales."""
+"""Measures how a training step's cost grows with batch, classes, frames and scales."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace

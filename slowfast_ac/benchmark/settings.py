@@ -1,4 +1,4 @@
-"""How a benchmark measures."""
+"""The settings of a benchmark."""
 
 from dataclasses import dataclass
 
@@ -7,7 +7,7 @@ import torch
 
 @dataclass(frozen=True)
 class Settings:
-    """What every benchmark is told.
+    """The settings that every benchmark takes.
 
     Args:
         device: where to run.

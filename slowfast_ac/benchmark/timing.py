@@ -1,4 +1,4 @@
-"""Timing side by side: the contenders take turns, so that a slow minute slows all of them."""
+"""Times networks side by side: they take turns, so a slow minute slows all of them."""
 
 import statistics
 import sys
@@ -15,7 +15,7 @@ from slowfast_ac.benchmark.settings import Settings
 
 @dataclass(frozen=True)
 class Spread:
-    """A median and what lies around it.
+    """A median and its quartiles.
 
     Attributes:
         median: the median.

@@ -1,4 +1,4 @@
-"""One training step of each network: operations, memory and time."""
+"""Measures one training step of each network: operations, memory and time."""
 
 import importlib
 from collections.abc import Callable

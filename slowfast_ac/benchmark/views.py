@@ -1,4 +1,4 @@
-"""``slowfast-ac predict`` with 30 views of one video, against 30 predictions of one view."""
+"""Compares ``slowfast-ac predict`` with 30 views of one video with 30 predictions of one view."""
 
 import functools
 from collections.abc import Callable

@@ -1,7 +1,7 @@
-"""Weights from one code base to another, and from a fused SlowFast to the branch-independent one.
+"""Converts weights between code bases, and a fused SlowFast to a branch-independent one.
 
-Converting renames: every number stays as it is, so there and back gives the same bits. It is
-strict: a name that is not understood, or that is missing, is an error.
+Only the names change, so converting there and back gives the same bits. Conversion is strict: an
+unknown name or a missing one is an error.
 """
 
 import dataclasses
@@ -39,12 +39,12 @@ def convert_checkpoint(
     """Converts a checkpoint, see :func:`convert`.
 
     Args:
-        checkpoint: a file of weights of any kind, or one that is open.
+        checkpoint: a file of weights of any kind, or an open checkpoint.
         target: ``pyslowfast`` or ``pytorchvideo``.
-        branch_independent: whether a fused network's lateral connections are cut away.
+        branch_independent: whether to cut a fused network's lateral connections.
 
     Returns:
-        The weights by their new names, and what became of every weight.
+        The weights by their new names, and a report on every weight.
 
     Raises:
         InputError: naming the file and the key.
@@ -68,9 +68,9 @@ def convert_checkpoint(
 
 
 def config_obstacle(checkpoint: Checkpoint, config: Mapping[str, object] | None) -> str | None:
-    """Returns why PyTorchVideo has not the network of a config of PySlowFast; None if it has it.
+    """Returns why PyTorchVideo lacks the network of PySlowFast's config; None if it has it.
 
-    Only what the weights do not show; what they show is :func:`network_obstacle`.
+    Only for reasons that the weights do not show; for the others see :func:`network_obstacle`.
     """
     if checkpoint.naming == "pytorchvideo":
         return None
@@ -98,15 +98,15 @@ def convert(
 ) -> tuple[dict[str, Tensor], LoadReport]:
     """Renames the weights of SlowFast, SlowFastAC or Slow.
 
-    Tensors are not copied, but for those that are cut. BatchNorm counters that the source lacks
+    Tensors are not copied, except those that are cut. BatchNorm counters that the source lacks
     (caffe2 has none) become zeros.
 
     Args:
         state_dict: weights named after ``source``, under any prefix, which is dropped; tensors
-            beside the network are left out.
+            outside the network are left out.
         source: ``pyslowfast``, ``pytorchvideo`` or ``caffe2``.
         target: ``pyslowfast`` or ``pytorchvideo``.
-        branch_independent: whether to cut a fused SlowFast's lateral connections away, see
+        branch_independent: whether to cut a fused SlowFast's lateral connections, see
             :func:`fused_to_branch_independent`.
         prefix: put before every new name: ``model.`` for PySlowFast's PTV models.
         target_state: the target model's ``state_dict()``; if given, names and shapes must agree.
@@ -162,17 +162,17 @@ def convert(
 def fused_to_branch_independent(
     state_dict: Mapping[str, Tensor],
 ) -> tuple[dict[str, Tensor], LoadReport]:
-    """Cuts a fused SlowFast's lateral connections away: initial weights for SlowFastAC.
+    """Cuts a fused SlowFast's lateral connections, to get initial weights for SlowFastAC.
 
-    The lateral layers go, and the first block of every slow stage (``s{2..5}.pathway0_res0``,
-    ``branch1`` and ``branch2.a``) keeps the input channels that belong to the slow pathway. Where
-    the lateral channels' weights are zero, the network computes the same as before.
+    The lateral layers are removed, and the first block of every slow stage (``branch1`` and
+    ``branch2.a`` of ``s{2..5}.pathway0_res0``) keeps the input channels of the slow pathway. If the
+    lateral channels' weights are zero, the network computes the same as before.
 
     Args:
         state_dict: PySlowFast's or PyTorchVideo's names; they stay as they are, prefix and all.
 
     Raises:
-        InputError: naming the key that does not fit, or there are no lateral connections.
+        InputError: naming the key that does not fit, or if there are no lateral connections.
     """
     naming, prefix = find_naming(state_dict) or (None, "")
     if naming not in TARGETS:

@@ -1,4 +1,4 @@
-"""What a network can start from in a checkpoint that was trained on something else."""
+"""Initial weights for a network from a checkpoint that was trained on something else."""
 
 from collections.abc import Collection, Mapping
 
@@ -14,8 +14,8 @@ from slowfast_ac.errors import InputError
 def find_network(state_dict: Mapping[str, Tensor]) -> tuple[str, str, Layout] | None:
     """Returns naming, prefix and layout of a SlowFast or Slow network, None for any other.
 
-    Another one is also a network around SlowFast or Slow with parts of its own, as for contrastive
-    learning.
+    A network that wraps SlowFast or Slow and has parts of its own, as for contrastive learning,
+    counts as another one.
     """
     networks = find_networks(state_dict)
     if len(networks) != 1:
@@ -49,7 +49,7 @@ def initial_weights(
             together or not at all.
 
     Returns:
-        The weights by the network's names, and what became of each.
+        The weights by the network's names, and a report on every weight.
 
     Raises:
         InputError: naming a weight of the backbone that has another shape or meaning, or saying

@@ -1,4 +1,4 @@
-"""Loading a checkpoint, whatever its naming, into a network that is built already."""
+"""Loads a checkpoint with any naming into a network that is already built."""
 
 from torch import nn
 
@@ -16,7 +16,7 @@ def load_weights(network: nn.Module, checkpoint: Checkpoint) -> None:
         checkpoint: what :func:`~slowfast_ac.checkpoint.open.open_checkpoint` returned.
 
     Raises:
-        InputError: naming the file and what does not fit; the network is as before then.
+        InputError: naming the file and what does not fit. The network is then unchanged.
     """
     path, target = checkpoint.path, network.state_dict()
     naming, prefix = find_naming(target) or (None, "")

@@ -107,7 +107,7 @@ class Module(NamedTuple):
 
 @dataclass(frozen=True)
 class Layout:
-    """What decides the names of a network's weights.
+    """The structure of a network as far as its weights' names depend on it.
 
     Args:
         pathways: 1 (Slow, C2D, I3D) or 2 (SlowFast).
@@ -155,7 +155,7 @@ class Layout:
         yield Module("affine", "pred", "head.projection", f"blocks.{6 if two else 5}.proj")
 
     def lateral_modules(self) -> Iterator[Module]:
-        """Yields the layers of the lateral connections, behind the stages s1 to s4."""
+        """Yields the layers of the lateral connections, which follow the stages s1 to s4."""
         for stage in (1, 2, 3, 4):
             last = "pool1" if stage == 1 else f"res{stage}_{self.blocks[stage - 2] - 1}_branch2c_bn"
             lateral = f"blocks.{stage - 1}.multipathway_fusion"
@@ -186,13 +186,13 @@ def name_table(layout: Layout, source: str, target: str) -> dict[str, str]:
 
 
 def is_no_weight(name: str, naming: str) -> bool:
-    """Says whether the name is of something that the network does not need: solver, SCAM."""
+    """Returns whether the network does not need the weight of this name: solver, SCAM."""
     pattern = _CAFFE2_SOLVER if naming == "caffe2" else _TRAINING_ONLY
     return pattern.match(name) is not None
 
 
 def is_counter(name: str) -> bool:
-    """Says whether the name is of BatchNorm's counter, which no forward pass needs."""
+    """Returns whether the name is that of BatchNorm's counter, which no forward pass needs."""
     return name.endswith(".num_batches_tracked")
 
 

@@ -30,18 +30,18 @@ class Checkpoint:
     Args:
         path: the file, as given.
         format: what wrote it: ``pyslowfast``, ``pytorchvideo`` (its zoo), ``caffe2`` (PySlowFast's
-            old zoo), ``safetensors``, or ``state_dict`` (weights alone).
+            old zoo), ``safetensors``, or ``state_dict`` (only weights).
         container: the kind of file, see :func:`~slowfast_ac.checkpoint.sniff.sniff`.
         naming: ``pyslowfast``, ``pytorchvideo``, ``caffe2``, or None if it is none of them.
-        prefix: what stands before every name: ``module.``, ``model.net.``, mostly nothing.
+        prefix: the text before every name: ``module.``, ``model.net.``, usually nothing.
         weights: where the file has them, such as ``model_state`` or ``state_dict_ema``.
         model: the class of PySlowFast or of this package that has these weights: ``SlowFast``,
             ``SlowFastAC``, ``ResNet`` (Slow, C2D, I3D), ``SlowAC``, their ``PTV...`` variants, or
             ``unknown``. From names and shapes; only ResNet and SlowAC, which have the same weights,
             are told apart by the config.
         problem: for an unknown model, the first name that fits none; else None.
-        pathways: 1 or 2; None, like the next four, where the model is unknown.
-        depth: 50 for R50; None too where no code base has a name for it.
+        pathways: 1 or 2; None, like the next four, if the model is unknown.
+        depth: 50 for R50; also None if no code base has a name for it.
         width: channels of the slow stem, RESNET.WIDTH_PER_GROUP.
         num_classes: outputs of the classifier.
         num_parameters: trainable numbers; BatchNorm's statistics are not counted.
@@ -84,14 +84,14 @@ def open_checkpoint(path: StrPath, weights: str | None = None) -> Checkpoint:
     """Opens the weights of a file, a folder or a URL, which is downloaded to iopath's cache.
 
     Args:
-        path: the file, the URL of one, or a folder as HuggingFace has it, on this machine or in a
-            repository, ``hf://OWNER/NAME``; see :mod:`slowfast_ac.checkpoint.folder`.
-        weights: which of them, where a file has those of several networks, or raw and averaged
-            ones; see :func:`~slowfast_ac.checkpoint.weights.choose_weights`.
+        path: the file, the URL of one, or a folder in HuggingFace's layout, local or in a
+            repository ``hf://OWNER/NAME``; see :mod:`slowfast_ac.checkpoint.folder`.
+        weights: which weights to use, if a file has several networks, or raw and averaged
+            weights; see :func:`~slowfast_ac.checkpoint.weights.choose_weights`.
 
     Raises:
         InputError: the file is missing or damaged, holds no weights or those of several networks,
-            wants to run code, or is not the file that the config beside it was written for.
+            wants to run code, or does not match the config beside it.
     """
     local = local_path(path)
     container, found = _read(str(path), local)

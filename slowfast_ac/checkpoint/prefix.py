@@ -1,4 +1,4 @@
-"""Networks among a file's names: what wrappers put before every name, found by the names behind it.
+"""Finds networks among a file's names, and the prefix that wrappers put before each name.
 
 DistributedDataParallel writes ``module.``, torch.compile ``_orig_mod.``, a LightningModule the
 name of an attribute, PySlowFast's PTV models ``model.``. One rule holds for all of them: a network
@@ -27,7 +27,7 @@ class Network(NamedTuple):
 
     Args:
         naming: ``pyslowfast``, ``pytorchvideo`` or ``caffe2``.
-        prefix: stands before every name of it: ``module.``, ``model.net.``, mostly nothing.
+        prefix: the text before each of its names: ``module.``, ``model.net.``, usually nothing.
         names: all of them, prefix included.
     """
 

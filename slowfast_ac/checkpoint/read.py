@@ -1,4 +1,4 @@
-"""Reading whatever file holds weights, without running code."""
+"""Reads files of weights of any kind without running code."""
 
 import contextlib
 import pickle

@@ -1,18 +1,18 @@
-"""What became of every weight when a checkpoint was converted or loaded."""
+"""A report of what happened to every weight when a checkpoint was converted or loaded."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
 class LoadReport:
-    """The names of a checkpoint's weights by what became of them.
+    """The names of a checkpoint's weights, grouped by what happened to them.
 
     Args:
-        loaded: taken as they are; names of the target.
-        cut: only their slow input channels taken, the lateral ones cut away; names of the target.
+        loaded: copied unchanged; names of the target.
+        cut: copied without their lateral input channels; names of the target.
         new: not in the checkpoint: zero counters of BatchNorm, or left to the target's
             initialisation; names of the target.
-        unused: not taken; names of the checkpoint.
+        unused: not copied; names of the checkpoint.
     """
 
     loaded: tuple[str, ...] = ()

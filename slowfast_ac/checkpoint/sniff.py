@@ -1,4 +1,4 @@
-"""What kind of file holds the weights, from its bytes alone.
+"""Recognises the kind of file that holds the weights, from its bytes alone.
 
 A file's name says little: PySlowFast's zoo has caffe2 pickles and torch checkpoints under ``.pkl``,
 and a dead download link leaves a web page under the name of the weights.
@@ -64,7 +64,7 @@ def sniff(path: Path) -> str:
 
 
 def _check_torch_zip(path: Path) -> None:
-    """Refuses a zip that is cut short or that torch did not write as a checkpoint."""
+    """Rejects a zip that is cut short or that torch did not write as a checkpoint."""
     try:
         with zipfile.ZipFile(path) as archive:
             members = {name.rpartition("/")[2] for name in archive.namelist()}

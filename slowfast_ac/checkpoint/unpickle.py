@@ -1,4 +1,4 @@
-"""Pickles that cannot run code: arrays, tensors, plain containers, and stand-ins for the rest."""
+"""Loads pickles without running code: arrays, tensors, plain containers, stand-ins for the rest."""
 
 import io
 import os
@@ -16,7 +16,7 @@ from slowfast_ac.errors import InputError
 
 
 class StandIn(dict[object, object]):
-    """Takes the place of an object that is no weight and whose class is not imported."""
+    """Replaces an object that is not a weight and whose class is not imported."""
 
     name = ""
 

@@ -1,4 +1,4 @@
-"""The weights among everything that a file holds, at whatever depth and under whatever prefix."""
+"""Finds the weights in a file's content, at any depth and under any prefix."""
 
 from collections.abc import Iterator, Mapping
 from typing import NamedTuple
@@ -27,8 +27,8 @@ class Weights(NamedTuple):
     Args:
         name: where they are: ``model_state``, ``state_dict_ema``, ``model_state.backbone``.
         format: ``pyslowfast``, ``caffe2`` or ``state_dict``.
-        naming: ``pyslowfast``, ``pytorchvideo`` or ``caffe2``; None where no network is known.
-        prefix: what stands before each of their names.
+        naming: ``pyslowfast``, ``pytorchvideo`` or ``caffe2``; None if the network is not known.
+        prefix: the text before each of their names.
         state_dict: the tensors, named as in the file.
         aside: names of the tensors beside them that are not the network's.
         extras: what is in the dicts around them (epoch, cfg, classes), the nearest first.
@@ -87,10 +87,10 @@ def choose_weights(path: str, found: list[Weights], name: str | None) -> Weights
     Args:
         path: the file, for messages.
         found: of :func:`find_weights`.
-        name: a whole name or a part that one name alone has.
+        name: a whole name, or a part of it that only one name has.
 
     Raises:
-        InputError: naming what there is to choose from.
+        InputError: naming the possible choices.
     """
     names = [weights.name for weights in found]
     fits = [w for w in found if name is None or w.name == name]

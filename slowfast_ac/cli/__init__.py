@@ -11,14 +11,14 @@ import sys
 import warnings
 from collections.abc import Sequence
 
-from slowfast_ac.errors import InputError
+from slowfast_ac.errors import line_of
 from slowfast_ac.version import __version__
 
 COMMANDS = {
     "run": "train and test a config with PySlowFast's own loop",
     "demo": "make a small action data set, train the baseline and the method on it, compare",
-    "doctor": "say which PySlowFast is found, what is repaired and what is missing",
-    "explain": "say what a config means: seconds, steps, learning rate, maps, cost",
+    "doctor": "print which PySlowFast is found, what is repaired and what is missing",
+    "explain": "print what a config means: seconds, steps, learning rate, maps, cost",
     "configs": "list the configs that come with the package, or copy one",
     "prepare": "turn Kinetics, UCF101, HMDB51 or a folder into lists, a class map and a config",
     "check-data": "decode every video of a list and name the bad lines",
@@ -26,7 +26,7 @@ COMMANDS = {
     "evaluate": "accuracy, classes, calibration and mistakes of one test result",
     "compare": "compare two test results class by class, with tests of significance",
     "heatmap": "draw where a trained network looks, over the frames of a video",
-    "inspect": "say what a checkpoint file is",
+    "inspect": "print what a checkpoint file contains",
     "convert": "rename a checkpoint's weights between PySlowFast, PyTorchVideo and caffe2",
     "export": "write an inference model, weights or a folder for the Hub, checked against eager",
     "predict": "name the actions in videos",
@@ -64,7 +64,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     argv = list(sys.argv[1:] if argv is None else argv)
     if not argv or argv[0] not in COMMANDS:
-        # Prints the help or the version, or says what is wrong, and exits.
+        # Prints the help, the version or an error, and exits.
         build_parser().parse_args(argv[:1])
     command = argv[0]
     args = build_parser(command).parse_args(argv[1:])
@@ -76,9 +76,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         status = _module(command).main(args) or 0
         sys.stdout.flush()
         return status
-    except InputError as error:
-        print(f"slowfast-ac: {error}", file=sys.stderr)
-        return 2
     except ModuleNotFoundError as error:
         name = (error.name or "").partition(".")[0]
         if name in ("", "slowfast", "slowfast_ac"):
@@ -97,10 +94,16 @@ def main(argv: Sequence[str] | None = None) -> int:
         if not _reader_is_gone():
             raise
         return 141
+    except Exception as error:
+        line = line_of(error)
+        if line is None:
+            raise
+        print(f"slowfast-ac: {line}", file=sys.stderr)
+        return 2
 
 
 def _reader_is_gone() -> bool:
-    """Whether whoever read the output, such as ``head``, has seen enough."""
+    """Returns whether the program that read the output, such as ``head``, has closed it."""
     try:
         print(flush=True)
     except BrokenPipeError:

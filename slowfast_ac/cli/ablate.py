@@ -13,7 +13,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--output", required=True, help="folder of the runs and reports")
     parser.add_argument("--base", help="config file instead of the suite's own base")
     parser.add_argument("--seeds", type=int, nargs="+", help="instead of the suite's own")
-    parser.add_argument("--only", nargs="+", metavar="VARIANT[:SEED]", help="run these alone")
+    parser.add_argument("--only", nargs="+", metavar="VARIANT[:SEED]", help="run only these")
+    parser.add_argument(
+        "--parallel", type=int, default=1, metavar="N", help="runs at a time (default 1)"
+    )
     shown = parser.add_mutually_exclusive_group()
     shown.add_argument("--dry-run", action="store_true", help="print the commands of the runs")
     shown.add_argument(
@@ -21,7 +24,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="print one ablate command per unfinished run, for Slurm or several machines",
     )
-    shown.add_argument("--report", action="store_true", help="write the report of what is finished")
+    shown.add_argument("--report", action="store_true", help="report the finished runs")
     add_opts(parser, "for every run")
 
 
@@ -44,7 +47,7 @@ def main(args: argparse.Namespace) -> int:
                 print(shlex.join(_job(args, run.name)))
         return 0
     require_same_settings(everything)
-    failed = [] if args.report else run_all(runs)
+    failed = [] if args.report else run_all(runs, args.parallel)
     # Of jobs that share the folder each measures its own runs; --report, whatever they left.
     own = everything if args.report else runs
     measure_attention([run for run in own if is_finished(run)])

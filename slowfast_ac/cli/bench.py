@@ -11,32 +11,34 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the arguments."""
     parser.add_argument("what", choices=WHAT, help="what to measure")
     parser.add_argument("--output", required=True, metavar="DIR", help="folder for the results")
-    parser.add_argument(
-        "--cfg", help="config; its networks are compared, or predict (not of decode)"
-    )
-    parser.add_argument("--device", help="cpu, cuda or cuda:N (default: cuda where there is one)")
-    parser.add_argument("--batch", type=int, default=8, help="clips a step (default: 8)")
-    parser.add_argument("--crop", type=int, help="side of a clip (default: the config's)")
+    parser.add_argument("--cfg", help="config of the networks to measure (not used by decode)")
+    parser.add_argument("--device", help="cpu, cuda or cuda:N (default: cuda if there is one)")
+    parser.add_argument("--batch", type=int, default=8, help="clips per step (default: 8)")
+    parser.add_argument("--crop", type=int, help="clip height and width (default: the config's)")
     parser.add_argument(
         "--iterations",
         type=int,
         default=20,
-        help="timed rounds (default: 20); 0 counts operations and bytes and times nothing",
+        help="timed rounds (default: 20); 0 counts operations and bytes but times nothing",
     )
-    parser.add_argument("--warmup", type=int, default=3, help="rounds before (default: 3)")
+    parser.add_argument(
+        "--warmup", type=int, default=3, help="untimed rounds before them (default: 3)"
+    )
     parser.add_argument(
         "--only",
         nargs="+",
         metavar="NAME",
-        help="these rows and the first; of scaling, these axes",
+        help="only these rows and the first; for scaling, only these axes",
     )
-    parser.add_argument("--threads", type=int, help="of torch on a CPU (default: torch's own)")
+    parser.add_argument(
+        "--threads", type=int, help="torch's threads on a CPU (default: torch's own)"
+    )
     parser.add_argument(
         "--lengths",
         type=float,
         nargs="+",
         metavar="SECONDS",
-        help="videos to decode (default: 10 60 300), or the one to predict (views, default: 10)",
+        help="lengths of the videos for decode (default: 10 60 300) or for views (default: 10)",
     )
     add_pyslowfast(parser)
     add_opts(parser)

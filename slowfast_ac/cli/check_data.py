@@ -13,7 +13,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--classes", metavar="FILE", help="classes.json: labels must fit the class folders"
     )
     parser.add_argument(
-        "--frames", type=int, metavar="N", help="DATA.NUM_FRAMES: refuse videos shorter than a clip"
+        "--frames", type=int, metavar="N", help="DATA.NUM_FRAMES: reject videos shorter than a clip"
     )
     parser.add_argument(
         "--rate", type=int, metavar="R", help="DATA.SAMPLING_RATE, with --frames (default 1)"
@@ -42,7 +42,7 @@ def main(args: argparse.Namespace) -> int:
             shown_notes += 1
             note = "note: "
         if not note or shown_notes <= SHOWN_NOTES:
-            # At once, so that whoever stops the check keeps what it found.
+            # At once, so that a check that is stopped has printed what it found.
             print(f"line {finding.line}: {note}{_described(finding)}", flush=True)
 
     report = check_videos(

@@ -7,13 +7,13 @@ from slowfast_ac.cli.predict import add_weights_argument
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the arguments."""
-    parser.add_argument("input", help="a checkpoint, whatever kind `inspect` knows")
+    parser.add_argument("input", help="a checkpoint of any kind that `inspect` recognises")
     parser.add_argument("output", help="the file to write: .pyth or .safetensors")
     parser.add_argument("--to", required=True, choices=["pyslowfast", "pytorchvideo"])
     parser.add_argument(
         "--branch-independent",
         action="store_true",
-        help="cut the lateral connections of a fused SlowFast away: initial weights for SlowFastAC",
+        help="cut the lateral connections of a fused SlowFast, to start SlowFastAC from it",
     )
     add_weights_argument(parser)
 

@@ -7,7 +7,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the arguments."""
     parser.add_argument("results", help="run directory or result file (TEST.SAVE_RESULTS_PATH)")
     parser.add_argument(
-        "--classes", metavar="FILE", help="class map (default: classes.json beside the run's lists)"
+        "--classes",
+        metavar="FILE",
+        help="class map (default: classes.json next to the run's lists)",
     )
     parser.add_argument(
         "--list", metavar="LIST", help="the tested videos, such as test.csv (default: the run's)"

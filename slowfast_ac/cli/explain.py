@@ -15,7 +15,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--step-seconds", type=float, metavar="S", help="time of a training step (`bench train`)"
     )
     parser.add_argument(
-        "--cost", action="store_true", help="build the network and count it; needs PySlowFast"
+        "--cost",
+        action="store_true",
+        help="also build the network and count its cost; needs PySlowFast",
     )
     add_pyslowfast(parser)
     add_opts(parser)

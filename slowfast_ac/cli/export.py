@@ -10,15 +10,15 @@ FORMATS = ("pyslowfast", "pytorchvideo", "safetensors", "huggingface", "onnx", "
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the arguments."""
-    parser.add_argument("--checkpoint", required=True, help="whatever kind `inspect` knows")
+    parser.add_argument("--checkpoint", required=True, help="any kind that `inspect` recognises")
     parser.add_argument("--cfg", help="config of the weights (default: the one inside the file)")
     add_weights_argument(parser)
     parser.add_argument(
         "--format",
         required=True,
         choices=FORMATS,
-        help="weights (first three), a folder for HuggingFace's Hub, or a program from a clip to "
-        "scores, BatchNorm folded",
+        help="weights (first three), a folder for HuggingFace's Hub, or a program from clips to "
+        "scores, with BatchNorm folded",
     )
     parser.add_argument(
         "--precision",

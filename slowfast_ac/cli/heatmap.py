@@ -12,7 +12,7 @@ from slowfast_ac.cli.predict import add_classes_argument, add_weights_argument
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the arguments."""
     parser.add_argument("videos", nargs="+", metavar="VIDEO", help="video files")
-    parser.add_argument("--checkpoint", required=True, help="whatever kind `inspect` knows")
+    parser.add_argument("--checkpoint", required=True, help="any kind that `inspect` recognises")
     parser.add_argument("--cfg", help="config of the weights (default: the one inside the file)")
     add_weights_argument(parser)
     parser.add_argument("--output", required=True, metavar="DIR", help="folder for the results")
@@ -21,15 +21,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         dest="class_",
         default="predicted",
         metavar="CLASS",
-        help="whose maps: a name, a number, predicted (default) or true",
+        help="class of the maps: a name, a number, predicted (default) or true",
     )
     add_classes_argument(parser)
     parser.add_argument(
         "--list",
         metavar="CSV",
-        help="list with the videos' true classes; else the json beside a video says it",
+        help="list with the videos' true classes (default: the json next to each video)",
     )
-    parser.add_argument("--against", metavar="CHECKPOINT", help="second network, drawn beneath")
+    parser.add_argument(
+        "--against", metavar="CHECKPOINT", help="second network, drawn below the first"
+    )
     parser.add_argument(
         "--against-cfg", metavar="CFG", help="its config (default: the one inside the file)"
     )
@@ -38,7 +40,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=float,
         nargs="+",
         default=[1.0],
-        help="sizes of the clip that the spatial map averages, 1.0 first (default: 1.0 alone)",
+        help="sizes of the clip that the spatial map averages, 1.0 first (default: only 1.0)",
     )
     add_pyslowfast(parser, "checkout, for networks that only PySlowFast builds")
     add_opts(parser)

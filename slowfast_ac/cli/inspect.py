@@ -6,7 +6,7 @@ import argparse
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the arguments."""
     parser.add_argument("file", help="a checkpoint: PySlowFast, PyTorchVideo, caffe2, safetensors")
-    parser.add_argument("--json", action="store_true", help="print JSON, the config included")
+    parser.add_argument("--json", action="store_true", help="print JSON, including the config")
 
 
 def main(args: argparse.Namespace) -> None:

@@ -13,7 +13,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--views",
         default="10x3",
         metavar="CLIPSxCROPS",
-        help="views that are averaged, crops 1 or 3 (default 10x3, as PySlowFast's test)",
+        help="views to average, with 1 or 3 crops (default 10x3, as in PySlowFast's test)",
     )
     views.add_argument(
         *("--single-view", "--fast"),
@@ -25,17 +25,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--precision",
         choices=("float32", "bfloat16"),
         default="float32",
-        help="of the convolutions (default float32); bfloat16 changes scores a little",
+        help="precision of the convolutions (default float32); bfloat16 changes scores slightly",
     )
     parser.add_argument(
         "--compile",
         action="store_true",
-        help="compile the network first, which takes up to a minute; needs a C++ compiler",
+        help="compile the network first; takes up to a minute and needs a C++ compiler",
     )
     parser.add_argument(
         "--output",
         metavar="FILE",
-        help="results for programs: .json, .csv or .jsonl; a command that was stopped goes on",
+        help="results for programs: .json, .csv or .jsonl; run again to continue a stopped command",
     )
     parser.add_argument(
         "--heatmap", metavar="DIR", help="also draw where the network looks for the best class"
@@ -43,7 +43,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def add_input_arguments(parser: argparse.ArgumentParser) -> None:
-    """Adds the arguments that say which network and which videos."""
+    """Adds the arguments for the network and the videos."""
     parser.add_argument("checkpoint", help="weights, or a program that `export` wrote")
     parser.add_argument("videos", nargs="*", metavar="VIDEO", help="video files, folders or globs")
     parser.add_argument(
@@ -57,11 +57,11 @@ def add_input_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def add_weights_argument(parser: argparse.ArgumentParser) -> None:
-    """Adds the argument that says which weights of a file are meant."""
+    """Adds the argument that chooses one of several networks in a file."""
     parser.add_argument(
         "--weights",
         metavar="NAME",
-        help="which weights, where a file has several (raw and averaged); see inspect",
+        help="which weights to use if a file has several (raw and averaged); see inspect",
     )
 
 
@@ -70,7 +70,7 @@ def add_classes_argument(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--classes",
         metavar="FILE",
-        help='class map: {"name": number}, id2label or a list in JSON, or one name a line',
+        help='class map: {"name": number}, id2label or a list in JSON, or one name per line',
     )
 
 
@@ -80,7 +80,10 @@ def add_window_arguments(parser: argparse.ArgumentParser) -> None:
         "--window", type=float, metavar="SECONDS", help="length of a sliding window"
     )
     parser.add_argument(
-        "--stride", type=float, metavar="SECONDS", help="from window to window (default: --window)"
+        "--stride",
+        type=float,
+        metavar="SECONDS",
+        help="time from window to window (default: --window)",
     )
 
 

@@ -28,7 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="F",
         help="default 0: test on the validation videos",
     )
-    folder.add_argument("--seed", type=int, default=0, help="another seed, another division")
+    folder.add_argument("--seed", type=int, default=0, help="seed of the split (default 0)")
     _add_classes(folder)
 
 
@@ -53,7 +53,7 @@ def main(args: argparse.Namespace) -> None:
 def _add(datasets, name: str, summary: str) -> argparse.ArgumentParser:
     parser = datasets.add_parser(name, help=summary, description=summary)
     parser.add_argument("videos", metavar="VIDEO_DIR", help="folder of the videos; never changed")
-    parser.add_argument("--output", required=True, metavar="DIR", help="where everything goes")
+    parser.add_argument("--output", required=True, metavar="DIR", help="folder for all results")
     parser.add_argument("--base", metavar="CONFIG.yaml", help="config that the new one builds on")
     parser.add_argument(
         "--resize", type=int, metavar="PIXELS", help="re-encode to this short side, such as 256"

@@ -11,7 +11,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--shard_id", type=int, help="number of this machine, from 0")
     parser.add_argument("--num_shards", type=int, help="number of machines")
     parser.add_argument(
-        "--init_method", help="where processes meet, tcp://HOST:PORT or file://PATH"
+        "--init_method", help="address where processes meet, tcp://HOST:PORT or file://PATH"
     )
     add_pyslowfast(parser)
     parser.add_argument(
@@ -23,7 +23,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def main(args: argparse.Namespace) -> None:
-    """Runs the configs and says where their results are."""
+    """Runs the configs and prints where their results are."""
     from slowfast_ac.evaluation.run_summary import summarize
     from slowfast_ac.experiments.explain import in_short, over_defaults
     from slowfast_ac.pyslowfast.cluster import machines

@@ -24,7 +24,7 @@ def read_class_map(path: str | os.PathLike[str]) -> dict[str, int]:
 
     Args:
         path: JSON: PySlowFast's ``{"class name": label}`` (DEMO.LABEL_FILE_PATH), the other way
-            round, a list, or an object with ``id2label`` or ``label2id``; or text: one name a line,
+            round, a list, or an object with ``id2label`` or ``label2id``. Text: one name per line,
             with its label before or after it or with none, as UCF101's classInd.txt (labels from
             1), a csv or tsv of a column of labels and one of names, or the label map of
             TensorFlow's pbtxt files, as AVA's. Quotes around a name, as in PyTorchVideo's file of

@@ -14,7 +14,7 @@ from slowfast_ac.errors import InputError
 def find_videos(arguments: Sequence[str]) -> list[str]:
     """Returns the files that ``arguments`` name: files, folders and globs (``**`` for sub-folders).
 
-    A file is taken whatever its suffix, and whether it exists or not: whoever reads it says so.
+    A file is taken whatever its suffix, even if it does not exist: its reader raises the error.
 
     Raises:
         InputError: for a folder without videos, or a glob that matches nothing.

@@ -19,7 +19,7 @@ _REORDERED = 32
 
 @dataclass(frozen=True)
 class Origin:
-    """Where the parts of a file begin: its own times against those of the video.
+    """The beginnings of a file's parts, in its own times and in those of the video.
 
     A file whose times go backwards, such as two that were joined, has several parts, each of which
     follows the one before.
@@ -38,7 +38,7 @@ class Origin:
 
     @property
     def is_seekable(self) -> bool:
-        """Whether a time can be sought: frames without times are counted from the first."""
+        """Returns whether times can be sought; frames without times are counted from the first."""
         return self.is_timed and len(self.parts) == 1
 
     def ticks(self, pts: int, part: int = 0) -> int:

@@ -14,7 +14,7 @@ def one_size(frame: av.VideoFrame, width: int, height: int) -> av.VideoFrame:
 
 
 class Orientation(NamedTuple):
-    """How a stored picture is turned to be upright.
+    """The turns that make a stored picture upright.
 
     Args:
         transposed: rows become columns, first of all.

@@ -1,4 +1,4 @@
-"""What turns a video into the input of a network, as a config of PySlowFast says it."""
+"""The settings that turn a video into a network's input, from a config of PySlowFast."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -14,7 +14,7 @@ from slowfast_ac.errors import InputError
 
 @dataclass(frozen=True)
 class Preprocessing:
-    """What turns a video into the input of a network; the names are those of PySlowFast's keys.
+    """The settings that turn a video into a network's input, named after PySlowFast's keys.
 
     Args:
         num_frames: frames of a clip, DATA.NUM_FRAMES.
@@ -185,7 +185,7 @@ class Preprocessing:
 
     @property
     def is_bgr_first(self) -> bool:
-        """Whether the channels are BGR before they are normalised: OpenCV reads frames so."""
+        """Returns whether the channels are BGR before they are normalised, as OpenCV reads them."""
         return self.dataset != "kinetics"
 
     def short_side(self, crops: Sequence[str]) -> int:

@@ -101,7 +101,7 @@ class VideoReader:
 
     @property
     def timeline(self) -> Timeline:
-        """When the frames are shown; the first time that it is asked for, the file is read."""
+        """The times at which the frames are shown. The first access reads the file."""
         return self._read_timeline()[0]
 
     @property

@@ -1,4 +1,4 @@
-"""Which frames of a video a clip has, as the data sets of PySlowFast's test choose them.
+"""Chooses a clip's frames of a video, as the data sets of PySlowFast's test do.
 
 TEST.DATASET    the frames of a clip
 kinetics        evenly over NUM_FRAMES x SAMPLING_RATE frames at TARGET_FPS

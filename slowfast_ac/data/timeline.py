@@ -1,4 +1,4 @@
-"""When the frames of a video are on the screen, and the steady rate that clips count them in.
+"""The times at which a video's frames are shown, and the steady rate in which clips count them.
 
 A header's frame rate is a hint: it is believed where the timestamps agree with it. Otherwise it is
 measured and, where frames come at no rate at all, a video is counted as a viewer would see it at

@@ -16,7 +16,7 @@ from slowfast_ac.files import atomic_path
 
 @dataclass(frozen=True)
 class VideoInfo:
-    """What a video file says about itself.
+    """The properties of a video file.
 
     Attributes:
         path: the file.

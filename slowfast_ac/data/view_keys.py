@@ -64,7 +64,7 @@ REFUSED = {
 
 
 def check_views(cfg: Mapping[str, Any]) -> None:
-    """Refuses a config whose test shows other clips than this package can make.
+    """Rejects a config whose test shows other clips than this package can make.
 
     Args:
         cfg: nodes of keys. A key that is absent has its default.

@@ -1,1 +1,1 @@
-"""What test results say: accuracy, comparison, significance, measures of attention."""
+"""Evaluation of test results: accuracy, comparison, significance, measures of attention."""

@@ -1,10 +1,10 @@
-"""How well a trained network looks at the target, over a list of clips whose boxes are known.
+"""Measures how well a trained network looks at the target, over clips whose boxes are known.
 
-Of each clip the middle is taken, as a whole frame, and the maps of its true class. A frame's map,
-placed over the frame, is measured against that frame's box: pointing game, energy in the box, and
-what chance gives (see slowfast_ac.evaluation.measures). A clip's value is the mean over its
-frames. The streams' agreement compares what Eq. 3 compares, the maps of Eq. 1 and Eq. 2, averaged
-over the clip's frames, at their own size.
+Each video is represented by its middle clip, with whole frames and the maps of its true class. A
+frame's map, placed over the frame, is compared with that frame's box: pointing game, energy in the
+box, and chance (see slowfast_ac.evaluation.measures). A clip's value is the mean over its frames.
+The streams' agreement compares the maps of Eq. 1 and Eq. 2, as Eq. 3 does, averaged over the clip's
+frames, at their own size.
 """
 
 import math
@@ -51,10 +51,10 @@ def attention_quality(
     Args:
         cfg: the config that it was trained with, or its file; None takes that in the checkpoint.
         checkpoint: see :func:`~slowfast_ac.inference.load.load_model`.
-        list_path: list of videos with NAME.json beside NAME.mp4.
+        list_path: list of videos with NAME.json next to NAME.mp4.
         scales: sizes of the clip that the spatial map averages, 1.0 first.
-        output: folder that gets ``attention_quality.csv``, one row a clip and stream, and
-            ``attention_quality.json``, what is returned.
+        output: folder that gets ``attention_quality.csv``, one row per clip and stream, and
+            ``attention_quality.json`` with the returned values.
         progress: show it on stderr.
 
     Returns:
@@ -104,8 +104,8 @@ def measure_clip(
     """Measures one clip.
 
     Returns:
-        A dict a stream, with the keys :data:`COLUMNS`. ``energy`` is nan where no map of the
-        clip has a positive value, ``agreement`` where there is one stream or a map is constant.
+        A dict per stream, with the keys :data:`COLUMNS`. ``energy`` is nan if no map of the clip
+        has a positive value, ``agreement`` if there is only one stream or a map is constant.
     """
     network = model.require_network("measure maps of")
     result = heatmap(network, entry.path, model.preprocessing, entry.label, scales=scales)
@@ -137,8 +137,8 @@ def summarise(rows: Iterable[dict]) -> dict[str, float]:
     """Returns means over the clips and, under ``..._error``, their standard errors.
 
     The keys: ``clips``; ``pointing``, ``energy`` and ``chance`` after each stream's name, such as
-    ``spatial_pointing``; ``agreement``. What is not a number is left out: the error of one clip,
-    the agreement of one stream.
+    ``spatial_pointing``; ``agreement``. Undefined values are left out: the error of one clip, the
+    agreement of one stream.
     """
     by_stream: dict[str, list[dict]] = {}
     for row in rows:
@@ -162,5 +162,5 @@ def _agreement(result: Heatmap) -> float:
 
 
 def _cell(value: object) -> object:
-    """An empty cell says not a number."""
+    """An empty cell means not a number."""
     return "" if isinstance(value, float) and math.isnan(value) else value

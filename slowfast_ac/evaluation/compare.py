@@ -40,7 +40,7 @@ def compare(
 
     Args:
         baseline: result file or run directory.
-        ours: likewise, of the same videos.
+        ours: the same for the other network, on the same videos.
         output: folder for compare.md, compare.json, per_class.csv and .png, confusion_*.csv and
             .png.
         classes: class map; without one, classes are called by their numbers.
@@ -138,8 +138,8 @@ def read_groups(
     Args:
         path: json of group name -> class names.
         names: the class names, by number.
-        strict: if true, a name that is no class is refused; otherwise it is left out, and so is a
-            group without any class.
+        strict: if true, an unknown class name is an error. Otherwise it is left out, and so is a
+            group without any known class.
 
     Returns:
         Group name -> class numbers.
@@ -161,7 +161,7 @@ def read_groups(
 
 
 def absent_members(path: str | os.PathLike, names: Sequence[str], group: str) -> list[str]:
-    """Returns the members of a group in the file ``path`` that are no class of the test."""
+    """Returns the members of a group in the file ``path`` that are not classes of the test."""
     known = {name.lower() for name in names}
     return [member for member in load_groups(path)[group] if member.lower() not in known]
 

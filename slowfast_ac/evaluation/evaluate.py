@@ -1,4 +1,4 @@
-"""One test result by itself: how good, on which classes, how sure, and what it gets wrong."""
+"""Evaluates one test result: accuracy, accuracy by class, calibration and mistakes."""
 
 import os
 from collections.abc import Sequence
@@ -33,7 +33,7 @@ SHOWN_MISTAKES = 5
 
 @dataclass(frozen=True)
 class Source:
-    """What a run directory says about its test.
+    """The data about a test that a run directory contains.
 
     Args:
         videos: paths, in the order of the results; None where the list is not known.
@@ -60,8 +60,8 @@ def evaluate(
     Args:
         path: result file (TEST.SAVE_RESULTS_PATH) or run directory.
         output: folder for evaluate.md, evaluate.json, per_class.csv, mistakes.csv, confusion.csv
-            and .png, calibration.csv and .png; of a multi-label test the first three alone.
-        classes: class map; by default classes.json beside the run's lists, else numbers.
+            and .png, calibration.csv and .png; for a multi-label test only the first three.
+        classes: class map; by default classes.json next to the run's lists, or else numbers.
         test_list: list of the tested videos; by default the run's own.
         overwrite: replace an earlier evaluation in the folder.
 

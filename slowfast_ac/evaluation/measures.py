@@ -1,9 +1,9 @@
-"""Measures of attention against the target's box, which the paper leaves to the eye.
+"""Measures of attention on the target's box; the paper shows only pictures.
 
-- pointing game: does the map's maximum lie in the box? Zhang et al., "Top-down Neural Attention by
+- pointing game: is the map's maximum in the box? Zhang et al., "Top-down Neural Attention by
   Excitation Backprop", IJCV 2018, https://arxiv.org/abs/1608.00507. Without their tolerance of 15
   pixels: our frames are small.
-- energy in the box: which share of the map's positive values lies in the box? Wang et al.,
+- energy in the box: which share of the map's positive values is in the box? Wang et al.,
   "Score-CAM", CVPR Workshops 2020, https://arxiv.org/abs/1910.01279 ("energy-based pointing game").
 - agreement: Pearson's correlation of two maps.
 
@@ -19,11 +19,10 @@ import numpy as np
 
 
 def pointing_game(cam: np.ndarray, box: Sequence[float], frame: tuple[int, int]) -> float:
-    """Whether the maximum of a map, upsampled bilinearly to the frame, lies in the box.
+    """Returns whether the maximum of a map, upsampled bilinearly to the frame, is in the box.
 
-    Of a maximum that covers several pixels the first counts: beyond a map's last position a drawn
-    map is constant, and there that is the position itself. Of several equal maxima each counts
-    its part.
+    If a maximum covers several pixels, the first counts: beyond a map's last position a drawn map
+    is constant, so the first pixel is the position itself. Several equal maxima count in part.
 
     Args:
         cam: (H, W).
@@ -31,8 +30,8 @@ def pointing_game(cam: np.ndarray, box: Sequence[float], frame: tuple[int, int])
         frame: width and height in pixels.
 
     Returns:
-        1 or 0, between them where equal maxima disagree; 0 for a constant map, which points
-        nowhere.
+        1 or 0, or a value between them if equal maxima disagree; 0 for a constant map, which
+        points nowhere.
     """
     cam = np.asarray(cam, dtype=np.float32)
     if np.ptp(cam) == 0:
@@ -73,7 +72,7 @@ def coverage(box: Sequence[float], frame: tuple[int, int], shape: tuple[int, int
 
 
 def area_share(box: Sequence[float], frame: tuple[int, int]) -> float:
-    """Share of the frame that the box covers: what both measures give by chance."""
+    """Share of the frame that the box covers, which both measures reach by chance."""
     return float(coverage(box, frame, (1, 1))[0, 0])
 
 

@@ -1,4 +1,4 @@
-"""What a test leaves behind: its scores and labels."""
+"""The results of a test: its scores and labels."""
 
 import os
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ class Results:
     """A test's scores and labels.
 
     Args:
-        scores: (V, L) float64, one row a video that sums to 1; for multi-label tests as they are.
+        scores: (V, L) float64, one row per video that sums to 1; for multi-label tests as they are.
         labels: (V,) int64, or (V, L) of zeros and ones for multi-label tests.
     """
 
@@ -27,11 +27,11 @@ class Results:
 
     @property
     def multi_label(self) -> bool:
-        """Whether a video can have several labels."""
+        """Returns whether a video can have several labels."""
         return self.labels.ndim == 2
 
     def right(self, best: int = 1) -> np.ndarray:
-        """Whether each video's label is among the ``best`` highest scores, (V,) bool; one label."""
+        """Returns whether each video's label is among the ``best`` highest scores, (V,) bool."""
         order = np.argsort(-self.scores, axis=1, kind="stable")[:, :best]
         return (order == self.labels[:, None]).any(axis=1)
 
@@ -83,7 +83,7 @@ def read_results(path: str | os.PathLike) -> Results:
 def average_precision(results: Results) -> np.ndarray:
     """Returns each class's average precision in a multi-label test, (L,).
 
-    It is nan for a class without videos; the test's mean average precision leaves that out.
+    It is nan for a class without videos; the test's mean average precision ignores such classes.
     """
     # Here, since reading logs and results needs no scikit-learn.
     from sklearn.metrics import average_precision_score

@@ -1,4 +1,4 @@
-"""What a finished run left behind, in a few lines."""
+"""The summary of a finished run, in a few lines."""
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Whether a difference of two accuracies on the same videos is more than noise."""
+"""Tests whether a difference of two accuracies on the same videos is more than noise."""
 
 from collections.abc import Sequence
 
@@ -9,8 +9,8 @@ import scipy.stats
 def mcnemar(baseline: np.ndarray, ours: np.ndarray) -> float:
     """Exact McNemar test of two classifiers on the same videos.
 
-    Only the videos that one gets right and the other wrong tell them apart; without a difference,
-    either is as likely. McNemar, Psychometrika 12, 1947.
+    Only the videos that one gets right and the other wrong count. Without a difference between the
+    classifiers, both cases are equally likely. McNemar, Psychometrika 12, 1947.
 
     Args:
         baseline: (V,) bool, whether each video is right.
@@ -51,15 +51,15 @@ def wilson(right: int, total: int) -> tuple[float, float]:
 def difference_interval(baseline: np.ndarray, ours: np.ndarray) -> tuple[float, float]:
     """95 % interval of the difference of two accuracies on the same videos.
 
-    Half a video is added to each of right and wrong by right and wrong, so that results which never
-    differ get an interval, too. Agresti and Min, Statistics in Medicine 24, 2005.
+    Half a video is added to each cell of the table of right and wrong by right and wrong, so
+    results that never differ get an interval too. Agresti and Min, Statistics in Medicine 24, 2005.
 
     Args:
         baseline: (V,) bool, whether each video is right; V at least 1.
         ours: (V,) bool.
 
     Returns:
-        Low and high end of ours - baseline, between -1 and 1.
+        Low and high end of the difference ours - baseline, between -1 and 1.
     """
     total = len(baseline) + 2
     gained, lost = (ours & ~baseline).sum() + 0.5, (baseline & ~ours).sum() + 0.5

@@ -1,4 +1,4 @@
-"""Runs a suite: what is finished is not run again, what fails does not stop the rest."""
+"""Runs a suite. Finished runs are not repeated, and a failed run does not stop the rest."""
 
 import ctypes
 import json
@@ -9,6 +9,7 @@ import sys
 import time
 from collections import deque
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
 
 from fvcore.common.config import CfgNode
 from tqdm import tqdm
@@ -22,7 +23,7 @@ RECORD = "run.json"
 
 
 def is_finished(run: Run) -> bool:
-    """Whether the run has finished.
+    """Returns whether the run has finished.
 
     Raises:
         InputError: when its folder holds a finished run of other settings.
@@ -42,10 +43,10 @@ def is_finished(run: Run) -> bool:
 
 
 def require_same_settings(runs: Sequence[Run]) -> None:
-    """Refuses finished runs that would be trained otherwise today.
+    """Rejects finished runs that would be trained differently today.
 
     Their arguments are the same, but since then a config file was edited, a default changed or
-    PySlowFast was exchanged: beside them, new runs are no comparison.
+    PySlowFast was exchanged, so new runs cannot be compared with them.
 
     Raises:
         InputError: naming the run's folder and the first key that differs.
@@ -72,50 +73,72 @@ def load_run_config(run: Run) -> CfgNode:
     return load_config(run.folder / "config.yaml")
 
 
-def run_all(runs: Sequence[Run]) -> list[str]:
-    """Runs one after another, each in a process of its own, with progress on stderr.
+def run_all(runs: Sequence[Run], parallel: int = 1) -> list[str]:
+    """Runs what is not finished, each run in a process of its own, with progress on stderr.
+
+    Args:
+        runs: the runs, in order.
+        parallel: how many run at a time; they share the cores.
 
     Returns:
         The names of the runs that failed. Their folder's ``output.txt`` says why.
+
+    Raises:
+        InputError: for less than one at a time.
     """
+    if parallel < 1:
+        raise InputError(f"--parallel: {parallel} is less than one run at a time")
+    todo = [run for run in runs if not is_finished(run)]
     failed = []
-    with tqdm(total=len(runs), unit="run", file=sys.stderr) as progress:
-        for run in runs:
-            if not is_finished(run) and not _execute(run, progress):
-                failed.append(run.name)
-                tqdm.write(f"failed: {run.name}, see {run.folder / 'output.txt'}", file=sys.stderr)
-            progress.update()
+    processes: list[subprocess.Popen] = []
+    with (
+        tqdm(total=len(runs), initial=len(runs) - len(todo), unit="run", file=sys.stderr) as bar,
+        ThreadPoolExecutor(parallel) as pool,
+    ):
+        futures = {pool.submit(_execute, run, bar, parallel, processes): run for run in todo}
+        try:
+            for future in as_completed(futures):
+                run = futures[future]
+                if not future.result():
+                    failed.append(run.name)
+                    line = f"failed: {run.name}, see {run.folder / 'output.txt'}"
+                    tqdm.write(line, file=sys.stderr)
+                bar.update()
+        except BaseException:
+            # Ctrl-C: the runs resume from their last checkpoints next time.
+            pool.shutdown(wait=False, cancel_futures=True)
+            for process in processes:
+                process.kill()
+            raise
     return failed
 
 
-def _execute(run: Run, progress: tqdm) -> bool:
+def _execute(run: Run, bar: tqdm, parallel: int, processes: list[subprocess.Popen]) -> bool:
     run.folder.mkdir(parents=True, exist_ok=True)
     begin = time.monotonic()
+    # Threads that spin while they wait make a step ten times slower where another program takes
+    # one of few cores.
+    environment = {"OMP_WAIT_POLICY": "passive"}
+    if parallel > 1:
+        environment["OMP_NUM_THREADS"] = str(max((os.cpu_count() or 1) // parallel, 1))
     with open(run.folder / "output.txt", "w") as log:
         process = subprocess.Popen(
             run.command,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
-            # Threads that spin while they wait make a step ten times slower where another program
-            # takes one of few cores.
-            env={"OMP_WAIT_POLICY": "passive", **os.environ},
+            env={**environment, **os.environ},
             preexec_fn=_die_with_suite if sys.platform == "linux" else None,
         )
+        processes.append(process)
         tail: deque[str] = deque(maxlen=3)
-        try:
-            assert process.stdout is not None
-            for line in process.stdout:
-                log.write(line)
-                tail.append(line.strip())
-                described = describe(line)
-                if described:
-                    progress.set_description(f"{run.name} {described}")
-        except BaseException:
-            # Ctrl-C: the run resumes from its last checkpoint next time.
-            process.kill()
-            process.wait()
-            raise
+        assert process.stdout is not None
+        for line in process.stdout:
+            log.write(line)
+            tail.append(line.strip())
+            described = describe(line)
+            if described:
+                bar.set_description(f"{run.name} {described}")
         # wait() would not tell this process's memory.
         _, status, usage = os.wait4(process.pid, 0)
         process.returncode = status = os.waitstatus_to_exitcode(status)

@@ -69,7 +69,8 @@ def run_demo(
     suite = load_suite(CONFIGS / "suite.yaml")
     runs = plan(suite, output, own)
     require_same_settings(runs)
-    failed = run_all(runs)
+    # Small batches leave cores idle: two runs of one thread are faster than one of two.
+    failed = run_all(runs, parallel=min(len(runs), os.cpu_count() or 1))
     if failed:
         raise InputError(f"demo: {', '.join(failed)} failed; see {runs[0].folder}/output.txt")
     measure_attention(runs)
@@ -83,7 +84,7 @@ def run_demo(
 def accuracies(runs: Sequence[Run]) -> str:
     """Returns each run's top-1 and its difference to the first one's, with 95 % intervals.
 
-    So that noise is not read as loss or gain. Empty for clips of several labels.
+    The intervals keep readers from taking noise for a loss or gain. Empty for multi-label clips.
     """
     results = {run.variant: read_results(run.folder) for run in runs}
     if any(result.multi_label for result in results.values()):

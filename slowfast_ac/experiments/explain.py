@@ -1,4 +1,4 @@
-"""What a config means, in plain numbers: clips, maps, steps, learning rate, views and cost."""
+"""Explains a config in plain numbers: clips, maps, steps, learning rate, views and cost."""
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -45,7 +45,7 @@ def over_defaults(config: Mapping[str, Any]) -> CfgNode:
     """Returns a config with every key that :func:`explain` reads.
 
     Args:
-        config: a config file's content, with what it builds on.
+        config: a config file's content, including that of its base.
 
     Raises:
         InputError: for an unknown key of AC, SCAM, COMPUTE or FINETUNE. PySlowFast's own keys are
@@ -77,8 +77,8 @@ def explain(
     Args:
         cfg: a config, see :func:`over_defaults`.
         videos: number of training videos, if known.
-        step_seconds: of a training step, if measured.
-        changed: what the config file itself sets, without what it builds on.
+        step_seconds: measured time of a training step, if known.
+        changed: the keys that the config file itself sets, without those of its base.
     """
     return [
         *_clips(cfg),
@@ -90,7 +90,7 @@ def explain(
 
 
 def in_short(cfg: CfgNode) -> list[tuple[str, str]]:
-    """Returns what is worth a look at the start of a run; see :func:`explain`."""
+    """Returns the facts to show at the start of a run; see :func:`explain`."""
     facts = [*_clips(cfg), *_maps(cfg)]
     if cfg.TRAIN.get("ENABLE", True):
         facts += _training(cfg, count_training_videos(cfg), None)
@@ -98,7 +98,7 @@ def in_short(cfg: CfgNode) -> list[tuple[str, str]]:
 
 
 def count_training_videos(cfg: CfgNode) -> int | None:
-    """Returns the number of lines of the training list, or None where there is none."""
+    """Returns the number of lines of the training list, or None if there is no list."""
     train = Path(cfg.DATA.get("PATH_TO_DATA_DIR") or ".") / "train.csv"
     if not train.is_file():
         return None

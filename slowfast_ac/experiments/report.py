@@ -67,7 +67,7 @@ def write_report(suite: Suite, runs: Sequence[Run], output: Path, name: str = "r
 
     Args:
         suite: the suite.
-        runs: its runs; those not finished are named as such.
+        runs: its runs; the report names those that have not finished.
         output: folder.
         name: of the files.
 
@@ -122,7 +122,7 @@ def measure(run: Run) -> dict[str, float]:
 
 
 def measure_attention(runs: Sequence[Run]) -> None:
-    """Measures finished runs' attention where the target's boxes are known, once a run.
+    """Measures the attention of finished runs, once per run, if the target's boxes are known.
 
     Each run directory gets ``attention.json``; runs whose test clips have no boxes get none, nor
     does a run whose clips cannot be read any more, which is named on stderr.
@@ -172,7 +172,7 @@ def markdown(
         f"`{suite.baseline}`."
     ]
     if suite.paper:
-        lines += ["*Paper:* is the paper's figure on its own data, not a measurement of ours."]
+        lines += ["*Paper:* is the paper's figure on its own data; we did not measure it."]
     lines += ["", "| variant | seeds | " + " | ".join(c.title for c in columns) + " |"]
     lines += ["|---" * (len(columns) + 2) + "|"]
     baseline = table[suite.baseline]
@@ -201,7 +201,7 @@ def _cell(column: Column, cells: dict, baseline: dict, paper: dict[str, float]) 
 
 
 def draw(table: dict[str, dict], columns: Sequence[Column], path: Path) -> None:
-    """Draws every column but the sizes as points with error bars, one panel a column."""
+    """Draws every column but the sizes as points with error bars, one panel per column."""
     shown = [c for c in columns if c.compared and c.key not in ("params",)]
     names = [variant for variant, cells in table.items() if cells]
     if not names:

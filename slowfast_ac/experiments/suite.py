@@ -15,7 +15,7 @@ KEYS = {"title", "base", "baseline", "seeds", "common", "variants", "paper"}
 
 @dataclass(frozen=True)
 class Suite:
-    """What is to be compared.
+    """The variants that are compared, and their settings.
 
     Args:
         title: one line for the report.
@@ -24,7 +24,7 @@ class Suite:
             ones, then the variant's own.
         baseline: the variant that the others are compared with.
         seeds: values of RNG_SEED.
-        paper: name of a variant -> its figures in the paper (top1, top5, gflops), where it has any.
+        paper: name of a variant -> its figures in the paper (top1, top5, gflops), if it has any.
     """
 
     title: str
@@ -85,7 +85,7 @@ def load_suite(path: str | Path, base: str | Path | None = None) -> Suite:
 
     Args:
         path: the file; its ``base`` is relative to it.
-        base: takes the place of the file's ``base``.
+        base: replaces the file's ``base``.
 
     Raises:
         InputError: naming the file and the entry.
@@ -139,11 +139,11 @@ def plan(
         suite: the suite.
         output: folder; each run gets ``output/variant/seedN``.
         opts: keys and values for every run, after the variant's own.
-        seeds: take the place of the suite's.
+        seeds: replace the suite's.
         only: names of variants, or ``variant:seed``, to keep.
 
     Raises:
-        InputError: for a name in ``only`` that is none.
+        InputError: for an unknown name in ``only``.
     """
     runs = []
     for seed in suite.seeds if seeds is None else seeds:

@@ -80,7 +80,7 @@ def build_classifier(checkpoint: Checkpoint, cfg: CfgNode) -> Classifier:
     weights, _ = convert_checkpoint(checkpoint, "pytorchvideo")
     layout = find_layout(weights, "pytorchvideo")
     # Where a clip is larger than the head's pooling window, the scores of its places are averaged,
-    # as PySlowFast's test does. PyTorchVideo averages what stands before the activation.
+    # as PySlowFast's test does. PyTorchVideo averages the values before the activation.
     build = _build_slowfast if layout.pathways == 2 else _build_slow
     model = build(weights, layout, cfg, ACTIVATIONS[cfg.MODEL.HEAD_ACT])
     for name, value in model.state_dict().items():
@@ -94,7 +94,7 @@ def build_classifier(checkpoint: Checkpoint, cfg: CfgNode) -> Classifier:
 
 
 def check_input(checkpoint: Checkpoint, cfg: CfgNode) -> None:
-    """Refuses weights that the config's input does not fit.
+    """Rejects weights that the config's input does not fit.
 
     Raises:
         InputError: naming the file and the key.

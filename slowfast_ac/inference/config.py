@@ -167,7 +167,7 @@ def _over_defaults(config: Mapping[str, Any], source: str) -> CfgNode:
 def _require_agreement(
     cfg: CfgNode, checkpoint: Checkpoint, source: str, keys: Sequence[str]
 ) -> None:
-    """Refuses a config that says other than the one in the checkpoint."""
+    """Rejects a config that says other than the one in the checkpoint."""
     for key in keys:
         if key == "SLOWFAST.ALPHA" and checkpoint.pathways == 1:
             continue
@@ -181,7 +181,7 @@ def _require_agreement(
 
 
 def _require_weights(cfg: CfgNode, checkpoint: Checkpoint, source: str) -> None:
-    """Refuses a config that says other than the weights."""
+    """Rejects a config that says other than the weights."""
     if checkpoint.num_classes not in (None, cfg.MODEL.NUM_CLASSES):
         raise InputError(
             f"{source}: MODEL.NUM_CLASSES: {cfg.MODEL.NUM_CLASSES}, but the weights in "

@@ -67,7 +67,7 @@ def export(
 
 
 def check_format(format: str, path: StrPath) -> None:
-    """Refuses a file name whose suffix is not the format's.
+    """Rejects a file name whose suffix is not the format's.
 
     Raises:
         InputError: naming the file.

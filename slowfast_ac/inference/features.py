@@ -133,7 +133,7 @@ def has_features(directory: StrPath, stem: str, video: str, settings: Mapping[st
 
 
 def check_stream(model: TrainedModel, stream: str) -> tuple[str, ...]:
-    """Returns the names of the streams that ``stream`` stands for.
+    """Returns the names of the streams that ``stream`` selects.
 
     Raises:
         InputError: if the model has no features, or not those.

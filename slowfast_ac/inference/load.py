@@ -35,7 +35,7 @@ VIEWS = {"cpu": 3, "cuda": 15}
 
 @dataclass(frozen=True)
 class TrainedModel:
-    """A trained network that can be shown clips.
+    """A trained network that is ready for inference.
 
     Args:
         path: the file.
@@ -223,7 +223,7 @@ def _from_program(path: str, trust: bool, compile: bool) -> TrainedModel:
 
 
 def _views(device: torch.device, compile: bool) -> int:
-    # Every other size of a batch is compiled anew, which a CPU would not earn back.
+    # Each new batch size is compiled again, which does not pay off on a CPU.
     return 1 if compile and device.type == "cpu" else VIEWS.get(device.type, 1)
 
 

@@ -47,7 +47,7 @@ def optimize_network(
             clips, float32.
         precision: ``float32``, or ``bfloat16``: weights and features of the convolutions. From the
             head's pooling on everything is float32, and so are the scores.
-        channels_last: whether weights and features lie in memory with the channels last.
+        channels_last: whether weights and features have the channels last in memory.
 
     Raises:
         InputError: for another precision; see also :func:`fold_batchnorm`.
@@ -77,7 +77,7 @@ def optimize_network(
 
 
 def fold_batchnorm(network: nn.Module) -> nn.Module:
-    """Returns a copy in evaluation mode whose convolutions contain the BatchNorm behind them.
+    """Returns a copy in evaluation mode whose convolutions contain the BatchNorm after them.
 
     The copy computes the same but for rounding.
 
@@ -95,7 +95,7 @@ def fold_batchnorm(network: nn.Module) -> nn.Module:
     for name, module in folded.named_modules():
         if isinstance(module, _BatchNorm):
             raise InputError(
-                f"{name}: a BatchNorm layer behind no convolution of SlowFast or Slow; this "
+                f"{name}: a BatchNorm layer that follows no convolution of SlowFast or Slow; this "
                 "network cannot be exported"
             )
     return folded

@@ -19,7 +19,7 @@ from slowfast_ac.inference.clip_model import InferenceModel
 from slowfast_ac.inference.open_program import open_program
 from slowfast_ac.inference.optimize import optimize_network
 
-# Largest difference of a score, which lies in [0, 1], between eager PyTorch in float32 and the
+# Largest difference of a score, which is in [0, 1], between eager PyTorch in float32 and the
 # written file.
 TOLERANCE = {"float32": 1e-4, "bfloat16": 2e-2}
 BATCH_SIZES = (1, 3)
@@ -28,7 +28,7 @@ TIMED_PAIRS = 5
 
 @dataclass(frozen=True)
 class ProgramReport:
-    """What was measured on a written program.
+    """The measurements of a written program.
 
     Args:
         max_difference: the largest one of a score to eager PyTorch's.
@@ -68,7 +68,7 @@ def write_program(
     model = InferenceModel(optimized, preprocessing).eval()
     eager = InferenceModel(network, preprocessing).eval()
     with atomic_path(path) as temporary:
-        # Tracing logs much that is no news to whoever exports.
+        # Tracing logs much that is of no use to a user.
         with warnings.catch_warnings(), _quiet_exporters():
             warnings.simplefilter("ignore")
             write(model, random_clips(preprocessing, 2), temporary, metadata)

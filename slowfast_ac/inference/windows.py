@@ -9,7 +9,7 @@ from slowfast_ac.errors import InputError
 
 
 def check_windows(preprocessing: Preprocessing, window: float | None, stride: float | None) -> None:
-    """Refuses windows that no clip fits in, or that do not move on.
+    """Rejects windows that no clip fits in, or that do not move on.
 
     Raises:
         InputError: naming the argument.

@@ -28,7 +28,7 @@ def create_slowfast_ac(
     frame_stride: int = 2,
     scam: Callable[[], SCAMHead] | None = SCAMHead,
 ) -> "SlowFastACNet":
-    """Builds the paper's network over PyTorchVideo's ``create_slowfast``.
+    """Builds the paper's network with PyTorchVideo's ``create_slowfast``.
 
     The defaults are those of the paper's Kinetics-400 model, R50 with 4 slow and 16 fast frames.
 
@@ -47,26 +47,26 @@ def create_slowfast_ac(
     Args:
         model_num_class: number of classes.
         model_depth: 18, 50, 101 or 152.
-        dropout_rate: of the features that the classifier gets.
+        dropout_rate: dropout of the classifier's input features.
         slowfast_channel_reduction_ratio: the slow pathway's channels per channel of the fast one.
         stem_dim_out: channels of the slow pathway's stem.
         num_frames: frames of a clip, all of which the fast pathway sees.
         alpha: frames of the fast pathway per frame of the slow one; divides ``num_frames``.
-        crop_size: pixels of a training crop's side; the head pools windows of that size, so a
-            larger clip is classified in several places and the logits are averaged.
+        crop_size: height and width of a training crop in pixels. The head pools windows of that
+            size, so a larger clip is classified in several places and the logits are averaged.
         scales: sizes at which the slow pathway sees a clip in training, relative to the one that
             is classified, which comes first: 1.0.
         scale_grad: if true, the scales after the first get a gradient.
-        frame_stride: of the slow pathway's frames, the scales after the first see every n-th.
-        scam: called for the head that makes the attention maps, such as
-            ``functools.partial(SCAMHead, temporal_reduction="average")``; None makes none.
+        frame_stride: the scales after the first see every n-th of the slow pathway's frames.
+        scam: builds the head that makes the attention maps, such as
+            ``functools.partial(SCAMHead, temporal_reduction="average")``; with None there are none.
 
     Returns:
-        A network that returns (N, model_num_class) logits, and in training the attention maps
-        beside them; see :class:`SlowFastACNet`.
+        A network that returns (N, model_num_class) logits, and in training also the attention maps;
+        see :class:`SlowFastACNet`.
 
     Raises:
-        InputError: naming the argument that cannot be.
+        InputError: naming the argument that is not valid.
     """
     if num_frames < 1 or alpha < 1 or num_frames % alpha:
         raise InputError(f"alpha {alpha} does not divide num_frames {num_frames}")
@@ -145,7 +145,7 @@ class SlowFastACNet(PTVTwoStream):
             x: a clip (N, 3, num_frames, H, W), or the slow and the fast pathway's clips.
 
         Returns:
-            (N, L) logits in evaluation mode, and in any mode where the network has no ``scam``.
+            (N, L) logits in evaluation mode, and in any mode if the network has no ``scam``.
             In training mode ``(logits, attention)``; ``attention`` is None without gradients.
 
         Raises:

@@ -1,4 +1,4 @@
-"""One clip becomes the two pathways' inputs."""
+"""Turns one clip into the two pathways' inputs."""
 
 import torch
 from torch import Tensor, nn
@@ -7,10 +7,10 @@ from slowfast_ac.errors import InputError
 
 
 class PackPathway(nn.Module):
-    """Makes ``[slow, fast]`` of a clip, the input of PyTorchVideo's and PySlowFast's SlowFast.
+    """Turns a clip into ``[slow, fast]``, the input of PyTorchVideo's and PySlowFast's SlowFast.
 
     The fast pathway sees every frame, the slow one T // alpha of them: the first, the last and
-    others spread evenly between, as PySlowFast's ``pack_pathway_output`` takes them.
+    others spread evenly between, like PySlowFast's ``pack_pathway_output``.
 
     Args:
         alpha: frames of the fast pathway per frame of the slow one, SLOWFAST.ALPHA.
@@ -50,5 +50,5 @@ class PackPathway(nn.Module):
         return [clip.index_select(-3, slow), clip]
 
     def extra_repr(self) -> str:
-        """Returns what ``repr`` shows."""
+        """Returns the settings that ``repr`` shows."""
         return f"alpha={self.alpha}"

@@ -18,7 +18,7 @@ BACKBONE = "backbone"
 def find_parts(model: nn.Module) -> dict[str, list[nn.Module]]:
     """Returns the modules of every part but the backbone; none where the network has no stages.
 
-    A stage's part includes its lateral connection, the one behind it.
+    A stage's part includes the lateral connection that follows it.
     """
     parts: dict[str, list[nn.Module]] = {}
     for stage, pathway, module in _stages(model):
@@ -32,7 +32,7 @@ def find_classifier(model: nn.Module) -> nn.Module:
     """Returns the layer whose outputs are the classes.
 
     Raises:
-        InputError: when the network has no head that is known.
+        InputError: if the network has no known head.
     """
     inner = getattr(model, "model", model)
     candidates = [getattr(model, "detection_head", None), getattr(inner, "head", None)]
@@ -48,7 +48,7 @@ def find_classifier(model: nn.Module) -> nn.Module:
 
 
 def new_layers(model: nn.Module) -> list[nn.Module]:
-    """Returns what is no backbone: the classifier, and SCAM's own layers.
+    """Returns the layers outside the backbone: the classifier, and SCAM's own layers.
 
     Raises:
         InputError: as :func:`find_classifier`.

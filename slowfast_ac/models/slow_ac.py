@@ -1,4 +1,4 @@
-"""SlowAC: the slow pathway alone with SCAM, "Slow (SCAM only)" of the paper's Table 5."""
+"""SlowAC: only the slow pathway, with SCAM, "Slow (SCAM only)" of the paper's Table 5."""
 
 import dataclasses
 from typing import TYPE_CHECKING
@@ -26,9 +26,9 @@ else:
 class SlowACMixin(_PySlowFastNetwork):
     """Mixin for PySlowFast's ResNet class that classifies on features of several scales.
 
-    With no second stream there is nothing to be consistent with, and the paper does not say what
-    SCAM does then. Our reading: in training the classifier sees the features averaged over the
-    scales (the volume whose projection is Eq. 1); at test one scale.
+    Without a second stream there is nothing to compare, and the paper does not say what SCAM does
+    then. Our interpretation: in training the classifier sees the features averaged over the scales
+    (the volume whose projection is Eq. 1), at test it sees one scale.
 
     Args:
         cfg: PySlowFast's config with the nodes AC and SCAM.
@@ -58,7 +58,7 @@ class SlowACMixin(_PySlowFastNetwork):
 
         Args:
             x: the one pathway's clip in a list, (N, 3, T, H, W).
-            bboxes: refused; the model is not defined for boxes.
+            bboxes: must be None; the model is not defined for boxes.
 
         Returns:
             (N, L) logits in training, scores in evaluation.

@@ -41,9 +41,9 @@ else:
 class AttentionMixin(_Network):
     """Mixin that attaches attention maps to the predictions of a PySlowFast network in training.
 
-    Predictions are the base network's own. With gradients, in training, and when the criterion is
-    attention_consistency they carry ``attention``, the AttentionMaps of slowfast_ac.losses:
-    PySlowFast's loop takes a tensor and nothing else.
+    Predictions are the base network's own. In training with gradients, if the criterion is
+    attention_consistency, they carry the maps in an attribute ``attention``, an AttentionMaps of
+    slowfast_ac.losses: PySlowFast's loop accepts only a tensor.
     """
 
     settings: ConsistencySettings
@@ -53,7 +53,7 @@ class AttentionMixin(_Network):
 
         Args:
             x: the pathways' clips, slow (N, 3, T, H, W) and fast (N, 3, alpha T, H, W).
-            bboxes: refused; the models are not defined for boxes.
+            bboxes: must be None; the models are not defined for boxes.
 
         Returns:
             (N, L) logits in training, scores in evaluation.
@@ -75,7 +75,7 @@ class AttentionMixin(_Network):
         return find_base_loss(name)
 
     def check(self, cfg: CfgNode) -> None:
-        """Refuses a config before anything is built.
+        """Rejects a config before anything is built.
 
         Raises:
             InputError: naming the key; see :func:`check_supported` and
@@ -87,7 +87,7 @@ class AttentionMixin(_Network):
             self.find_base_loss(consistency_settings(cfg).base_loss)
 
     def attach(self, cfg: CfgNode, dim_res4: int, dim_res5: int) -> None:
-        """Gives a built network what makes its maps.
+        """Adds the layers and settings for the maps to a built network.
 
         Args:
             cfg: PySlowFast's config with the nodes AC and SCAM.
@@ -110,9 +110,9 @@ class AttentionMixin(_Network):
 class SlowFastACMixin(AttentionMixin, _PySlowFastNetwork):
     """Mixin for PySlowFast's SlowFast class, checkout or wheel.
 
-    The network is built by upstream, so every option of it stays, then its lateral connections are
-    taken out, unless AC.LATERAL keeps them: ``s{i}_fuse`` becomes an identity and the first block
-    of each slow stage takes the slow channels only. Parameter names stay as they are.
+    Upstream builds the network, so all its options work. Then the lateral connections are removed,
+    unless AC.LATERAL keeps them: ``s{i}_fuse`` becomes an identity and the first block
+    of each slow stage takes only the slow channels. Parameter names do not change.
 
     Args:
         cfg: PySlowFast's config with the nodes AC and SCAM.
@@ -171,7 +171,7 @@ def slow_pathway(network: PySlowFastNetwork, clip: Tensor) -> StreamFeatures:
 
 
 def check_supported(cfg: CfgNode) -> None:
-    """Refuses upstream's options that the method is not defined for.
+    """Rejects upstream's options that the method is not defined for.
 
     Raises:
         InputError: naming the key and what to do.

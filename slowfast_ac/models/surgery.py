@@ -1,4 +1,4 @@
-"""Reaching into a built network: its lateral connections, one pathway of a stage, a layer's input.
+"""Access to a built network: its lateral connections, one pathway of a stage, a layer's input.
 
 The parts are PySlowFast's or PyTorchVideo's own; nothing here imports either.
 """

@@ -24,7 +24,7 @@ class TwoStream(nn.Module):
         clip ──► fast pathway ──► res5 ─────────────────┴──► GAP ──┘
 
     Args:
-        scam: makes the maps of the features; None makes none.
+        scam: makes the maps from the features; with None there are no maps.
         multi_scale: the scales of the slow pathway's features.
         lateral: whether the network has lateral connections after all, so that every scale runs
             both pathways.

@@ -1,4 +1,4 @@
-"""What the mixins need of the classes that they are mixed into, PySlowFast's and PyTorchVideo's.
+"""Types for the classes of PySlowFast and PyTorchVideo that the mixins are mixed into.
 
 Neither has types, and neither is imported here. A mixin has one of these for its base while types
 are checked and ``nn.Module`` when it runs. The next class in line is upstream's, so a call of

@@ -29,7 +29,7 @@ def setup(path: str | os.PathLike | None = None) -> Upstream:
     if str(upstream.root) not in sys.path:
         sys.path.insert(0, str(upstream.root))
     elif upstream.kind == "checkout":
-        # A checkout wins over a wheel that stands earlier.
+        # A checkout is preferred to a wheel that comes earlier.
         sys.path.remove(str(upstream.root))
         sys.path.insert(0, str(upstream.root))
     try:

@@ -1,4 +1,4 @@
-"""What is done to every model that PySlowFast builds."""
+"""Changes to every model that PySlowFast builds."""
 
 import functools
 import importlib

@@ -1,4 +1,4 @@
-"""What upstream's visualisation and demo would meet only after all the training."""
+"""Checks of upstream's visualisation and demo that would otherwise fail after the training."""
 
 import json
 import os
@@ -17,7 +17,7 @@ from slowfast_ac.pyslowfast.repairs.visualization import NEEDS_DETECTOR, has_det
 
 
 def check_visualization(cfg: CfgNode) -> None:
-    """Refuses visualisation, and a demo, for which something is missing.
+    """Rejects visualisation, and a demo, for which something is missing.
 
     Raises:
         InputError: naming the key, its value and what to do.
@@ -31,7 +31,7 @@ def check_visualization(cfg: CfgNode) -> None:
 
 
 def shows_something(cfg: CfgNode) -> bool:
-    """Whether a run ends with upstream's visualisation or demo, which load a checkpoint."""
+    """Returns whether a run ends with upstream's visualisation or demo, which load a checkpoint."""
     if "TENSORBOARD" not in cfg:
         return False
     board = cfg.TENSORBOARD
@@ -97,7 +97,7 @@ def _check_layers(cfg: CfgNode) -> None:
             near = ", ".join(child for child, _ in network.named_children())
             raise InputError(
                 f"TENSORBOARD.MODEL_VIS.{key}: {name} is no layer of {type(network).__name__}; "
-                f"its parts, each with their own behind a /: {near}"
+                f"its parts, each with its own after a /: {near}"
             )
 
 
@@ -148,7 +148,7 @@ def _check_input(video: str) -> None:
 
 
 def check_class_names(key: str, path: str, num_classes: int) -> None:
-    """Refuses a file that is no JSON object of class names and numbers, or lacks a class.
+    """Rejects a file that is no JSON object of class names and numbers, or lacks a class.
 
     Args:
         key: the config key that names the file.

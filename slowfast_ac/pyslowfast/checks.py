@@ -1,4 +1,4 @@
-"""What is checked before a run, so that bad input costs a line and not an hour."""
+"""Validates the input before a run, so that mistakes fail fast."""
 
 import difflib
 import importlib
@@ -26,7 +26,7 @@ LIST_DATASETS = ("kinetics", "ptvkinetics")
 
 
 def check_config(cfg: CfgNode, upstream: Upstream) -> None:
-    """Refuses a config that cannot run.
+    """Rejects a config that cannot run.
 
     Raises:
         InputError: naming the key, its value and what to do.

@@ -17,7 +17,7 @@ from slowfast_ac.pyslowfast.find import Upstream
 
 
 def check_compute(cfg: CfgNode) -> None:
-    """Refuses values that are unknown or do not go together.
+    """Rejects values that are unknown or do not go together.
 
     Raises:
         InputError: naming the key, its value and what to do.

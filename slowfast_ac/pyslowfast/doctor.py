@@ -1,4 +1,4 @@
-"""What ``slowfast-ac doctor`` finds: versions, PySlowFast, repairs, gaps."""
+"""The findings of ``slowfast-ac doctor``: versions, PySlowFast, repairs, gaps."""
 
 import importlib.util
 import platform

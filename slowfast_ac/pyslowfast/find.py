@@ -76,7 +76,7 @@ def find(path: str | os.PathLike | None = None) -> Upstream:
 
 
 def is_present(path: str | os.PathLike | None = None) -> bool:
-    """Whether there is a PySlowFast, or one is asked for by ``path`` or PYSLOWFAST_ROOT."""
+    """Returns whether there is a PySlowFast, or ``path`` or PYSLOWFAST_ROOT asks for one."""
     return bool(path or os.environ.get(ENVIRONMENT) or _importable_roots())
 
 
@@ -89,7 +89,7 @@ def _kind(root: Path) -> str:
 
 
 def _importable_roots() -> list[Path]:
-    # All of sys.path, since a checkout wins wherever it stands; find_spec for editable installs.
+    # All of sys.path, since a checkout is preferred at any place; find_spec for editable installs.
     roots = [Path(entry or ".").resolve() for entry in sys.path]
     roots = [root for root in roots if (root / "slowfast/config/defaults.py").is_file()]
     try:

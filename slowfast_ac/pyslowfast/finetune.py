@@ -20,7 +20,7 @@ from slowfast_ac.pyslowfast.find import Upstream
 
 
 def check_finetune(cfg: CfgNode) -> None:
-    """Refuses values that cannot be, whatever the model.
+    """Rejects values that cannot be, whatever the model.
 
     Raises:
         InputError: naming the key, its value and what to do.

@@ -1,4 +1,4 @@
-"""What a run takes from a checkpoint: to start from its weights, to continue it, or to test it."""
+"""Weights for a run from a checkpoint: to start from them, to continue it, or to test it."""
 
 import importlib
 from collections.abc import Mapping, Sequence
@@ -26,17 +26,17 @@ AFRESH = (
 
 @dataclass(frozen=True)
 class Start:
-    """What of a checkpoint a training takes.
+    """The parts of a checkpoint that a training uses.
 
     Args:
         weights: those that fit, by the network's names.
         report: what became of every weight.
-        anew: whether they are all that is taken; otherwise its epoch and optimizer go on.
+        weights_only: whether only they are taken; otherwise its epoch and optimizer continue.
     """
 
     weights: Mapping[str, Tensor]
     report: LoadReport
-    anew: bool
+    weights_only: bool
 
 
 def plan_start(
@@ -51,8 +51,8 @@ def plan_start(
     Args:
         checkpoint: the opened file.
         network: the model, not wrapped for several GPUs.
-        epoch_reset: TRAIN.CHECKPOINT_EPOCH_RESET of a file that the user gives, which is also
-            started anew when it does not fit as a whole; None for the run's own last checkpoint,
+        epoch_reset: TRAIN.CHECKPOINT_EPOCH_RESET of a file that the user gives. If the file does
+            not fit as a whole, only its weights are taken. None for the run's own last checkpoint,
             which has to fit.
         clear_name_pattern: TRAIN.CHECKPOINT_CLEAR_NAME_PATTERN.
 
@@ -70,8 +70,8 @@ def plan_start(
             f"{checkpoint.path}: cannot be continued: it and {type(network).__name__} do not agree "
             f"on {misfit}; {AFRESH}"
         )
-    anew = bool(epoch_reset or misfit or checkpoint.epoch is None)
-    return Start(weights, report, anew)
+    weights_only = bool(epoch_reset or misfit or checkpoint.epoch is None)
+    return Start(weights, report, weights_only)
 
 
 def weights_to_test(checkpoint: Checkpoint, network: nn.Module) -> Mapping[str, Tensor]:
@@ -92,7 +92,7 @@ def weights_to_test(checkpoint: Checkpoint, network: nn.Module) -> Mapping[str, 
 
 
 def require_related(path: str, network: nn.Module, clear_name_pattern: Sequence[str] = ()) -> None:
-    """Refuses a checkpoint that has no weight of a network whose loading is left to upstream.
+    """Rejects a checkpoint that has no weight of a network whose loading is left to upstream.
 
     Raises:
         InputError: naming the file.
@@ -138,7 +138,7 @@ def clear_names(state_dict: Mapping[str, Tensor], patterns: Sequence[str]) -> di
 
 
 def check_start(cfg: CfgNode, upstream: Upstream) -> None:
-    """Refuses, before a training, a model or checkpoint that it could not start from.
+    """Rejects, before a training, a model or checkpoint that it could not start from.
 
     Raises:
         InputError: naming the file or key and what to do.
@@ -168,9 +168,9 @@ def check_start(cfg: CfgNode, upstream: Upstream) -> None:
     checkpoint = open_checkpoint(path)
     reset = cfg.TRAIN.CHECKPOINT_EPOCH_RESET
     start = plan_start(checkpoint, network, epoch_reset=reset, clear_name_pattern=patterns)
-    if not start.anew and checkpoint.epoch + 1 >= cfg.SOLVER.MAX_EPOCH:
+    if not start.weights_only and checkpoint.epoch + 1 >= cfg.SOLVER.MAX_EPOCH:
         raise InputError(
-            f"TRAIN.CHECKPOINT_EPOCH_RESET: False goes on behind epoch {checkpoint.epoch + 1} of "
+            f"TRAIN.CHECKPOINT_EPOCH_RESET: False continues after epoch {checkpoint.epoch + 1} of "
             f"{path}, and SOLVER.MAX_EPOCH is {cfg.SOLVER.MAX_EPOCH}: nothing would be trained; "
             "set it to True to start from its weights"
         )
@@ -183,7 +183,7 @@ def check_start(cfg: CfgNode, upstream: Upstream) -> None:
 
 
 def check_tested(cfg: CfgNode, upstream: Upstream) -> None:
-    """Refuses, before a run, a checkpoint that its test could not load.
+    """Rejects, before a run, a checkpoint that its test could not load.
 
     Raises:
         InputError: naming the file or key and what to do.
@@ -235,7 +235,7 @@ def _sizes(groups: Sequence[Mapping]) -> list[int]:
 
 
 def _is_left_to(upstream: Upstream, network: nn.Module) -> bool:
-    """Whether a checkout's own function loads the network: it reshapes what transformers have."""
+    """Returns whether a checkout's own function loads the network (it reshapes transformers)."""
     return upstream.kind == "checkout" and not is_known(network)
 
 

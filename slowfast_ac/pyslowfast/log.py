@@ -1,4 +1,4 @@
-"""What PySlowFast's log of a run says."""
+"""Reads PySlowFast's log of a run."""
 
 import os
 import re
@@ -15,7 +15,7 @@ _JSON_STATS = re.compile(r".*json_stats: (\{.*\})")
 
 
 def parse_stats(text: str) -> dict | None:
-    """Returns what a ``json_stats`` line of PySlowFast's log says, or None for any other line.
+    """Returns the content of a ``json_stats`` line of PySlowFast's log, or None for any other line.
 
     A whole line that a kill glued to a cut one is read; a cut line is any other line.
     """
@@ -56,7 +56,7 @@ def read_log(run: str | os.PathLike) -> list[dict]:
 
 
 def clip_accuracy(log: Sequence[dict]) -> dict[str, float]:
-    """Returns what the last validation of a log says, one clip per video, in %.
+    """Returns the accuracies of the last validation of a log, one clip per video, in %.
 
     Returns:
         ``top1`` and ``top5``, or ``map`` where a video has several labels; nothing without a

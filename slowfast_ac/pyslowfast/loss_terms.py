@@ -76,7 +76,7 @@ def find_upstream_loss(name: str) -> BaseLoss:
 
 
 def loop_takes_terms(upstream: Upstream) -> bool:
-    """Whether the loop takes a loss as ``(loss, [terms])``."""
+    """Returns whether the loop takes a loss as ``(loss, [terms])``."""
     return upstream.kind == "wheel" or _meter_takes_terms()
 
 

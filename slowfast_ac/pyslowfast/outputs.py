@@ -17,7 +17,7 @@ except ImportError:  # Windows
 
 
 def check_outputs(cfg: CfgNode) -> None:
-    """Refuses outputs that could not be written when the time has come. Makes nothing.
+    """Rejects outputs that could not be written when the time has come. Makes nothing.
 
     Raises:
         InputError: naming the key, the path and the reason.
@@ -102,7 +102,7 @@ def _folders(cfg: CfgNode) -> Iterator[tuple[str, Path]]:
 
 
 def _check_folder(key: str, folder: Path) -> None:
-    """Refuses a folder that cannot be made, or be written to."""
+    """Rejects a folder that cannot be made, or be written to."""
     there = next(parent for parent in (folder, *folder.absolute().parents) if parent.exists())
     if not there.is_dir():
         raise InputError(f"{key}: {folder} cannot be made, since {there} is a file")

@@ -1,4 +1,4 @@
-"""Whether a checkout has what ``slowfast-ac run`` takes from it."""
+"""Checks that a checkout has everything that ``slowfast-ac run`` takes from it."""
 
 import importlib.util
 from collections.abc import Callable
@@ -20,7 +20,7 @@ def mend_tool(name: str, mend: Callable[[ModuleType], None]) -> None:
 
 
 def load_tool(upstream: Upstream, name: str) -> ModuleType:
-    """Imports ``tools/NAME.py`` of the checkout, or the loop that stands in for it in the wheel."""
+    """Imports ``tools/NAME.py`` of the checkout, or the loop that replaces it with the wheel."""
     if upstream.kind == "wheel":
         return importlib.import_module("slowfast_ac.pyslowfast.wheel.loop")
     # tools/ is no package, and its name is too common to be looked up on sys.path.
@@ -34,7 +34,7 @@ def load_tool(upstream: Upstream, name: str) -> ModuleType:
 
 
 def require_supported(upstream: Upstream) -> None:
-    """Refuses a PySlowFast whose loop cannot be imported. It must be set up.
+    """Rejects a PySlowFast whose loop cannot be imported. It must be set up.
 
     Raises:
         InputError: with the reason and what to do.

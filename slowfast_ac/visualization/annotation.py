@@ -1,4 +1,4 @@
-"""What is known about a clip: its class and, frame by frame, the box of what happens in it."""
+"""The annotation of a clip: its class and, for each frame, the box of the action."""
 
 import json
 import os
@@ -12,12 +12,12 @@ from slowfast_ac.errors import InputError
 
 @dataclass(frozen=True)
 class Annotation:
-    """The file ``NAME.json`` beside a video ``NAME.mp4``.
+    """The file ``NAME.json`` next to a video ``NAME.mp4``.
 
     Args:
         label: the clip's class, or None.
         fps: frames per second that the boxes count in.
-        boxes: (F, 4), one box a frame: left, top, right, bottom in pixels, right and bottom
+        boxes: (F, 4), one box per frame: left, top, right, bottom in pixels, right and bottom
             exclusive.
     """
 
@@ -32,7 +32,7 @@ class Annotation:
 
 
 def read_annotation(video: str | os.PathLike) -> Annotation | None:
-    """Reads the annotation beside a video; None if there is no such file or it has no boxes.
+    """Reads the annotation next to a video; None if there is no such file or it has no boxes.
 
     Raises:
         InputError: naming the file, if its boxes are malformed.

@@ -1,4 +1,4 @@
-"""Which class's maps are shown: the predicted or the true one, or one given by name or number."""
+"""Chooses the class of the maps: the predicted or the true one, or one by name or number."""
 
 import difflib
 import os
@@ -38,7 +38,7 @@ def parse_class(text: str, classes: Mapping[str, int]) -> int | str:
 
 
 def check_class(choice: int | str, num_classes: int) -> None:
-    """Refuses the number of a class that a network does not have.
+    """Rejects the number of a class that a network does not have.
 
     Raises:
         InputError: naming the argument.
@@ -50,7 +50,7 @@ def check_class(choice: int | str, num_classes: int) -> None:
 def true_class(
     video: str | os.PathLike, annotation: Annotation | None, entries: Sequence[Entry]
 ) -> int | None:
-    """Returns a video's class as a list or, if it is in none, the file beside it says; or None."""
+    """Returns a video's class from a list, or else from the file next to it, or None."""
     path = os.path.realpath(video)
     for entry in entries:
         if os.path.realpath(entry.path) == path:

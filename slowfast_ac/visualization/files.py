@@ -1,4 +1,4 @@
-"""What is written of a heatmap: a strip, a video and the raw maps."""
+"""The files of a heatmap: a strip, a video and the raw maps."""
 
 import os
 from collections.abc import Mapping
@@ -26,15 +26,15 @@ def write_heatmaps(
     """Writes one video's heatmaps, each file whole or not at all.
 
     Args:
-        folder: where; ``NAME.png``, ``NAME.mp4``, ``NAME.json`` and one
-            ``NAME.[NETWORK.]STREAM.npy`` a stream.
+        folder: gets ``NAME.png``, ``NAME.mp4``, ``NAME.json`` and one
+            ``NAME.[NETWORK.]STREAM.npy`` per stream.
         name: NAME.
         video: the video that they were made of.
         heatmaps: by the network's name, all of the same class.
         classes: names of the classes.
         true_class: the clip's own class, for the title.
         boxes: (T, 4), a box in each frame of the first heatmap's clip, in pixels.
-        sources: what else is to be written about each network: its config, its checkpoint.
+        sources: more facts to write about each network: its config, its checkpoint.
 
     Returns:
         The files.

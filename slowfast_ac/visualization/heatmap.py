@@ -1,15 +1,16 @@
-"""Where a trained network looks: each stream's class activation map, frame by frame.
+"""Shows where a trained network looks: each stream's class activation map, frame by frame.
 
 The head averages both streams' last feature maps F_s, F_t over frames and positions and applies one
-linear classifier W = [W_s, W_t], b. So the classifier itself, put on a frame's features, says how
-much each position of that frame speaks for class l:
+linear classifier W = [W_s, W_t], b. So the classifier itself, applied to a frame's features, gives
+how much each position of that frame speaks for class l:
 
     spatial[t]  = sum_c W_s(l, c) F_s,c[t]      averaged over the scales
     temporal[t] = sum_c W_t(l, c) F_t,c[t]      the sum over t is Eq. 2
     both[t]     = spatial[t // alpha] + temporal[t]
 
-``both`` has the temporal stream's frames: each map of the spatial stream is held for its alpha
-frames of the fast pathway. With one scale its mean over frames and positions, plus b, is the logit.
+``both`` has the temporal stream's frames: each map of the spatial stream is repeated for its
+alpha frames of the fast pathway. With one scale, the mean of ``both`` over frames and positions,
+plus b, is the logit.
 
 The mean of ``spatial`` over t is Eq. 1.
 
@@ -37,7 +38,7 @@ from slowfast_ac.visualization.placement import place_map
 
 
 class Maps(NamedTuple):
-    """Maps of one class a clip.
+    """Maps of one class per clip.
 
     Args:
         spatial: (N, T_s, h, w), of the slow pathway or of a network's only one.
@@ -65,13 +66,13 @@ def attention_maps(
 
     Args:
         model: SlowFastAC, SlowAC or PTVSlowFastAC, PySlowFast's SlowFast, ResNet, PTVSlowFast or
-            PTVResNet, or what load_model returns as ``network``.
+            PTVResNet, or the ``network`` that load_model returns.
         pathways: the network's input, (N, 3, T, H, W) each; H and W may differ from each other.
         class_ids: N classes; None takes each clip's class of highest score.
         scales: sizes of the clip relative to ``pathways``, 1.0 first.
 
     Raises:
-        InputError: for scales or classes that cannot be, or another model.
+        InputError: for invalid scales or classes, or another model.
     """
     check_scales(scales)
     pooling, classifier = find_head(model)
@@ -115,9 +116,9 @@ class Heatmap:
 
     Args:
         clip: all frames of the clip, at the video's own size, and their times.
-        streams: ``spatial``, ``temporal`` and ``both``; of a network of one pathway ``spatial``
-            alone.
-        class_id: whose maps they are.
+        streams: ``spatial``, ``temporal`` and ``both``; only ``spatial`` for a network of one
+            pathway.
+        class_id: class of the maps.
         scores: (L,), the network's scores of this view.
         input_size: height and width of the frames as the network saw them.
     """
@@ -139,12 +140,12 @@ class Heatmap:
         return int(self.scores.argmax())
 
     def shown(self, stream: str) -> np.ndarray:
-        """Returns a stream's map of every frame of the clip, (T, h, w): each is held."""
+        """Returns a stream's map for every frame of the clip, (T, h, w), by repeating maps."""
         maps = self.streams[stream].maps
         return maps[held_frames(len(maps), len(self.clip.times))]
 
     def over_frame(self, cam: np.ndarray) -> np.ndarray:
-        """Returns one of the maps, (h, w), as it lies over a frame of the video, (H, W)."""
+        """Returns one of the maps, (h, w), placed over a frame of the video, (H, W)."""
         return place_map(cam, self.input_size, self.clip.frames.shape[1:3])
 
 
@@ -158,16 +159,16 @@ def heatmap(
     end: float | None = None,
     scales: Sequence[float] = (1.0,),
 ) -> Heatmap:
-    """Computes the maps of a video's clip. The whole frame is seen, not a crop.
+    """Computes the maps of a video's clip. The network sees the whole frame, not a crop.
 
     Args:
         model: see :func:`attention_maps`.
         path: the video.
-        preprocessing: what the network was trained with, ``Preprocessing.from_config(cfg)``.
-        class_id: whose maps; None takes the class of the highest score.
-        start: seconds; None takes the clip in the middle of the video.
-        end: seconds; the clip is the one in the middle of ``start`` to ``end``. None: it starts at
-            ``start``.
+        preprocessing: the settings of the training, ``Preprocessing.from_config(cfg)``.
+        class_id: class of the maps; None takes the class of the highest score.
+        start: in seconds; None takes the clip in the middle of the video.
+        end: in seconds; the clip is in the middle between ``start`` and ``end``. With None the
+            clip starts at ``start``.
         scales: see :func:`attention_maps`.
 
     Raises:
@@ -200,7 +201,7 @@ class _Reached(Exception):
 
 
 def _features(model: nn.Module, layer: nn.Module, pathways: list[Tensor]) -> list[Tensor]:
-    """Runs the model up to ``layer``: the pooling behind it wants maps of the full size."""
+    """Runs the model up to ``layer``, since the pooling after it needs maps of the full size."""
 
     def stop(*_):
         raise _Reached

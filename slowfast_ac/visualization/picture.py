@@ -1,8 +1,8 @@
 """Heatmaps over their frames: a strip of pictures and the frames of a video.
 
-Colours are OpenCV's TURBO, blue low and red high, over the frame in grey, so that colour is the
-map's alone. Each row, one stream of one network, is scaled to its own minimum and maximum over the
-whole clip: its frames can be compared in height, two rows in place only.
+Colours are OpenCV's TURBO, blue low and red high, over the frame in grey, so that only the
+map has colour. Each row, one stream of one network, is scaled to its own minimum and maximum over
+the whole clip. So values can be compared within a row, but between two rows only places.
 """
 
 import os
@@ -34,7 +34,7 @@ def normalize(maps: np.ndarray) -> np.ndarray:
 
 
 def overlay(frame: np.ndarray, cam: np.ndarray) -> np.ndarray:
-    """Lays a map over a frame in grey, half and half.
+    """Blends a map and a grey frame, half and half.
 
     Args:
         frame: (H, W, 3), uint8 RGB.
@@ -113,9 +113,9 @@ def _outline(axis: Axes, box: np.ndarray) -> None:
 def overlay_frames(
     frames: Iterable[tuple[float, np.ndarray]], heatmaps: Mapping[str, Heatmap]
 ) -> Iterator[tuple[float, np.ndarray]]:
-    """Yields a video's times and pictures: each network's streams side by side, networks beneath.
+    """Yields a video's times and pictures: each network's streams side by side.
 
-    Times are seconds since the first frame.
+    Several networks are one below the other. Times are seconds since the first frame.
 
     A panel has the video's own size as long as the picture is at most MAX_VIDEO_WIDTH wide.
 

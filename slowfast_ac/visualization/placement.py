@@ -1,4 +1,4 @@
-"""Where in its frame each position of a map lies.
+"""The place of each position of a map in its frame.
 
 Every strided layer of PySlowFast's and PyTorchVideo's networks has an odd kernel, padded by half of
 it, so position j of a map sees the input around pixel stride * j, not around the middle of its

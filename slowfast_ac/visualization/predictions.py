@@ -1,4 +1,4 @@
-"""Where a network looked when it named what is in a video: maps beside predictions."""
+"""Heatmaps for predictions: where the network looked when it classified a video."""
 
 import os
 from collections.abc import Sequence
@@ -12,7 +12,7 @@ from slowfast_ac.visualization.heatmap import heatmap
 
 
 def check_has_maps(model: TrainedModel) -> None:
-    """Refuses a model whose features cannot be seen.
+    """Rejects a model without accessible features.
 
     Raises:
         InputError: naming the file, for a program.
@@ -33,7 +33,7 @@ def write_prediction_heatmaps(
         folder: made if it is missing; see
             :func:`~slowfast_ac.visualization.files.write_heatmaps` for the files.
         stem: name of the files; numbered from 1 if there are several predictions.
-        video: what was predicted.
+        video: the predicted video.
         model: the network; weights, not a program.
         predictions: of this video.
 

@@ -10,7 +10,7 @@ from slowfast_ac.errors import InputError
 
 
 def caffe2_blobs(state):
-    """PySlowFast's weights as its old zoo holds them, with what the solver leaves behind."""
+    """PySlowFast's weights as its old zoo holds them, with the solver's leftovers."""
     return {caffe2_name(name): tensor.numpy() for name, tensor in state.items()
             if not name.endswith("num_batches_tracked")}  # fmt: skip
 

@@ -112,7 +112,7 @@ def test_training_only_weights_of_scam_are_unused_and_new(pyslowfast_model):
 
 
 def changed(state, **changes):
-    """Returns the weights with some removed (None), replaced or added; "__" stands for a dot."""
+    """Returns the weights with some removed (None), replaced or added; "__" means a dot."""
     state = {**state, **{name.replace("__", "."): value for name, value in changes.items()}}
     return {name: value for name, value in state.items() if value is not None}
 

@@ -106,7 +106,7 @@ def test_a_repository_needs_huggingface_hub(monkeypatch):
 
 @pytest.fixture
 def hub(monkeypatch):
-    """Returns a function: what stands for huggingface_hub's snapshot_download -> None."""
+    """Returns a function: what replaces huggingface_hub's snapshot_download -> None."""
 
     def install(snapshot_download):
         errors = types.ModuleType("huggingface_hub.errors")

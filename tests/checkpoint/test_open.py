@@ -328,7 +328,7 @@ def test_a_folder_and_a_missing_file_are_named(tmp_path):
 
 
 class Zoo(PathHandler):
-    """A remote store for iopath: file names behind zoo://."""
+    """A remote store for iopath: file names after zoo://."""
 
     def __init__(self, folder):
         super().__init__()

@@ -35,7 +35,7 @@ def test_equal_maxima_count_a_part_each():
 
 
 def test_a_maximum_at_the_border_points_at_its_own_position():
-    # Placed over the frame, the last position's value fills all that lies beyond it.
+    # Placed over the frame, the last position's value fills everything beyond it.
     placed = place_map(np.array([[0.0, 0.0], [0.0, 1.0]]), (64, 64), (64, 64))
     assert (placed == placed.max()).sum() > 500
     assert pointing_game(placed, (31, 31, 34, 34), (64, 64)) == 1

@@ -1,4 +1,4 @@
-"""Reading what a run leaves behind."""
+"""Reading a run's results."""
 
 import pickle
 

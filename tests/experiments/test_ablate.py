@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -14,7 +15,12 @@ import yaml
 
 from slowfast_ac.cli import main
 from slowfast_ac.errors import InputError
-from slowfast_ac.experiments.ablate import describe, require_same_settings
+from slowfast_ac.experiments.ablate import (
+    describe,
+    is_finished,
+    require_same_settings,
+    run_all,
+)
 from slowfast_ac.experiments.report import write_report
 from slowfast_ac.experiments.suite import load_suite, plan
 from slowfast_ac.pyslowfast.log import parse_stats
@@ -179,7 +185,7 @@ def test_of_jobs_that_share_a_folder_each_measures_its_own_runs(
     names, page = [], tmp_path / "suite.md"
     page.write_text("")
     monkeypatch.setattr(ablate, "is_finished", lambda run: True)
-    monkeypatch.setattr(ablate, "run_all", lambda runs: [])
+    monkeypatch.setattr(ablate, "run_all", lambda runs, parallel: [])
     monkeypatch.setattr(ablate, "require_same_settings", lambda runs: None)
     monkeypatch.setattr(
         report, "measure_attention", lambda runs: names.extend(r.name for r in runs)
@@ -255,3 +261,29 @@ def test_a_killed_suite_goes_on_where_it_stopped(upstream, video_lists, tmp_path
     assert "failed: unfused:0" in failing.stdout
     assert "failed: ac:0" in failing.stdout
     assert "Not finished: unfused:0, ac:0." in failing.stdout
+
+
+MEET = "import os, sys, time; open(sys.argv[1], 'w').close()\n"
+MEET += "while not os.path.exists(sys.argv[2]): time.sleep(0.01)\n"
+MEET += "print(os.environ['OMP_NUM_THREADS'])"
+
+
+def test_runs_in_parallel_share_the_cores_and_one_that_fails_stops_no_other(tmp_path, monkeypatch):
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    monkeypatch.setattr(os, "cpu_count", lambda: 6)
+    here, there = str(tmp_path / "here"), str(tmp_path / "there")
+    scripts = {"a": [MEET, here, there], "b": [MEET, there, here], "c": ["raise SystemExit(3)"]}
+    runs = [
+        SimpleNamespace(
+            name=name,
+            folder=tmp_path / name,
+            command=[sys.executable, "-c", *words],
+            arguments=[name],
+        )
+        for name, words in scripts.items()
+    ]
+    assert run_all(runs, parallel=2) == ["c"]
+    assert [is_finished(run) for run in runs] == [True, True, False]
+    assert [(run.folder / "output.txt").read_text() for run in runs[:2]] == ["3\n", "3\n"]
+    with pytest.raises(InputError, match="--parallel: 0 is less than one run at a time"):
+        run_all(runs, parallel=0)

@@ -1,4 +1,4 @@
-"""The demo on a user's own lists, by the command: everything a user is promised lies there."""
+"""The demo on a user's own lists, by the command: everything that a user is promised is there."""
 
 import json
 import os

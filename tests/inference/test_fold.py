@@ -61,9 +61,9 @@ def test_pytorchvideos_networks_fold_as_well(build, randomised):
         torch.testing.assert_close(folded(inputs()), model(inputs()), rtol=1e-3, atol=1e-5)
 
 
-def test_batchnorm_behind_no_convolution_is_named():
+def test_batchnorm_that_follows_no_convolution_is_named():
     network = nn.Sequential(nn.ReLU(), nn.BatchNorm3d(3))
-    with pytest.raises(InputError, match="^1: a BatchNorm layer behind no convolution"):
+    with pytest.raises(InputError, match="^1: a BatchNorm layer that follows no convolution"):
         fold_batchnorm(network)
 
 

@@ -64,10 +64,12 @@ def labels():
 
 @pytest.fixture
 def criterion(upstream):
-    """The criterion as PySlowFast's loop builds it."""
+    """The criterion as PySlowFast's loop builds it, with its terms."""
     from slowfast.models.losses import get_loss_func
 
-    return get_loss_func("attention_consistency")(reduction="mean")
+    built = get_loss_func("attention_consistency")(reduction="mean")
+    built.takes_terms = True  # before September 2022 the loop took the loss alone
+    return built
 
 
 @pytest.fixture

@@ -140,7 +140,7 @@ def test_the_documented_training_step_trains_with_both_terms():
     step = run((clips, labels))
     assert step["loss"] > F.cross_entropy(step["output"].logits, labels)
     before, after = run()["model"], step["model"]
-    # The last BatchNorm of a block starts at zero, and behind it nothing moves in the first step.
+    # The last BatchNorm of a block starts at zero, and before it nothing moves in the first step.
     for name in ("blocks.0.multipathway_blocks.0.conv", "blocks.6.proj"):
         weights = [model.model.get_submodule(name).weight for model in (before, after)]
         assert not torch.equal(*weights), name

@@ -112,11 +112,8 @@ def test_running_statistics_after_a_step_are_those_without_the_second_scale(buil
 
 
 @pytest.mark.parametrize("opts", [[], ["SCAM.UPSAMPLE", True]], ids=str)
-def test_a_step_gives_every_parameter_a_gradient(build, upstream, clips, opts):
-    from slowfast.models.losses import get_loss_func
-
+def test_a_step_gives_every_parameter_a_gradient(build, criterion, clips, opts):
     model = build("SlowFastAC", "AC.LATERAL", True, *opts)
-    loss = get_loss_func("attention_consistency")(reduction="mean")(model(list(clips)), LABELS)[0]
-    loss.backward()
+    criterion(model(list(clips)), LABELS)[0].backward()
     for name, parameter in model.named_parameters():
         assert parameter.grad is not None and parameter.grad.isfinite().all(), name

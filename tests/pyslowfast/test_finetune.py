@@ -45,7 +45,7 @@ def pretrained(training, save, tmp_path):
         ),
         (
             ("MODEL.NUM_CLASSES", 7),
-            r"CHECKPOINT_EPOCH_RESET: False goes on behind epoch 10 of .*SOLVER.MAX_EPOCH is 2: no",
+            r"CHECKPOINT_EPOCH_RESET: False continues after epoch 10 of .*SOLVER.MAX_EPOCH is 2: ",
         ),
     ],
 )

@@ -5,7 +5,10 @@ import shutil
 
 import pytest
 
+from slowfast_ac.cli import main
 from slowfast_ac.errors import InputError
+from slowfast_ac.evaluation import run_summary
+from slowfast_ac.pyslowfast import launch
 from slowfast_ac.pyslowfast.outputs import check_outputs, hold
 from slowfast_ac.pyslowfast.repairs import apply_repairs
 
@@ -123,3 +126,20 @@ def test_what_upstream_asserts_is_one_line(upstream, refused, tmp_path):
     line = refused(tmp_path / "output", "TRAIN.CHECKPOINT_TYPE", "keras")
     assert "PySlowFast refuses the config: assert cfg.TRAIN.CHECKPOINT_TYPE in" in line
     assert not (tmp_path / "output").exists()
+
+
+def test_a_run_begins_with_what_its_config_means_and_always_keeps_the_scores(
+    runs, tmp_path, monkeypatch, capsys
+):
+    configs = []
+    monkeypatch.setattr(launch, "_run_config", lambda cfg, *_: configs.append(cfg))
+    monkeypatch.setattr(run_summary, "summarize", lambda *_, **__: [])
+    assert main(runs.arguments(tmp_path, "TEST.SAVE_RESULTS_PATH", "")) == 0
+    assert configs[0].TEST.SAVE_RESULTS_PATH == "test_results.pkl"
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split("  ")[0] for line in lines] == [
+        *("clip", "pathways", "maps", "batch", "steps", "learning rate", "test"),
+    ]
+    assert lines[2].split("  ")[-1].strip().startswith("2 x 2 at a crop of 64; AC.LAMBDA 1.5")
+    count = len((runs.lists / "train.csv").read_text().splitlines())
+    assert f"of {count} videos" in lines[4]

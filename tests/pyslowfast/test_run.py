@@ -2,6 +2,8 @@
 
 import re
 import shutil
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -172,3 +174,29 @@ def test_a_config_cannot_run_code(refused, tmp_path):
     line = refused(tmp_path / "output", cfg=path)
     assert "evil.yaml: not a valid yaml config" in line
     assert not witness.exists()
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_video_of_the_test_that_cannot_be_read_is_named_in_one_line(
+    runs, finished, tmp_path, workers
+):
+    lists = tmp_path / "lists"
+    shutil.copytree(runs.lists, lists)
+    lines = (lists / "test.csv").read_text().splitlines()
+    (tmp_path / "broken.mp4").write_bytes(b"no video")
+    (lists / "test.csv").write_text("\n".join([*lines, f"{tmp_path}/broken.mp4 1"]) + "\n")
+    options = ["TRAIN.ENABLE", False, "DATA_LOADER.NUM_WORKERS", workers]
+    shutil.copytree(finished, tmp_path / "out")
+    command = runs.arguments(tmp_path / "out", *options, lists=lists)
+    process = subprocess.run(
+        [sys.executable, "-m", "slowfast_ac", "run", "--no-open-videos", *command[1:]],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert process.returncode == 2, process.stderr[-3000:]
+    assert process.stderr.splitlines()[-1] == (
+        f"slowfast-ac: {tmp_path}/broken.mp4: cannot be read; slowfast-ac check-data LIST "
+        "--write-clean FILE writes a list without such videos"
+    )
+    assert "Traceback" not in process.stderr

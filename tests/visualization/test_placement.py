@@ -66,7 +66,7 @@ def test_the_frame_may_have_another_size_than_the_network_saw():
     cam = np.random.default_rng(0).normal(size=(4, 6))
     small = place_map(cam, (128, 192), (128, 192))
     large = place_map(cam, (128, 192), (384, 576))
-    # Pixel 1 of three is where the small one's pixel lies.
+    # Pixel 1 of three is where the small one's pixel is.
     assert np.allclose(large[1::3, 1::3], small, atol=1e-5)
 
 

@@ -18,7 +18,7 @@ from slowfast_ac.files import write_csv, write_text
 
 @dataclass(frozen=True)
 class Finding:
-    """What is wrong with, or notable about, one line of a list.
+    """An error in one line of a list, or a note about it.
 
     Args:
         line: line number, from 1.
@@ -82,12 +82,12 @@ class Report:
 
 @dataclass(frozen=True)
 class _Decoded:
-    """What decoding a video in full tells.
+    """The result of decoding a whole video.
 
     Args:
         num_frames: frames that can be decoded.
         duration: seconds.
-        fps: frames a second, on average.
+        fps: frames per second, on average.
         remarks: on the video.
     """
 
@@ -212,7 +212,7 @@ def _check_folders(entries: list[Entry], classes: Mapping[str, int]) -> list[Fin
     labels = {underscored(name.strip('"')): label for name, label in classes.items()}
     findings = []
     for entry in entries:
-        # The innermost folder that is a class: videos may lie deeper than their class folder.
+        # The innermost folder that is a class: videos may be deeper than their class folder.
         folders = map(underscored, reversed(PurePath(entry.path).parts[:-1]))
         name = next((name for name in folders if name in labels), None)
         if name is None:

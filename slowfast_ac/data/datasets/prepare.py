@@ -22,7 +22,7 @@ SHOWN_CLASSES = 5
 
 @dataclass(frozen=True)
 class _Place:
-    """Where the listed videos are: ``prefix / names[path]`` for each original ``path``.
+    """The places of the listed videos: ``prefix / names[path]`` for each original ``path``.
 
     ``unreadable`` says which could not be read and why; None where none was opened.
     """
@@ -47,8 +47,8 @@ def prepare(
     has white space, which the lists cannot hold, they name links without: ``videos/links``.
 
     Args:
-        dataset: what is listed and where it lies; see :mod:`slowfast_ac.data.datasets.splits`.
-        output: the folder to write; it may not lie inside the data set's.
+        dataset: what is listed and where it is; see :mod:`slowfast_ac.data.datasets.splits`.
+        output: the folder to write; it must not be inside the data set's.
         base: a config that the written one builds on.
         resize: short side in pixels; the smaller videos go to ``videos/<resize>``, finished ones
             are skipped. None for the originals.
@@ -64,9 +64,7 @@ def prepare(
     """
     root, output = Path(os.path.abspath(dataset.root)), Path(os.path.abspath(output))
     if output.resolve().is_relative_to(root.resolve()):
-        raise InputError(
-            f"--output {output}: lies inside the videos' folder {root}; choose another"
-        )
+        raise InputError(f"--output {output}: is inside the videos' folder {root}; choose another")
     if base is not None and not os.path.isfile(base):
         raise InputError(f"--base {base}: there is no such config")
     if resize is not None and resize < 16:

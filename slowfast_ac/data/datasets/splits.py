@@ -211,7 +211,7 @@ def class_folders(
             samples[split] += [Sample(path, class_name, path) for path in part]
     names = {sample.class_name for listed in samples.values() for sample in listed}
     if not names:
-        raise InputError(f"{root}: no class folder; videos must lie in ROOT/<class>/")
+        raise InputError(f"{root}: no class folder; videos must be in ROOT/<class>/")
     if stray:
         notes.append(f"{len(stray)} videos lie in no class folder and are left out: {stray[0]} ...")
     splits = {"": {split: listed for split, listed in samples.items() if listed}}

@@ -129,7 +129,7 @@ def read_boxes(video_path: str | os.PathLike) -> np.ndarray:
     except (ValueError, KeyError, TypeError):
         boxes = np.empty(0)
     if boxes.ndim != 2 or boxes.shape[1] != 4:
-        raise InputError(f"{path}: not the boxes of a generated clip; remove it and generate anew")
+        raise InputError(f"{path}: not the boxes of a generated clip; remove and regenerate it")
     return boxes
 
 

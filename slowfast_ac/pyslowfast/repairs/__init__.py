@@ -1,7 +1,7 @@
-"""What an unedited PySlowFast needs to run on today's packages.
+"""Repairs that an unedited PySlowFast needs to run on today's packages.
 
-Each repair says what it mends and why, tests whether it is needed, and is applied only then. None
-overrides a newer package that has the thing, none edits a file.
+Each repair documents what it fixes and why, tests whether it is needed, and is applied only then.
+None overrides a newer package that has the fix, and none edits a file.
 """
 
 import functools

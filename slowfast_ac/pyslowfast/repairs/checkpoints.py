@@ -16,14 +16,14 @@ from slowfast_ac.pyslowfast.repairs.imports import BOTH
 logger = logging.getLogger(__name__)
 
 # Upstream takes any file in checkpoints/ whose name holds "checkpoint" for one, so a file that is
-# still being written lies in a folder of its own.
+# still being written is in a folder of its own.
 STAGING = ".unfinished"
 
 
 def is_whole(path: str | os.PathLike) -> bool:
-    """Whether a checkpoint file is complete.
+    """Returns whether a checkpoint file is complete.
 
-    torch.save writes a zip archive, whose directory stands at its end. Files in other formats
+    torch.save writes a zip archive, whose directory is at its end. Files in other formats
     (legacy pickles) are not judged, unless they are empty.
     """
     with open(path, "rb") as file:
@@ -32,7 +32,7 @@ def is_whole(path: str | os.PathLike) -> bool:
 
 
 def require_whole(path: str | os.PathLike) -> None:
-    """Refuses a missing, empty or truncated checkpoint.
+    """Rejects a missing, empty or truncated checkpoint.
 
     Raises:
         InputError: naming the file.

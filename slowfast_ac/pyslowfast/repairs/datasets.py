@@ -6,6 +6,7 @@ import inspect
 from types import SimpleNamespace
 
 from slowfast_ac.data.sampling import segment_places, spaced_places
+from slowfast_ac.errors import InputError
 from slowfast_ac.pyslowfast.find import Upstream
 from slowfast_ac.pyslowfast.repairs import Repair
 
@@ -57,12 +58,19 @@ def _with_view_numbers(construct):
     return construct_loader
 
 
+def _with_sequences(name: str) -> list[type]:
+    # Until spring 2021 the frames were chosen in the middle of __getitem__.
+    return [cls for cls in _classes(name) if hasattr(cls, "get_seq_frames")]
+
+
 def _views_are_identical(_: Upstream) -> bool:
-    return any(_sequence(cls, 0, views=2) == _sequence(cls, 1, views=2) for cls in _classes("Ssv2"))
+    return any(
+        _sequence(cls, 0, views=2) == _sequence(cls, 1, views=2) for cls in _with_sequences("Ssv2")
+    )
 
 
 def _spread_views(_: Upstream) -> None:
-    for cls in _classes("Ssv2"):
+    for cls in _with_sequences("Ssv2"):
         cls.get_seq_frames = _spread(cls.get_seq_frames)
 
 
@@ -80,7 +88,7 @@ def _spread(original):
 
 
 def _one_view_fails(_: Upstream) -> bool:
-    for cls in _classes("Charades"):
+    for cls in _with_sequences("Charades"):
         try:
             _sequence(cls, 0, views=1)
         except ZeroDivisionError:
@@ -89,7 +97,7 @@ def _one_view_fails(_: Upstream) -> bool:
 
 
 def _center_one_view(_: Upstream) -> None:
-    for cls in _classes("Charades"):
+    for cls in _with_sequences("Charades"):
         cls.get_seq_frames = _centered(cls.get_seq_frames)
 
 
@@ -102,6 +110,40 @@ def _centered(original):
         return spaced_places(len(self._path_to_videos[index]), count, rate, 0, 1)
 
     return get_seq_frames
+
+
+def _unnamed(_: Upstream) -> list[type]:
+    return [cls for cls in _classes("Kinetics") if not hasattr(cls.__getitem__, "__wrapped__")]
+
+
+def _name_unreadable(upstream: Upstream) -> None:
+    for cls in _unnamed(upstream):
+        cls.__getitem__ = _naming(cls.__getitem__)
+
+
+def _naming(getitem):
+    @functools.wraps(getitem)
+    def __getitem__(self, index):
+        try:
+            item = getitem(self, index)
+        except RuntimeError as error:
+            # Of checkouts until 2022 and of the wheel; later ones return None.
+            if "Failed to fetch video" not in str(error):
+                raise
+            item = None
+        # The wheel gives a test another video instead, under that one's number.
+        if item is None or (self.mode == "test" and item[2] != index):
+            # Multigrid's short cycles and repeated augmentation put more into an index.
+            while isinstance(index, tuple):
+                index = index[0]
+            others = "" if self.mode == "test" else ", nor can those drawn in its place"
+            raise InputError(
+                f"{self._path_to_videos[index]}: cannot be read{others}; slowfast-ac check-data "
+                "LIST --write-clean FILE writes a list without such videos"
+            )
+        return item
+
+    return __getitem__
 
 
 def _sequence(cls: type, view: int, views: int) -> list[int]:
@@ -139,5 +181,12 @@ REPAIRS = (
         BOTH,
         _one_view_fails,
         _center_one_view,
+    ),
+    Repair(
+        "videos that cannot be read",
+        "a test that meets one, or a training that meets several, ends without its name",
+        BOTH,
+        lambda upstream: bool(_unnamed(upstream)),
+        _name_unreadable,
     ),
 )

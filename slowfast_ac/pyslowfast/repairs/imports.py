@@ -17,7 +17,7 @@ BOTH = ("checkout", "wheel")
 
 
 def is_missing(name: str) -> bool:
-    """Whether the module ``name`` cannot be found, its parent packages included."""
+    """Returns whether the module ``name`` or one of its parent packages cannot be found."""
     if name in sys.modules:
         return False
     try:

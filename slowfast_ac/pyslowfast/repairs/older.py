@@ -20,7 +20,7 @@ _OLD_NUMPY = re.compile(rf"\bnp\.({'|'.join(NUMPY_NAMES)})\b(?!_)")
 
 
 def _takes_config(_: Upstream) -> bool:
-    """Whether the loop gives a config to a function of PyTorchVideo that takes two numbers."""
+    """Returns whether the loop passes a config where PyTorchVideo takes two numbers."""
     function = importlib.import_module("slowfast.utils.distributed").init_distributed_training
     return len(inspect.signature(function).parameters) == 2
 

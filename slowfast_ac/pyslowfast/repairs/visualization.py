@@ -84,7 +84,7 @@ def _add_drawing(_: Upstream) -> None:
 
 
 def has_detector() -> bool:
-    """Whether detectron2 itself is installed."""
+    """Returns whether detectron2 itself is installed."""
     return not is_missing("detectron2.engine") and (
         importlib.import_module("detectron2.engine").DefaultPredictor is not _refuse
     )

@@ -45,7 +45,7 @@ def _load_what_fits(original: Callable, upstream: Upstream) -> Callable:
             epoch_reset=options.get("epoch_reset"),
             clear_name_pattern=patterns,
         )
-        if not start.anew:
+        if not start.weights_only:
             return _go_on(path, load, optimizer)
         initial.copy_weights(network, start.weights)
         logger.info(

@@ -60,7 +60,7 @@ def train(cfg: CfgNode) -> None:
 
 @torch.no_grad()
 def test(cfg: CfgNode) -> None:
-    """Multi-view test: views x crops a video, their softmax scores added up."""
+    """Multi-view test: views x crops per video, their softmax scores added up."""
     _start(cfg)
     model = model_builder.build_model(cfg)
     model.eval()

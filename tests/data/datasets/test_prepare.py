@@ -295,7 +295,7 @@ def test_two_videos_of_one_linked_name_are_refused(tmp_path, put, video_bytes, c
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (("--output", "{tree}/lists"), "lies inside the videos' folder"),
+        (("--output", "{tree}/lists"), "is inside the videos' folder"),
         (("--output", "{out}", "--base", "none.yaml"), "--base none.yaml: there is no such config"),
         (("--output", "{out}", "--resize", "0"), "--resize 0"),
         (("--output", "{out}", "--val-fraction", "1"), "--val-fraction 1.0"),

@@ -171,6 +171,9 @@ def _stand_in():
 def checkout(upstream):
     """The checkout's modules as upstream wrote them, apart from those in use."""
     importlib.import_module("slowfast.datasets")
+    source = (upstream.root / "slowfast/datasets/decoder.py").read_text()
+    if "get_multiple_start_end_idx" not in source:
+        pytest.skip("this checkout's decoder takes one clip per call: see test_older.py")
     return tuple(
         _load(upstream.root / f"slowfast/datasets/{name}.py", f"slowfast.datasets.fresh_{name}")
         for name in ("decoder", "video_container")

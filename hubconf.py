@@ -28,7 +28,7 @@ def slowfast_ac_r50(
     Takes a clip (N, 3, num_frames, H, W) or the two pathways' clips.
 
     Args:
-        pretrained: a file with SlowFastAC's weights, see ``slowfast_ac.inference.load.load_model``.
+        pretrained: SlowFastAC's weights, see ``slowfast_ac.load_model``.
         num_classes: outputs; by default the file's, or 400.
         alpha: fast frames per slow frame; by default the file's, or 4.
         num_frames: of a clip. Needed for a file without a config; without a file 16.
@@ -45,28 +45,9 @@ def slowfast_ac_r50(
             alpha=alpha or _ALPHA,
             crop_size=_CROP_SIZE,
         )
-    from slowfast_ac.checkpoint.load import load_weights
-    from slowfast_ac.errors import InputError
+    from slowfast_ac.inference.pretrained import from_pretrained
 
-    model = _load("SlowFastAC", pretrained, num_classes, num_frames, alpha)
-    cfg, checkpoint = model.config, model.checkpoint
-    if [list(stage) for stage in cfg.RESNET.SPATIAL_STRIDES] != _STRIDES:
-        raise InputError(
-            f"{pretrained}: RESNET.SPATIAL_STRIDES: {cfg.RESNET.SPATIAL_STRIDES} are not those of "
-            f"create_slowfast_ac, {_STRIDES}"
-        )
-    fast = next(v for n, v in checkpoint.state_dict.items() if n.endswith(_FAST_STEMS))
-    network = create_slowfast_ac(
-        model_num_class=model.num_classes,
-        model_depth=checkpoint.depth,
-        stem_dim_out=checkpoint.width,
-        slowfast_channel_reduction_ratio=checkpoint.width // fast.shape[0],
-        num_frames=model.preprocessing.num_frames,
-        alpha=model.preprocessing.alpha,
-        crop_size=cfg.DATA.TRAIN_CROP_SIZE,
-    )
-    load_weights(network, checkpoint)
-    return network
+    return from_pretrained(_load("SlowFastAC", pretrained, num_classes, num_frames, alpha))
 
 
 def slowfast_r50_fused(
@@ -125,9 +106,6 @@ def slow_r50(
         stem_conv_kernel_size=(1, 7, 7),
         head_pool_kernel_size=(num_frames or _SLOW_FRAMES, _SIDE, _SIDE),
     )
-
-
-_FAST_STEMS = ("s1.pathway1_stem.conv.weight", "multipathway_blocks.1.conv.weight", "t_conv1_w")
 
 
 def _load(kind, pretrained, num_classes, num_frames, alpha):

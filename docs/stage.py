@@ -94,7 +94,7 @@ CONTENTS = {
     "Use": ["method", "configuration", "OPTIONS", "REPAIRS", "DATA", "FINETUNE", "FAQ"],
     "Experiments": ["ABLATE", "COMPARE", "HEATMAP", "BENCH"],
     "Deploy": ["CHECKPOINTS", "PREDICT"],
-    "Python": ["PYTHON", "PYTORCHVIDEO", "api"],
+    "Python": ["PYTHON", "TRAINING", "PYTORCHVIDEO", "api"],
     "Reference": ["commands", "contributing", "changelog"],
 }
 

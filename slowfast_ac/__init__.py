@@ -20,7 +20,15 @@ if TYPE_CHECKING:
 
     from slowfast_ac.cam import attention_consistency_loss, spatial_cam, temporal_cam
     from slowfast_ac.checkpoint.convert import convert_checkpoint
+    from slowfast_ac.data.preprocessing import Preprocessing
+    from slowfast_ac.data.video_dataset import VideoDataset
     from slowfast_ac.inference.load import load_model
+    from slowfast_ac.inference.pretrained import (
+        describe_model,
+        from_pretrained,
+        push_to_hub,
+        save_pretrained,
+    )
     from slowfast_ac.losses import (
         AttentionConsistencyLoss,
         AttentionMaps,
@@ -41,13 +49,19 @@ _HOMES = {
     "AttentionOutput": "slowfast_ac.losses",
     "ConsistencySettings": "slowfast_ac.losses",
     "PackPathway": "slowfast_ac.models.pack_pathway",
+    "Preprocessing": "slowfast_ac.data.preprocessing",
     "SCAMHead": "slowfast_ac.scam_head",
     "StreamFeatures": "slowfast_ac.scam_head",
+    "VideoDataset": "slowfast_ac.data.video_dataset",
     "attention_consistency_loss": "slowfast_ac.cam",
     "convert_checkpoint": "slowfast_ac.checkpoint.convert",
     "create_slowfast_ac": "slowfast_ac.models.builder",
+    "describe_model": "slowfast_ac.inference.pretrained",
+    "from_pretrained": "slowfast_ac.inference.pretrained",
     "heatmap": "slowfast_ac.visualization.heatmap",
     "load_model": "slowfast_ac.inference.load",
+    "push_to_hub": "slowfast_ac.inference.pretrained",
+    "save_pretrained": "slowfast_ac.inference.pretrained",
     "spatial_cam": "slowfast_ac.cam",
     "temporal_cam": "slowfast_ac.cam",
 }
@@ -58,16 +72,22 @@ __all__ = [
     "AttentionOutput",
     "ConsistencySettings",
     "PackPathway",
+    "Preprocessing",
     "SCAMHead",
     "StreamFeatures",
+    "VideoDataset",
     "__version__",
     "add_custom_config",
     "attention_consistency_loss",
     "convert_checkpoint",
     "create_slowfast_ac",
+    "describe_model",
+    "from_pretrained",
     "heatmap",
     "load_model",
+    "push_to_hub",
     "register",
+    "save_pretrained",
     "spatial_cam",
     "temporal_cam",
 ]

@@ -2,6 +2,7 @@
 
 import contextlib
 import csv
+import hashlib
 import json
 import os
 import tempfile
@@ -81,3 +82,12 @@ def write_csv(
             writer = csv.writer(file)
             writer.writerow(header)
             writer.writerows(rows)
+
+
+def sha256(path: StrPath) -> str:
+    """Returns the hex digest of a file."""
+    digest = hashlib.sha256()
+    with open(path, "rb") as file:
+        while block := file.read(2**20):
+            digest.update(block)
+    return digest.hexdigest()

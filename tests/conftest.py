@@ -167,3 +167,14 @@ def video_lists(tmp_path_factory):
                 lines.append(f"{path} {label}")
         (folder / f"{split}.csv").write_text("\n".join(lines) + "\n")
     return folder
+
+
+@pytest.fixture
+def video_folders(video_lists, tmp_path):
+    """The folders ``videos/train`` and ``videos/val`` of class folders, two videos each."""
+    for split in ("train", "val"):
+        for label, name in enumerate(("right", "down", "still")):
+            (tmp_path / "videos" / split / name).mkdir(parents=True)
+            for number in range(2):
+                file = video_lists / f"{split}_{label}_{number}.mp4"
+                (tmp_path / "videos" / split / name / file.name).symlink_to(file)

@@ -20,6 +20,8 @@ EXAMPLES = {
 }
 # The same code at a tiny size.
 TINY = {
+    "num_frames=16, sampling_rate=4, alpha=4, crop_size=224": "num_frames=8, sampling_rate=2, "
+    "alpha=4, crop_size=64",
     "num_frames=16, alpha=4, crop_size=224": "num_frames=8, crop_size=64, model_depth=18, "
     "stem_dim_out=8",
     "16, 224, 224": "8, 64, 64",
@@ -60,6 +62,12 @@ def test_train():
     assert names["loss"].item() == pytest.approx(names["base"] + 0.5 * names["consistency"])
 
 
+def test_videos(video_folders, folder):
+    names, printed = run("Videos")
+    assert printed.count("torch.Size([2, 3, 2, 64, 64]) torch.Size([2, 3, 8, 64, 64])") == 3
+    assert names["validation"].classes == ("down", "right", "still")
+
+
 def test_your_own_network():
     names, _ = run("Your own network")
     assert names["attention"].spatial.shape == names["attention"].temporal.shape == (2, 400, 2, 2)
@@ -80,6 +88,21 @@ def test_checkpoints(build_model, tiny_cfg, folder):
     weights = torch.load(folder / "initial.pyth", weights_only=True)["model_state"]
     sizes = {"model_num_class": 7, "stem_dim_out": 8, "crop_size": 64}
     slowfast_ac.create_slowfast_ac(**sizes).model.load_state_dict(weights)
+    assert slowfast_ac.load_model("last.pyth").classes == ("run", "jump", "wave")
+
+
+def test_huggingface(folder, monkeypatch):
+    hub = pytest.importorskip("huggingface_hub")
+    pushed = []
+    monkeypatch.setattr(hub.HfApi, "create_repo", lambda *_, **__: None)
+    monkeypatch.setattr(hub.HfApi, "upload_folder", lambda *_, **options: pushed.append(options))
+    monkeypatch.setattr(hub, "snapshot_download", lambda *_, **__: "my-network")
+    names, printed = run("HuggingFace")
+    assert printed == "('run', 'jump', 'wave') 5\n"
+    assert pushed[0]["repo_id"] == "OWNER/my-network"
+    weights = names["model"].state_dict()
+    for name, value in names["network"].state_dict().items():
+        assert torch.equal(value, weights[name])
 
 
 @pytest.mark.skipif(

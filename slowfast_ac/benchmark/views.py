@@ -13,9 +13,10 @@ from slowfast_ac.benchmark.decode import FPS, moving_texture
 from slowfast_ac.benchmark.settings import Settings
 from slowfast_ac.benchmark.timing import add_times, interleave
 from slowfast_ac.data.video import write_video
+from slowfast_ac.data.views import CENTER_VIEW, Views
 from slowfast_ac.files import atomic_path
 from slowfast_ac.inference.load import TrainedModel, load_model
-from slowfast_ac.inference.predict import CENTER_VIEW, Views, predict
+from slowfast_ac.inference.predict import predict
 
 CLIPS, CROPS = 10, 3
 VIEWS = Views(CLIPS, CROPS)

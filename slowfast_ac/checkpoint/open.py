@@ -1,5 +1,6 @@
 """Opening any checkpoint of SlowFast or Slow, recognised by its content."""
 
+import json
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -9,7 +10,7 @@ import yaml
 from fvcore.common.file_io import PathManager
 from torch import Tensor
 
-from slowfast_ac.checkpoint.hashed import check_hash, is_entry
+from slowfast_ac.checkpoint.folder import HUB, WEIGHTS, download, read_folder, weights_path
 from slowfast_ac.checkpoint.names import DEPTHS, Layout, find_layout, is_no_weight, name_table
 from slowfast_ac.checkpoint.read import read_file
 from slowfast_ac.checkpoint.weights import Weights, choose_weights, find_weights
@@ -80,16 +81,17 @@ class Checkpoint:
 
 
 def open_checkpoint(path: StrPath, weights: str | None = None) -> Checkpoint:
-    """Opens the weights of a local file or of a URL, which is downloaded to iopath's cache.
+    """Opens the weights of a file, a folder or a URL, which is downloaded to iopath's cache.
 
     Args:
-        path: the file or the URL.
+        path: the file, the URL of one, or a folder in HuggingFace's layout, local or in a
+            repository ``hf://OWNER/NAME``; see :mod:`slowfast_ac.checkpoint.folder`.
         weights: which weights to use, if a file has several networks, or raw and averaged
             weights; see :func:`~slowfast_ac.checkpoint.weights.choose_weights`.
 
     Raises:
         InputError: the file is missing or damaged, holds no weights or those of several networks,
-            wants to run code, or is in a zoo and does not match the hash in its name.
+            wants to run code, or does not match the config beside it.
     """
     local = local_path(path)
     container, found = _read(str(path), local)
@@ -108,13 +110,15 @@ def open_all(path: str | Path) -> list[Checkpoint]:
 
 
 def local_path(path: StrPath) -> Path:
-    """Returns where a file is on this machine, after a download if it is a URL.
+    """Returns where a file or a folder's weights are on this machine, after a download if need be.
 
     Raises:
         InputError: if it cannot be downloaded.
     """
+    if str(path).startswith(HUB):
+        return download(str(path)) / WEIGHTS
     if "://" not in str(path):
-        return Path(path)
+        return weights_path(Path(path))
     try:
         return Path(PathManager.get_local_path(str(path)))
     except (OSError, AssertionError) as error:
@@ -122,9 +126,10 @@ def local_path(path: StrPath) -> Path:
 
 
 def _read(path: str, local: Path) -> tuple[str, list[Weights]]:
-    if is_entry(local):
-        check_hash(local)
     container, data = read_file(local)
+    beside = read_folder(local)
+    if beside is not None:
+        data = {**beside, "state_dict": data["state_dict"]}
     return container, find_weights(path, data)
 
 
@@ -158,8 +163,21 @@ def _describe(path: str, local: Path, container: str, found: Weights) -> Checkpo
         file_size=local.stat().st_size,
         state_dict=found.state_dict,
         aside=found.aside,
-        texts={name: value for name in TEXTS if isinstance(value := found.extras.get(name), str)},
+        texts=_texts(found.extras),
     )
+
+
+def _texts(extras: Mapping[object, object]) -> dict[str, str]:
+    texts = {name: value for name in TEXTS if isinstance(value := extras.get(name), str)}
+    # Others save the names as they are.
+    classes = extras.get("classes")
+    if isinstance(classes, list | tuple) and all(isinstance(name, str) for name in classes):
+        texts["classes"] = json.dumps(classes)
+    if isinstance(classes, Mapping):
+        kinds = {(type(key), type(value)) for key, value in classes.items()}
+        if kinds in ({(str, int)}, {(int, str)}):
+            texts["classes"] = json.dumps(dict(classes))
+    return texts
 
 
 def _find_layout(

@@ -28,7 +28,10 @@ def sniff(path: Path) -> str:
         InputError: the file is missing, a folder, empty, cut short, or holds no weights.
     """
     if path.is_dir():
-        raise InputError(f"{path}: a folder; give one file, such as checkpoint_epoch_00010.pyth")
+        raise InputError(
+            f"{path}: a folder without model.safetensors; give a file, such as "
+            "checkpoint_epoch_00010.pyth"
+        )
     if not path.exists():
         raise InputError(f"{path}: no such file")
     size = path.stat().st_size

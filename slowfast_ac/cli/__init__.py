@@ -28,7 +28,7 @@ COMMANDS = {
     "heatmap": "draw where a trained network looks, over the frames of a video",
     "inspect": "print what a checkpoint file contains",
     "convert": "rename a checkpoint's weights between PySlowFast, PyTorchVideo and caffe2",
-    "export": "write an inference model, weights or a zoo entry, checked against eager",
+    "export": "write an inference model, weights or a folder for the Hub, checked against eager",
     "predict": "name the actions in videos",
     "features": "write a network's pooled features or maps of videos",
     "bench": "measure training, inference and decoding against the fused baseline",

@@ -1,11 +1,11 @@
-"""``slowfast-ac export``: a trained network as a file for others, or as an entry of a zoo."""
+"""``slowfast-ac export``: a trained network as a file or a folder for others."""
 
 import argparse
 
 from slowfast_ac.cli.arguments import add_opts, add_pyslowfast
 from slowfast_ac.cli.predict import add_classes_argument, add_weights_argument
 
-FORMATS = ("pyslowfast", "pytorchvideo", "safetensors", "onnx", "pt2")
+FORMATS = ("pyslowfast", "pytorchvideo", "safetensors", "huggingface", "onnx", "pt2")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -17,7 +17,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--format",
         required=True,
         choices=FORMATS,
-        help="weights (first three) or a program from clips to scores, with BatchNorm folded",
+        help="weights (first three), a folder for HuggingFace's Hub, or a program from clips to "
+        "scores, with BatchNorm folded",
     )
     parser.add_argument(
         "--precision",
@@ -25,54 +26,47 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default="float32",
         help="of the convolutions of --format pt2 (default float32)",
     )
-    output = parser.add_mutually_exclusive_group(required=True)
-    output.add_argument("--output", metavar="FILE", help="the file to write")
-    output.add_argument("--zoo", metavar="DIR", help="add weights, card and index row to a zoo")
     parser.add_argument(
-        "--name", help="name of the entry (default: the file name of --cfg or of --checkpoint)"
+        "--output",
+        required=True,
+        metavar="FILE",
+        help="the file to write; for huggingface a folder",
     )
     add_classes_argument(parser)
-    accuracy = parser.add_mutually_exclusive_group()
-    accuracy.add_argument(
+    parser.add_argument(
         "--accuracy", metavar="KEY=VALUE,...", help="for the card: top1=70.1,top5=89.2,data=UCF101"
     )
-    accuracy.add_argument(
-        "--run-dir", metavar="DIR", help="for the card: folder of the run that tested the weights"
+    parser.add_argument(
+        "--run-dir", metavar="DIR", help="for the card: top1 and top5 of the run in this folder"
     )
     add_pyslowfast(parser, "checkout, for networks that only PySlowFast builds")
     add_opts(parser)
 
 
 def main(args: argparse.Namespace) -> None:
-    """Writes the file or the entry, and prints what was measured."""
+    """Writes the file or the folder, and prints what was measured."""
     from pathlib import Path
 
     import torch
 
     from slowfast_ac.errors import InputError
-    from slowfast_ac.inference.entry import (
-        check_weights,
-        parse_accuracy,
-        read_accuracy,
-        write_entry,
-    )
     from slowfast_ac.inference.export import check_format, check_precision, export
     from slowfast_ac.inference.load import load_model
+    from slowfast_ac.inference.model_card import check_accuracy, parse_accuracy, read_accuracy
+    from slowfast_ac.inference.pretrained import save_pretrained
     from slowfast_ac.inference.program import BATCH_SIZES, TIMED_PAIRS, TOLERANCE
 
     # What is cheap to refuse comes before the network is built.
     check_precision(args.format, args.precision)
-    if args.zoo:
-        check_weights(args.format)
-    else:
+    if args.format != "huggingface":
         check_format(args.format, args.output)
         if args.accuracy or args.run_dir:
-            raise InputError("--accuracy and --run-dir are for the card of an entry: give --zoo")
-    accuracy = {}
-    if args.accuracy:
-        accuracy = parse_accuracy(args.accuracy)
-    elif args.run_dir:
-        accuracy = read_accuracy(args.run_dir)
+            raise InputError("--accuracy and --run-dir are for the card of --format huggingface")
+    accuracy = {
+        **(read_accuracy(args.run_dir) if args.run_dir else {}),
+        **(parse_accuracy(args.accuracy) if args.accuracy else {}),
+    }
+    check_accuracy(accuracy)
     model = load_model(
         args.checkpoint,
         config=args.cfg,
@@ -82,10 +76,9 @@ def main(args: argparse.Namespace) -> None:
         device="cpu",
         pyslowfast=args.pyslowfast,
     )
-    if args.zoo:
-        name = args.name or Path(args.cfg or args.checkpoint).stem
-        path = write_entry(model, args.zoo, name, args.format, accuracy)
-        print(f"wrote {path}, {path.with_suffix('.md').name} and a row of index.csv")
+    if args.format == "huggingface":
+        folder = save_pretrained(model, args.output, accuracy=accuracy)
+        print(f"wrote {folder}: {', '.join(sorted(path.name for path in folder.iterdir()))}")
         return
     report = export(model, args.format, args.output, args.precision)
     print(f"wrote {args.output}, {Path(args.output).stat().st_size:,} bytes")

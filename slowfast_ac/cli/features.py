@@ -25,12 +25,11 @@ def main(args: argparse.Namespace) -> int:
 
     from tqdm import tqdm
 
-    from slowfast_ac.checkpoint.hashed import sha256
     from slowfast_ac.checkpoint.open import local_path
     from slowfast_ac.cli.arguments import chosen_videos, finish
     from slowfast_ac.data.find_videos import distinct_stems
     from slowfast_ac.errors import InputError
-    from slowfast_ac.files import write_json_lines
+    from slowfast_ac.files import sha256, write_json_lines
     from slowfast_ac.inference.features import (
         check_stream,
         extract_features,

@@ -93,14 +93,14 @@ def main(args: argparse.Namespace) -> int:
 
     from tqdm import tqdm
 
-    from slowfast_ac.checkpoint.hashed import sha256
     from slowfast_ac.checkpoint.open import local_path
     from slowfast_ac.cli.arguments import chosen_videos, finish
     from slowfast_ac.data.find_videos import distinct_stems
+    from slowfast_ac.data.views import CENTER_VIEW
     from slowfast_ac.errors import InputError
-    from slowfast_ac.files import check_suffix
+    from slowfast_ac.files import check_suffix, sha256
     from slowfast_ac.inference.load import load_model
-    from slowfast_ac.inference.predict import CENTER_VIEW, predict
+    from slowfast_ac.inference.predict import predict
     from slowfast_ac.inference.prediction_files import (
         SUFFIXES,
         describe_predictions,
@@ -185,8 +185,8 @@ def main(args: argparse.Namespace) -> int:
 def _parse_views(text: str):
     import re
 
+    from slowfast_ac.data.views import Views
     from slowfast_ac.errors import InputError
-    from slowfast_ac.inference.predict import Views
 
     numbers = re.fullmatch(r"(\d+)x(\d+)", text)
     if not numbers:

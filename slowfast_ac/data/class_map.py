@@ -9,7 +9,12 @@ from collections.abc import Mapping, Sequence
 from slowfast_ac.errors import InputError
 from slowfast_ac.files import write_json
 
+Classes = str | os.PathLike[str] | Mapping[str, int] | Mapping[int, str] | Sequence[str]
+CLASS_MAP = "classes.json"
 FORMS = '{"class name": label, ...}, {"label": "class name", ...}, a list, or one name a line'
+_ITEM = re.compile(r"\b(?:item|label)\s*:?\s*\{([^}]*)\}")
+_ITEM_NAME = re.compile(r"\b(?:display_name|name|label_name)\s*:\s*([\"'])(.*?)\1")
+_ITEM_ID = re.compile(r"\b(?:id|label_id)\s*:\s*(\d+)")
 _NUMBER_FIRST = re.compile(r"(\d+)[\s,;]+(\S.*)")
 _NUMBER_LAST = re.compile(r"(.*\S)[\s,;]+(\d+)")
 
@@ -21,8 +26,9 @@ def read_class_map(path: str | os.PathLike[str]) -> dict[str, int]:
         path: JSON: PySlowFast's ``{"class name": label}`` (DEMO.LABEL_FILE_PATH), the other way
             round, a list, or an object with ``id2label`` or ``label2id``. Text: one name per line,
             with its label before or after it or with none, as UCF101's classInd.txt (labels from
-            1) or a csv with the columns ``id`` and ``name``. Quotes around a name, as in
-            PyTorchVideo's file of Kinetics, are taken off.
+            1), a csv or tsv of a column of labels and one of names, or the label map of
+            TensorFlow's pbtxt files, as AVA's. Quotes around a name, as in PyTorchVideo's file of
+            Kinetics, are taken off.
 
     Raises:
         InputError: when it is missing or malformed, a name is there twice, or its labels are not 0
@@ -38,6 +44,33 @@ def read_class_map(path: str | os.PathLike[str]) -> dict[str, int]:
     if text.lstrip().startswith(("{", "[")):
         return parse_class_map(text, str(path))
     return _from_pairs(_read_lines(text), str(path))
+
+
+def to_class_map(classes: Classes) -> dict[str, int]:
+    """Returns the labels of a file of class names, a class map or a list of names.
+
+    Raises:
+        InputError: as :func:`read_class_map`.
+    """
+    if isinstance(classes, str | os.PathLike):
+        return read_class_map(classes)
+    data = dict(classes) if isinstance(classes, Mapping) else list(classes)
+    return parse_class_map(json.dumps(data, default=int), "the class map")
+
+
+def find_class_map(lists: str | os.PathLike[str]) -> str | None:
+    """Returns the class map beside the lists in a folder, as ``prepare`` leaves it, or None.
+
+    Where a data set has several splits, each has its folder, and the class map is in theirs.
+
+    Args:
+        lists: DATA.PATH_TO_DATA_DIR.
+    """
+    folder = os.path.abspath(lists)
+    parent, name = os.path.split(folder)
+    places = [folder, parent] if re.fullmatch(r"split\d+", name) else [folder]
+    paths = [os.path.join(place, CLASS_MAP) for place in places]
+    return next(filter(os.path.isfile, paths), None)
 
 
 def parse_class_map(text: str, source: str) -> dict[str, int]:
@@ -83,23 +116,33 @@ def write_class_map(path: str | os.PathLike[str], classes: Mapping[str, int]) ->
 
 
 def _read_lines(text: str) -> list[tuple[object, object]]:
+    items = _ITEM.findall(text)
+    if items:
+        names = [match[2] if (match := _ITEM_NAME.search(item)) else "" for item in items]
+        numbers = [match[1] if (match := _ITEM_ID.search(item)) else "" for item in items]
+        return _counted(list(zip(names, numbers, strict=True)))
     lines = [line.strip() for line in text.splitlines() if line.strip()]
-    if lines and lines[0].replace(" ", "").lower() in ("id,name", "name,id"):
-        rows = list(csv.DictReader(lines, skipinitialspace=True))
-        lowered = [{str(key).strip().lower(): value for key, value in row.items()} for row in rows]
-        return [(row["name"], _label(row["id"])) for row in lowered]
+    table = list(csv.reader(lines, delimiter="\t" if "\t" in text else ",", skipinitialspace=True))
+    if len(table) > 1 and all(len(row) == 2 for row in table):
+        for label, name in ((0, 1), (1, 0)):
+            # A header, which has no number where the other rows have one.
+            numbers = [row[label].strip() for row in table]
+            if not numbers[0].isdecimal() and all(map(str.isdecimal, numbers[1:])):
+                return _counted([(row[name], row[label].strip()) for row in table[1:]])
     for pattern, name, label in ((_NUMBER_FIRST, 2, 1), (_NUMBER_LAST, 1, 2)):
         matches = [match for match in map(pattern.fullmatch, lines) if match]
-        labels = sorted(int(match[label]) for match in matches)
-        first = labels[0] if labels else 0
-        # UCF101 counts from 1.
-        if first <= 1 and labels == list(range(first, first + len(lines))):
-            return [(match[name], int(match[label]) - first) for match in matches]
+        pairs = _counted([(match[name], match[label]) for match in matches])
+        if len(pairs) == len(lines) and sorted(pair[1] for pair in pairs) == [*range(len(lines))]:
+            return pairs
     return list(zip(lines, range(len(lines)), strict=True))
 
 
-def _label(text: object) -> object:
-    return int(text) if isinstance(text, str) and text.strip().isdecimal() else text
+def _counted(pairs: Sequence[tuple[str, str]]) -> list[tuple[object, object]]:
+    """Returns the labels as numbers from 0; UCF101 and TensorFlow count from 1."""
+    labels = [int(label) if label.isdecimal() else label for _, label in pairs]
+    if sorted(labels, key=str) == sorted(range(1, len(pairs) + 1), key=str):
+        labels = [label - 1 for label in labels]
+    return [(name, label) for (name, _), label in zip(pairs, labels, strict=True)]
 
 
 def _from_pairs(pairs: Sequence[tuple[object, object]], source: str) -> dict[str, int]:

@@ -1,6 +1,7 @@
 """Opening a video file: which files are read, which of their streams, and what to say of others."""
 
 import errno
+import gc
 import os
 import stat
 from collections.abc import Sequence
@@ -14,6 +15,11 @@ from slowfast_ac.errors import InputError
 # never end, devices, pictures and text.
 _NO_FILMS = {"concat", "concatf", "dash", "hls", "imf", "lavfi", "rtp", "rtsp", "sap", "sdp"}
 _NO_FILMS |= {"image2", "image2pipe", "tty", "bin", "idf", "adf", "xbin", "vapoursynth", "avisynth"}
+
+# A forked process, such as a loader's worker, has its parent's decoders but not their threads. To
+# free one there, as any garbage collection may, is to wait for its threads for ever, or a crash.
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=gc.freeze)
 
 
 def open_container(

@@ -46,8 +46,8 @@ class Preprocessing:
     sampling_rate: int
     alpha: int | None
     crop_size: int
-    mean: tuple[float, float, float]
-    std: tuple[float, float, float]
+    mean: tuple[float, float, float] = (0.45, 0.45, 0.45)
+    std: tuple[float, float, float] = (0.225, 0.225, 0.225)
     target_fps: float = 30.0
     reverse_input_channel: bool = False
     single_crop_scale: int | None = None
@@ -108,6 +108,53 @@ class Preprocessing:
             resize_while_decoding=is_kinetics and backend == "torchvision",
             ensemble_method=cfg.DATA.get("ENSEMBLE_METHOD", "sum"),
         )
+
+    def to_config(self) -> dict[str, dict[str, object]]:
+        """Returns the keys of PySlowFast that :meth:`from_config` reads this from.
+
+        Raises:
+            InputError: naming the field that no config of PySlowFast can say.
+        """
+        # The wheel has no such key and none of what follows from it.
+        backend = "pyav" if self.ends_with_span else ""
+        data = {
+            "NUM_FRAMES": self.num_frames,
+            "SAMPLING_RATE": self.sampling_rate,
+            "TEST_CROP_SIZE": self.crop_size,
+            "MEAN": list(self.mean),
+            "STD": list(self.std),
+            "TARGET_FPS": self.target_fps,
+            "REVERSE_INPUT_CHANNEL": self.reverse_input_channel,
+            "USE_OFFSET_SAMPLING": self.use_offset_sampling,
+            "ENSEMBLE_METHOD": self.ensemble_method,
+        }
+        if backend:
+            scale = self.single_crop_scale
+            data["DECODING_BACKEND"] = "torchvision" if self.resize_while_decoding else backend
+            data["TRAIN_JITTER_SCALES"] = [] if scale is None else [scale, scale]
+        arch = "slow" if self.alpha is None else "slowfast"
+        config = {
+            "DATA": data,
+            "MODEL": {"ARCH": arch, "MULTI_PATHWAY_ARCH": ["slowfast"]},
+            "TEST": {"DATASET": self.dataset},
+        }
+        if self.alpha is not None:
+            config["SLOWFAST"] = {"ALPHA": self.alpha}
+        Preprocessing.from_config(CfgNode(config)).require_equal(self.to_dict())
+        return config
+
+    def require_equal(self, stated: Mapping) -> None:
+        """Refuses fields that say other than this, which a config says.
+
+        Raises:
+            InputError: naming the first.
+        """
+        own = self.to_dict()
+        for name, value in stated.items():
+            if own.get(name) != value:
+                raise InputError(
+                    f"preprocessing: {name} is {value!r}, but {own.get(name)!r} by the config"
+                )
 
     @classmethod
     def from_dict(cls, data: Mapping) -> "Preprocessing":

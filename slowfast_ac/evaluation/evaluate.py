@@ -9,6 +9,7 @@ import numpy as np
 import pandas
 import yaml
 
+from slowfast_ac.data.class_map import find_class_map
 from slowfast_ac.data.lists import read_list
 from slowfast_ac.errors import InputError
 from slowfast_ac.evaluation.classification import (
@@ -222,5 +223,5 @@ def _read_source(path: Path) -> Source:
         separator = data.get("PATH_LABEL_SEPARATOR", " ")
         entries = read_list(folder / "test.csv", separator, data.get("PATH_PREFIX", ""))
         videos = [entry.path for entry in entries]
-    classes = folder / "classes.json"
-    return Source(videos, classes if data and classes.is_file() else None, clip)
+    classes = find_class_map(folder) if data else None
+    return Source(videos, Path(classes) if classes else None, clip)

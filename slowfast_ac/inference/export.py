@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 import yaml
 from fvcore.common.config import CfgNode
+from torch import Tensor
 
 from slowfast_ac.checkpoint.convert import convert_checkpoint
 from slowfast_ac.checkpoint.save import save_checkpoint
@@ -100,17 +101,32 @@ def check_precision(format: str, precision: str) -> None:
     raise InputError(f"--precision: {precision} is not for --format {format}: {reason}")
 
 
+def converted_weights(model: TrainedModel, naming: str) -> tuple[dict[str, Tensor], CfgNode]:
+    """Returns a network's weights under the names of a code base, and the config of these names.
+
+    Args:
+        model: weights.
+        naming: ``pyslowfast`` or ``pytorchvideo``.
+
+    Raises:
+        InputError: for a network that the code base does not have.
+    """
+    assert model.checkpoint is not None
+    cfg = public_config(model)
+    # The config that built the network decides, whether or not the checkpoint came with one.
+    checkpoint = dataclasses.replace(model.checkpoint, config=yaml.safe_load(cfg.dump()))
+    weights, _ = convert_checkpoint(checkpoint, naming)
+    if naming == "pyslowfast":
+        # A config under which PySlowFast can load these names.
+        cfg.MODEL.MODEL_NAME = _NATIVE_MODELS.get(cfg.MODEL.MODEL_NAME, cfg.MODEL.MODEL_NAME)
+    return dict(weights), cfg
+
+
 def _write_weights(
     model: TrainedModel, format: str, path: StrPath, metadata: Mapping[str, str]
 ) -> None:
     assert model.checkpoint is not None
-    target = "pytorchvideo" if format == "pytorchvideo" else "pyslowfast"
-    cfg = public_config(model)
-    # The config that built the network decides, whether or not the checkpoint came with one.
-    checkpoint = dataclasses.replace(model.checkpoint, config=yaml.safe_load(cfg.dump()))
-    weights, _ = convert_checkpoint(checkpoint, target)
-    if target == "pyslowfast":
-        # A config under which PySlowFast can load these names.
-        cfg.MODEL.MODEL_NAME = _NATIVE_MODELS.get(cfg.MODEL.MODEL_NAME, cfg.MODEL.MODEL_NAME)
+    naming = "pytorchvideo" if format == "pytorchvideo" else "pyslowfast"
+    weights, cfg = converted_weights(model, naming)
     config = yaml.safe_load(cfg.dump())
-    save_checkpoint(path, weights, epoch=checkpoint.epoch, config=config, extras=metadata)
+    save_checkpoint(path, weights, epoch=model.checkpoint.epoch, config=config, extras=metadata)

@@ -5,6 +5,7 @@ PySlowFast need not be installed, or PySlowFast's own builder for what PyTorchVi
 (nonlocal blocks, C2D, I3D, R18, RESNET.STRIDE_1X1, grouped convolutions, X3D).
 """
 
+import json
 import logging
 import os
 from collections.abc import Callable, Mapping, Sequence
@@ -16,7 +17,7 @@ from fvcore.common.config import CfgNode
 from torch import Tensor, nn
 
 from slowfast_ac.checkpoint.open import Checkpoint, local_path, open_checkpoint
-from slowfast_ac.data.class_map import class_names, parse_class_map, read_class_map
+from slowfast_ac.data.class_map import Classes, class_names, parse_class_map, to_class_map
 from slowfast_ac.data.preprocessing import Preprocessing
 from slowfast_ac.errors import InputError
 from slowfast_ac.files import StrPath
@@ -85,7 +86,7 @@ def load_model(
     *,
     config: Config | None = None,
     opts: Sequence[object] = (),
-    classes: StrPath | Mapping[str, int] | None = None,
+    classes: Classes | None = None,
     weights: str | None = None,
     device: str | torch.device | None = None,
     precision: str = "float32",
@@ -93,15 +94,16 @@ def load_model(
     trust: bool = False,
     pyslowfast: StrPath | None = None,
 ) -> TrainedModel:
-    """Loads a trained network from a file or a URL.
+    """Loads a trained network from a file, a folder or a URL.
 
     Args:
-        path: weights of any kind that ``slowfast-ac inspect`` knows, or a program that
-            ``slowfast-ac export`` wrote, .onnx or .pt2; or weights that are open already.
+        path: weights of any kind that ``slowfast-ac inspect`` knows, the folder or repository of a
+            network (``FOLDER``, ``hf://OWNER/NAME``), or a program that ``slowfast-ac export``
+            wrote, .onnx or .pt2; or weights that are open already.
         config: PySlowFast's config; by default the one in the file.
         opts: keys of the config and their values in turn, which override it.
-        classes: class map, see :func:`~slowfast_ac.data.class_map.read_class_map`; by default the
-            one in the file.
+        classes: names of the classes, in order, or a class map or a file of either, see
+            :func:`~slowfast_ac.data.class_map.read_class_map`; by default those in the file.
         weights: which of the file's weights, where it has those of several networks.
         device: of the network; by default the GPU if there is one. A program runs on the CPU.
         precision: of the weights' network, see
@@ -124,6 +126,8 @@ def load_model(
     if checkpoint is not None:
         settings = model_config(checkpoint, config, opts)
         model = _from_weights(checkpoint, settings, device, precision, compile, pyslowfast)
+        if config is None and not opts:
+            _check_preprocessing(model, checkpoint)
     elif config is not None or opts:
         raise InputError(f"{path}: a program holds its own settings; leave the config out")
     elif weights is not None:
@@ -234,11 +238,18 @@ def _classes_inside(
     return names
 
 
-def _with_classes(model: TrainedModel, classes: StrPath | Mapping[str, int]) -> TrainedModel:
-    if isinstance(classes, Mapping):
-        source, names = "the class map", class_names(classes)
-    else:
-        source, names = os.fspath(classes), class_names(read_class_map(classes))
+def _check_preprocessing(model: TrainedModel, checkpoint: Checkpoint) -> None:
+    """Refuses a file that says it twice and not the same, as one that was edited by hand."""
+    if "preprocessing" in checkpoint.texts:
+        try:
+            model.preprocessing.require_equal(json.loads(checkpoint.texts["preprocessing"]))
+        except InputError as error:
+            raise InputError(f"{checkpoint.path}: {error}") from None
+
+
+def _with_classes(model: TrainedModel, classes: Classes) -> TrainedModel:
+    source = os.fspath(classes) if isinstance(classes, str | os.PathLike) else "the class map"
+    names = class_names(to_class_map(classes))
     if len(names) != model.num_classes:
         raise InputError(
             f"{source}: has {len(names)} classes, but {model.path} has {model.num_classes}"

@@ -8,9 +8,9 @@ from itertools import islice
 import numpy as np
 import torch
 
-from slowfast_ac.data.clips import CROPS, Clip, read_clips, to_pathways
+from slowfast_ac.data.clips import Clip, read_clips, to_pathways
 from slowfast_ac.data.sampling import Span
-from slowfast_ac.errors import InputError
+from slowfast_ac.data.views import Views
 from slowfast_ac.files import StrPath
 from slowfast_ac.inference.load import TrainedModel
 from slowfast_ac.inference.windows import (
@@ -18,40 +18,6 @@ from slowfast_ac.inference.windows import (
     sliding_spans,
     video_duration,
 )
-
-
-@dataclass(frozen=True)
-class Views:
-    """The views of a span that are averaged: every clip in every crop.
-
-    Args:
-        clips: clips spread evenly over the span, TEST.NUM_ENSEMBLE_VIEWS; None takes one from its
-            middle.
-        crops: 3 (left, centre, right) or 1 (centre), TEST.NUM_SPATIAL_CROPS.
-
-    Raises:
-        InputError: for other numbers.
-    """
-
-    clips: int | None = 10
-    crops: int = 3
-
-    def __post_init__(self) -> None:
-        if self.clips is not None and self.clips < 1:
-            raise InputError(f"views: {self.clips} clips; give at least 1")
-        if self.crops not in (1, 3):
-            raise InputError(f"views: {self.crops} crops; give 1 (the centre) or 3")
-
-    def __str__(self) -> str:
-        return "1x1, the middle" if self.clips is None else f"{self.clips}x{self.crops}"
-
-    @property
-    def crop_names(self) -> tuple[str, ...]:
-        """Names of the crops in slowfast_ac.data.clips."""
-        return CROPS if self.crops == 3 else ("center",)
-
-
-CENTER_VIEW = Views(None, 1)
 
 
 @dataclass(frozen=True)

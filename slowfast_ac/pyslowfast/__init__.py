@@ -18,6 +18,7 @@ def setup(path: str | os.PathLike | None = None) -> Upstream:
     Raises:
         InputError: when there is no PySlowFast, or it cannot be imported.
     """
+    from slowfast_ac.pyslowfast.class_names import install_class_names
     from slowfast_ac.pyslowfast.compute import install_compute
     from slowfast_ac.pyslowfast.finetune import install_finetune
     from slowfast_ac.pyslowfast.register import register_into
@@ -36,6 +37,7 @@ def setup(path: str | os.PathLike | None = None) -> Upstream:
         register_into(upstream)
         install_compute(upstream)
         install_finetune(upstream)
+        install_class_names()
         log_repairs_in(upstream)
     except InputError:
         raise

@@ -321,7 +321,7 @@ def test_bad_file_gets_one_clear_line_and_runs_nothing(file, tmp_path, monkeypat
 
 
 def test_a_folder_and_a_missing_file_are_named(tmp_path):
-    with pytest.raises(InputError, match=f"^{tmp_path}: a folder; give one file"):
+    with pytest.raises(InputError, match=f"^{tmp_path}: a folder without model.safetensors"):
         open_checkpoint(tmp_path)
     with pytest.raises(InputError, match="absent: no such file$"):
         open_checkpoint(tmp_path / "absent")

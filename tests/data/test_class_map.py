@@ -7,7 +7,7 @@ import pytest
 from slowfast_ac.data.class_map import class_names, read_class_map, write_class_map
 from slowfast_ac.errors import InputError
 
-CLASSES = {"apply eye makeup": 0, "jump": 1, "Überschlag": 2}
+CLASSES = {"apply eye makeup": 0, "jump (child's)": 1, "Überschlag": 2}
 
 
 def test_class_map_survives_writing_and_reading(tmp_path):
@@ -32,6 +32,13 @@ FORMS = {
     "numbered from 1 (UCF101)": "".join(f"{v + 1} {k}\n" for k, v in CLASSES.items()),
     "label last": "".join(f"{name} {label}\n" for name, label in CLASSES.items()),
     "csv": "id,name\n" + "".join(f'{v},"{k}"\n' for k, v in reversed(CLASSES.items())),
+    "csv, other names": "class_id,class_name\n" + "".join(f"{v},{k}\n" for k, v in CLASSES.items()),
+    "tsv from 1": "name\tlabel\n" + "".join(f"{k}\t{v + 1}\n" for k, v in CLASSES.items()),
+    "pbtxt": "".join(f'item {{\n  name: "{k}"\n  id: {v + 1}\n}}\n' for k, v in CLASSES.items()),
+    "pbtxt of AVA": "".join(
+        f'label {{\n  name: "{k}"\n  label_id: {v + 1}\n  label_type: PERSON_MOVEMENT\n}}\n'
+        for k, v in CLASSES.items()
+    ),
     "csv, name first": "name,id\n" + "".join(f"{k},{v}\n" for k, v in CLASSES.items()),
 }
 
@@ -65,6 +72,9 @@ def test_names_that_contain_numbers_stay_whole(tmp_path):
         ("[]", "no classes in it"),
         ("", "no classes in it"),
         ("{", "not a JSON class map"),
+        ("id,name\n0,a\n2,b\n", "labels must be 0 to 1"),
+        ('item { name: "a" id: 1 }\nitem { name: "b" id: 3 }', "labels must be 0 to 1"),
+        ('item { name: "a" }', "label of 'a' is ''"),
     ],
 )
 def test_bad_class_map_is_refused(tmp_path, text, message):

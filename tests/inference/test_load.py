@@ -11,10 +11,11 @@ import yaml
 from fvcore.common.file_io import PathManager
 from iopath.common.file_io import PathHandler
 
+from slowfast_ac.data.views import CENTER_VIEW
 from slowfast_ac.errors import InputError
 from slowfast_ac.inference import upstream as upstream_module
 from slowfast_ac.inference.load import load_model
-from slowfast_ac.inference.predict import CENTER_VIEW, predict
+from slowfast_ac.inference.predict import predict
 
 
 def test_pytorchvideos_names_need_the_config(calibrated, videos, tmp_path):
@@ -284,3 +285,31 @@ def test_a_file_is_read_once(trained, monkeypatch):
     monkeypatch.setattr(read.torch, "load", lambda *a, **k: opened.append(a) or load(*a, **k))
     load_model(path)
     assert len(opened) == 1
+
+
+@pytest.mark.parametrize(
+    "saved",
+    [
+        list("abcdefg"),
+        tuple("abcdefg"),
+        {name: label for label, name in enumerate("abcdefg")},
+        dict(enumerate("abcdefg")),
+        '["a", "b", "c", "d", "e", "f", "g"]',
+    ],
+)
+def test_names_are_found_however_a_checkpoint_has_them(trained, saved):
+    path = trained("SlowFastAC", classes=saved)[2]
+    assert load_model(path, device="cpu").classes == tuple("abcdefg")
+
+
+@pytest.mark.parametrize("saved", [80, ["a", 3], {"a": "b"}, {"a": 0, 1: "b"}])
+def test_what_is_no_names_is_left_aside(trained, saved):
+    assert load_model(trained("SlowFastAC", classes=saved)[2], device="cpu").classes is None
+
+
+@pytest.mark.parametrize("classes", [list("abcdefg"), dict(enumerate("abcdefg")), tuple("abcdefg")])
+def test_names_may_be_given_as_they_are(trained, classes):
+    path = trained("SlowFastAC")[2]
+    assert load_model(path, classes=classes, device="cpu").classes == tuple("abcdefg")
+    with pytest.raises(InputError, match="the class map: has 2 classes, but"):
+        load_model(path, classes=["a", "b"], device="cpu")

@@ -9,9 +9,10 @@ import torch
 from slowfast_ac.data import clips
 from slowfast_ac.data.preprocessing import Preprocessing
 from slowfast_ac.data.video import VideoReader, write_video
+from slowfast_ac.data.views import CENTER_VIEW, Views
 from slowfast_ac.errors import InputError
 from slowfast_ac.inference.load import TrainedModel
-from slowfast_ac.inference.predict import CENTER_VIEW, Views, predict
+from slowfast_ac.inference.predict import predict
 from slowfast_ac.inference.windows import sliding_spans
 
 

@@ -10,9 +10,10 @@ import sys
 import numpy as np
 import pytest
 
+from slowfast_ac.data.views import Views
 from slowfast_ac.errors import InputError
 from slowfast_ac.inference.load import TrainedModel, load_model
-from slowfast_ac.inference.predict import Views, predict
+from slowfast_ac.inference.predict import predict
 from slowfast_ac.visualization.predictions import check_has_maps
 
 

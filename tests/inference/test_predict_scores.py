@@ -13,10 +13,11 @@ from torch import nn
 from slowfast_ac.checkpoint.unpickle import safe_load
 from slowfast_ac.data.preprocessing import Preprocessing
 from slowfast_ac.data.video import read_frames
+from slowfast_ac.data.views import CENTER_VIEW, Views
 from slowfast_ac.errors import InputError
 from slowfast_ac.inference import load as load_module
 from slowfast_ac.inference.load import load_model
-from slowfast_ac.inference.predict import CENTER_VIEW, Views, predict
+from slowfast_ac.inference.predict import predict
 
 NAMES = ["SlowFastAC", "SlowFast", "Slow", "nonlocal", "C2D", "I3D"]
 

@@ -10,6 +10,7 @@ from pathlib import Path, PurePath
 
 import yaml
 
+from slowfast_ac.data.class_map import CLASS_MAP
 from slowfast_ac.data.datasets.resize import ResizeJob, resize_videos
 from slowfast_ac.data.datasets.splits import SPLITS, Dataset, Sample
 from slowfast_ac.data.lists import Entry, format_list
@@ -85,7 +86,7 @@ def prepare(
         place = _Place(root, {path: path for path in paths})
     notes = [*dataset.notes, *place.notes]
     files, table, missing = {}, [], []
-    files[output / "classes.json"] = json.dumps(dataset.classes, indent=2) + "\n"
+    files[output / CLASS_MAP] = json.dumps(dataset.classes, indent=2) + "\n"
     for split_name, splits in dataset.splits.items():
         folder = output / split_name
         for split in SPLITS:

@@ -8,12 +8,12 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePath
 
-from slowfast_ac.data.class_map import read_class_map
+from slowfast_ac.data.class_map import Classes, to_class_map
 from slowfast_ac.data.datasets.folder import VideoFolder
 from slowfast_ac.errors import InputError
 
 SPLITS = ("train", "val", "test")
-_SPLIT_OF = {
+SPLIT_OF = {
     **dict.fromkeys(("train", "training"), "train"),
     **dict.fromkeys(("val", "valid", "validate", "validation"), "val"),
     **dict.fromkeys(("test", "testing"), "test"),
@@ -92,7 +92,7 @@ def kinetics(
             file = folder.find(name, split, row["label"])
             samples[split].append(Sample(name, row["label"], file))
     names = {sample.class_name for listed in samples.values() for sample in listed}
-    labels = _labels(names, classes)
+    labels = class_labels(names, classes)
     return _with_all_splits(Dataset("kinetics", folder.root, labels, {"": dict(samples)}, notes))
 
 
@@ -163,7 +163,7 @@ def hmdb51(
                 sample = Sample(f"{class_name}/{video}", class_name, path)
                 if use != "0":
                     samples["train" if use == "1" else "test"].append(sample)
-    labels = _labels(names, None)
+    labels = class_labels(names, None)
     return _with_all_splits(Dataset("hmdb51", folder.root, labels, _unnamed_if_one(splits)))
 
 
@@ -194,7 +194,7 @@ def class_folders(
     folder, stray = VideoFolder(root), []
     notes = folder.left_out()
     top_names = {PurePath(path).parts[0].lower() for path in folder.paths}
-    divided = any(_SPLIT_OF.get(name) == "train" for name in top_names)
+    divided = any(SPLIT_OF.get(name) == "train" for name in top_names)
     depth = 2 if divided else 1
     of_class, samples = defaultdict(list), {"train": [], "val": [], "test": []}
     for path in folder.paths:
@@ -215,22 +215,30 @@ def class_folders(
     if stray:
         notes.append(f"{len(stray)} videos lie in no class folder and are left out: {stray[0]} ...")
     splits = {"": {split: listed for split, listed in samples.items() if listed}}
-    return _with_all_splits(Dataset("folder", folder.root, _labels(names, classes), splits, notes))
+    return _with_all_splits(
+        Dataset("folder", folder.root, class_labels(names, classes), splits, notes)
+    )
 
 
 def _split_of(name: str, where: str) -> str:
-    if name.lower() not in _SPLIT_OF:
-        raise InputError(f"{where}: split {name!r} is none of {', '.join(_SPLIT_OF)}")
-    return _SPLIT_OF[name.lower()]
+    if name.lower() not in SPLIT_OF:
+        raise InputError(f"{where}: split {name!r} is none of {', '.join(SPLIT_OF)}")
+    return SPLIT_OF[name.lower()]
 
 
-def _labels(names: Iterable[str], classes: str | os.PathLike | None) -> dict[str, int]:
+def class_labels(names: Iterable[str], classes: Classes | None) -> dict[str, int]:
+    """Returns the labels of classes: those of a class map, or the places of their sorted names.
+
+    Raises:
+        InputError: if the class map lacks one.
+    """
     if classes is None:
         return {name: label for label, name in enumerate(sorted(names))}
-    labels = read_class_map(classes)
+    labels = to_class_map(classes)
     unknown = sorted(set(names) - set(labels))
     if unknown:
-        raise InputError(f"{classes}: lacks the class {unknown[0]!r} ({len(unknown)} in all)")
+        source = classes if isinstance(classes, str | os.PathLike) else "the class map"
+        raise InputError(f"{source}: lacks the class {unknown[0]!r} ({len(unknown)} in all)")
     return labels
 
 

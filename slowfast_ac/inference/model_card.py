@@ -1,0 +1,136 @@
+"""README.md of a network's folder: HuggingFace's model card, with the accuracies for its index."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from slowfast_ac.checkpoint.folder import CARD, import_hub
+from slowfast_ac.errors import InputError
+from slowfast_ac.files import StrPath, atomic_path
+from slowfast_ac.inference.load import TrainedModel
+from slowfast_ac.pyslowfast.build import count_gflops
+from slowfast_ac.pyslowfast.log import LOG, read_log
+
+Accuracy = Mapping[str, str | float]
+ACCURACY_KEYS = ("top1", "top5", "data")
+TASK = "video-classification"
+_USE = """```bash
+slowfast-ac predict FOLDER video.mp4
+```
+
+```python
+from slowfast_ac import from_pretrained, load_model
+
+model = load_model("FOLDER")  # answers: model.scores, model.preprocessing, model.classes
+network = from_pretrained("FOLDER")  # a torch module to train on: SlowFastAC alone
+```"""
+
+
+def write_card(folder: Path, model: TrainedModel, accuracy: Accuracy) -> None:
+    """Writes the card; of one that is there only the accuracies are changed, if any are given.
+
+    Args:
+        folder: the network's.
+        model: what it is of.
+        accuracy: see :func:`check_accuracy`.
+
+    Raises:
+        InputError: without huggingface_hub, or for a card that cannot be read.
+    """
+    hub = import_hub(folder)
+    path = folder / CARD
+    if path.exists():
+        try:
+            card = hub.ModelCard.load(path)
+        except (OSError, ValueError) as error:
+            raise InputError(f"{path}: not a model card: {error}") from None
+    else:
+        data = hub.ModelCardData(
+            library_name="slowfast_ac", pipeline_tag=TASK, tags=["slowfast", "video"]
+        )
+        card = hub.ModelCard(f"---\n{data.to_yaml()}\n---\n\n{_body(folder.name, model)}")
+    if accuracy:
+        name = str(accuracy["data"])
+        card.data.model_name = folder.name
+        card.data.eval_results = [
+            hub.EvalResult(
+                task_type=TASK,
+                dataset_type=name.lower().replace(" ", "-"),
+                dataset_name=name,
+                metric_type="accuracy",
+                metric_name=f"{key}, percent",
+                metric_value=float(accuracy[key]),
+            )
+            for key in ("top1", "top5")
+            if key in accuracy
+        ]
+    with atomic_path(path) as temporary:
+        card.save(temporary)
+
+
+def check_accuracy(accuracy: Accuracy) -> None:
+    """Refuses accuracies that are none, or without the data that they were measured on.
+
+    Args:
+        accuracy: none, or ``top1`` and ``top5`` as far as they are known, in percent, and ``data``.
+
+    Raises:
+        InputError: naming what is missing or wrong.
+    """
+    for key, value in accuracy.items():
+        if key not in ACCURACY_KEYS or value == "":
+            raise InputError(f"accuracy: {key}={value} is not one of top1=, top5= and data=")
+        if key != "data":
+            _check_percent(value, f"accuracy: {key}")
+    if accuracy and not ("data" in accuracy and len(accuracy) > 1):
+        raise InputError("accuracy: give the data too, and top1 or top5: top1=70.1,data=UCF101")
+
+
+def parse_accuracy(text: str) -> dict[str, str]:
+    """Parses ``top1=70.1,top5=89.2,data=UCF101``; see :func:`check_accuracy`."""
+    pairs = [part.partition("=") for part in text.split(",")]
+    return {key: value for key, _, value in pairs}
+
+
+def read_accuracy(run_dir: StrPath) -> dict[str, str]:
+    """Reads the last test's top1 and top5 from the log of a run's folder.
+
+    Raises:
+        InputError: if there is no log, or no finished test in it.
+    """
+    tests = [line for line in read_log(run_dir) if line.get("split") == "test_final"]
+    if not tests:
+        raise InputError(
+            f"{Path(run_dir) / LOG}: no finished test in it (a json_stats line with test_final)"
+        )
+    return {
+        key: str(tests[-1][f"{key}_acc"]) for key in ("top1", "top5") if f"{key}_acc" in tests[-1]
+    }
+
+
+def _check_percent(value: str | float, what: str) -> None:
+    try:
+        is_percent = 0 <= float(value) <= 100
+    except ValueError:
+        is_percent = False
+    if not is_percent:
+        raise InputError(f"{what} {value!r} is not a percentage between 0 and 100")
+
+
+def _body(name: str, model: TrainedModel) -> str:
+    assert model.network is not None and model.checkpoint is not None
+    test, preprocessing = model.config.TEST, model.preprocessing
+    alpha = f", alpha {preprocessing.alpha}" if preprocessing.alpha else ""
+    rows = {
+        "Model": f"{model.name}, {model.num_classes} classes",
+        "Clip": f"{preprocessing.num_frames} frames, {preprocessing.sampling_rate} apart at "
+        f"{preprocessing.target_fps:g} fps{alpha}",
+        "Test crop": f"{preprocessing.crop_size} x {preprocessing.crop_size} pixels",
+        "Views": f"{test.NUM_ENSEMBLE_VIEWS} clips x {test.NUM_SPATIAL_CROPS} crops",
+        "Cost": f"{count_gflops(model.config, model.network):.1f} GFLOPs a view, "
+        f"{model.checkpoint.num_parameters:,} parameters",
+    }
+    table = "\n".join(f"| {key} | {value} |" for key, value in rows.items())
+    return (
+        f"# {name}\n\n| | |\n|---|---|\n{table}\n\n{_USE}\n\n"
+        "The licence of the weights is not stated: state it here and as `license:` above.\n"
+    )

@@ -22,7 +22,7 @@ from slowfast_ac.errors import InputError
 from slowfast_ac.files import StrPath
 from slowfast_ac.inference.build import build_classifier, check_input, find_obstacle
 from slowfast_ac.inference.config import Config, ModelConfig, model_config
-from slowfast_ac.inference.open_program import PROGRAMS, open_program
+from slowfast_ac.inference.open_program import PROGRAMS, RUNTIMES, open_program
 from slowfast_ac.inference.optimize import compile_network, optimize_network
 from slowfast_ac.inference.upstream import build_with_pyslowfast
 
@@ -97,7 +97,7 @@ def load_model(
 
     Args:
         path: weights of any kind that ``slowfast-ac inspect`` knows, or a program that
-            ``slowfast-ac export`` wrote, .onnx or .pt2; or weights that are open already.
+            ``slowfast-ac export`` wrote, .onnx, .xml or .pt2; or weights that are open already.
         config: PySlowFast's config; by default the one in the file.
         opts: keys of the config and their values in turn, which override it.
         classes: class map, see :func:`~slowfast_ac.data.class_map.read_class_map`; by default the
@@ -106,7 +106,7 @@ def load_model(
         device: of the network; by default the GPU if there is one. A program runs on the CPU.
         precision: of the weights' network, see
             :func:`~slowfast_ac.inference.optimize.optimize_network`; a program has its own.
-        compile: whether inductor compiles the network; not for .onnx, which has its own runtime.
+        compile: whether inductor compiles the network; not for .onnx and .xml, which have their own runtime.
         trust: whether to open a .pt2 file, which can run any code.
         pyslowfast: a checkout of PySlowFast for the networks that need it; by default
             PYSLOWFAST_ROOT or what is importable.
@@ -130,8 +130,9 @@ def load_model(
         raise InputError(f"{path}: a program holds one network; leave --weights out")
     elif precision != "float32":
         raise InputError(f"{path}: a program's precision is that of its export; leave it out here")
-    elif compile and _suffix(path) == ".onnx":
-        raise InputError(f"{path}: ONNX Runtime does its own optimising; leave --compile out")
+    elif compile and _suffix(path) in RUNTIMES:
+        runtime = RUNTIMES[_suffix(path)]
+        raise InputError(f"{path}: {runtime} does its own optimising; leave --compile out")
     else:
         model = _from_program(path, trust, compile)
     return model if classes is None else _with_classes(model, classes)

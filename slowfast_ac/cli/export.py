@@ -126,8 +126,9 @@ def _describe_quantized(quantized) -> str:
     others = "other" if quantized.held_out else "the same"
     return (
         f"int8, calibrated on {quantized.calibrated} videos; on {quantized.compared} {others} "
-        f"videos (one view each) {quantized.changed} answers changed, and the score that moved "
-        f"most by {quantized.mean_difference:.2g} on average, {quantized.max_difference:.2g} at most"
+        f"videos (one view each) {quantized.changed} answers changed; scores moved by "
+        f"{quantized.mean_difference:.2g} (mean of each video's largest), "
+        f"{quantized.max_difference:.2g} at most"
     )
 
 

@@ -147,7 +147,9 @@ def open_openvino(path: str, local: Path) -> tuple[Callable[[Tensor], Tensor], M
     try:
         model = openvino.Core().read_model(local, weights)
     except RuntimeError:
-        raise InputError(f"{path}: damaged, or no OpenVINO program; copy both files again") from None
+        raise InputError(
+            f"{path}: damaged, or no OpenVINO program; copy both files again"
+        ) from None
     metadata: dict[str, str] = {}
     if model.has_rt_info([_SECTION]):
         metadata = dict(model.get_rt_info([_SECTION]).value)

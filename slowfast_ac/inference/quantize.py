@@ -84,9 +84,7 @@ def quantize(model: TrainedModel, videos: Sequence[StrPath]) -> Quantized:
     if not math.isfinite(sum(differences)):
         raise InputError(f"{model.path}: int8: scores are no numbers on some of these videos")
     mean, highest = sum(differences) / len(differences), max(differences)
-    return Quantized(
-        quantized, len(calibration), len(comparison), halves, changed, mean, highest
-    )
+    return Quantized(quantized, len(calibration), len(comparison), halves, changed, mean, highest)
 
 
 def quantize_program(model: Any, clips: Iterable[np.ndarray], count: int) -> Any:

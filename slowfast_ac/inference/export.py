@@ -107,7 +107,7 @@ def check_precision(format: str, precision: str) -> None:
         return
     if format not in WEIGHT_FORMATS:
         take = " or ".join(name for name, known in PRECISIONS.items() if precision in known)
-        reason = f"take {take}, whose CPU runtime has it"
+        reason = f"take {take}"
     else:
         reason = "weights are exported as they are; `predict --precision` takes any of them"
     raise InputError(f"--precision: {precision} is not for --format {format}: {reason}")

@@ -3,8 +3,10 @@
 Post-training quantization: the clips show which values each layer has, and nothing is trained.
 """
 
+import contextlib
 import logging
 import math
+import sys
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -97,8 +99,13 @@ def quantize_program(model: Any, clips: Iterable[np.ndarray], count: int) -> Any
     """
     nncf = require("nncf", "int8")
     nncf.set_log_level(logging.ERROR)
-    with without_telemetry():
-        return nncf.quantize(model, nncf.Dataset(clips), subset_size=count)
+    # Else sums overflow on CPUs without VNNI, and a file has other scores there than elsewhere.
+    safe = nncf.AdvancedQuantizationParameters(overflow_fix=nncf.OverflowFix.ENABLE)
+    # NNCF's progress bars go to stdout.
+    with without_telemetry(), contextlib.redirect_stdout(sys.stderr):
+        return nncf.quantize(
+            model, nncf.Dataset(clips), subset_size=count, advanced_parameters=safe
+        )
 
 
 class _Clips:

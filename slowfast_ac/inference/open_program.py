@@ -47,7 +47,7 @@ def open_program(path: str, local: Path, trust: bool) -> Program:
     if local.suffix == ".xml":
         run, metadata = open_openvino(path, local)
     elif local.suffix == ".onnx":
-        run, metadata = _open_onnx(path, local)
+        run, metadata = open_onnx(path, local)
     else:
         run, metadata = _open_pt2(path, local, trust)
     if not metadata.get("preprocessing"):
@@ -64,7 +64,8 @@ def open_program(path: str, local: Path, trust: bool) -> Program:
     return Program(run, preprocessing, metadata)
 
 
-def _open_onnx(path: str, local: Path) -> tuple[Callable[[Tensor], Tensor], Mapping[str, str]]:
+def open_onnx(path: str, local: Path) -> tuple[Callable[[Tensor], Tensor], Mapping[str, str]]:
+    """Opens a program of ONNX Runtime; see :func:`~.openvino_program.open_openvino`."""
     try:
         import onnxruntime
         from onnxruntime.capi import onnxruntime_pybind11_state as errors

@@ -75,9 +75,7 @@ def write_program(
     """
     eager = InferenceModel(network, preprocessing).eval()
     with _program_path(path, format) as temporary:
-        # Tracing logs much that is no news to whoever exports.
-        with warnings.catch_warnings(), _quiet_exporters():
-            warnings.simplefilter("ignore")
+        with quiet_exporters():
             if format == "openvino":
                 model = quantized or to_openvino(network, preprocessing)
                 write_openvino(model, temporary, metadata, precision)
@@ -205,13 +203,16 @@ def _program_path(path: StrPath, format: str) -> AbstractContextManager[Path]:
 
 
 @contextlib.contextmanager
-def _quiet_exporters() -> Iterator[None]:
+def quiet_exporters() -> Iterator[None]:
+    """Keeps the exporters from logging what is no news to whoever exports."""
     loggers = [logging.getLogger(name) for name in ("torch.onnx", "onnxscript", "onnx_ir")]
     levels = [logger.level for logger in loggers]
     for logger in loggers:
         logger.setLevel(logging.ERROR)
     try:
-        yield
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
     finally:
         for logger, level in zip(loggers, levels, strict=True):
             logger.setLevel(level)

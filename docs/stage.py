@@ -93,7 +93,7 @@ def api() -> str:
 CONTENTS = {
     "Use": ["method", "configuration", "OPTIONS", "REPAIRS", "DATA", "FINETUNE"],
     "Experiments": ["ABLATE", "COMPARE", "HEATMAP", "BENCH"],
-    "Deploy": ["CHECKPOINTS", "PREDICT"],
+    "Deploy": ["CHECKPOINTS", "PREDICT", "DEPLOY"],
     "Python": ["PYTHON", "PYTORCHVIDEO", "api"],
     "Reference": ["commands", "contributing", "changelog"],
 }

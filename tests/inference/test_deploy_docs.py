@@ -1,5 +1,7 @@
 """The client of docs/DEPLOY.md answers as predict does, also where there is no torch."""
 
+import contextlib
+import io
 import os
 import re
 import subprocess
@@ -41,22 +43,23 @@ def program(calibrated, classes, tmp_path):
     return make
 
 
-def ask(python, code, program, video, folder):
-    """Runs the client; returns its scores by class name, best first."""
-    (folder / "client.py").write_text(code, encoding="utf-8")
-    done = subprocess.run(
-        [python, "client.py", program, video],
-        cwd=folder,
-        capture_output=True,
-        text=True,
-        env={k: v for k, v in os.environ.items() if k != "PYTHONPATH"},
-    )
-    assert done.returncode == 0, done.stderr
-    pairs = [line.split(maxsplit=1) for line in done.stdout.splitlines()]
-    return {name: float(score) for score, name in pairs}
+@pytest.fixture
+def ask(monkeypatch):
+    """Returns a function: code of a client, program, video -> what it prints."""
+
+    def run(code, program, video):
+        monkeypatch.setattr(sys, "argv", ["client.py", str(program), video])
+        output = io.StringIO()
+        with contextlib.redirect_stdout(output):
+            exec(compile(code, "DEPLOY.md", "exec"), {})
+        return output.getvalue()
+
+    return run
 
 
-def assert_same(found, weights, video):
+def assert_same(printed, weights, video):
+    pairs = [line.split(maxsplit=1) for line in printed.splitlines()]
+    found = {name: float(score) for score, name in pairs}
     [prediction] = predict(weights, video, CENTER_VIEW)
     best = prediction.top(5)
     expected = {weights.class_name(number): prediction.scores[number] for number in best}
@@ -66,24 +69,24 @@ def assert_same(found, weights, video):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_the_client_answers_as_predict_does(program, write_videos, tmp_path, kind):
+def test_the_client_answers_as_predict_does(program, ask, write_videos, tmp_path, kind):
     path, weights = program(kind)
     for number, (frames, fps) in enumerate([(50, 25), (40, 29.97), (9, 30), (70, 60), (33, 12)]):
         folder = tmp_path / str(number)
         folder.mkdir()
         video = write_videos(folder, frames, fps)[number % 3]
-        assert_same(ask(sys.executable, CLIENT, path, video, tmp_path), weights, video)
+        assert_same(ask(CLIENT, path, video), weights, video)
 
 
-def test_the_client_takes_upright_videos(program, tmp_path):
+def test_the_client_takes_upright_videos(program, ask, tmp_path):
     path, weights = program("torchvision")
     frames = np.random.default_rng(0).integers(0, 255, (30, 150, 70, 3), dtype=np.uint8)
     write_video(tmp_path / "upright.mp4", frames, 30)
     video = str(tmp_path / "upright.mp4")
-    assert_same(ask(sys.executable, CLIENT, path, video, tmp_path), weights, video)
+    assert_same(ask(CLIENT, path, video), weights, video)
 
 
-def test_the_client_of_openvino_answers_as_predict_does(program, videos, tmp_path):
+def test_the_client_of_openvino_answers_as_predict_does(program, ask, videos):
     pytest.importorskip("openvino")
     path, weights = program("wheel", "openvino")
     code = re.sub(r"session = .*?\n(?=p, )", lambda _: OPENVINO, CLIENT, flags=re.S)
@@ -91,7 +94,7 @@ def test_the_client_of_openvino_answers_as_predict_does(program, videos, tmp_pat
     code = re.sub(r"(scores = compiled\(.*\))$", r'\1["scores"]', code, flags=re.M)
     code = code.replace(", onnxruntime\n", "\n")
     assert "session" not in code
-    assert_same(ask(sys.executable, code, path, videos[0], tmp_path), weights, videos[0])
+    assert_same(ask(code, path, videos[0]), weights, videos[0])
 
 
 def test_the_client_needs_numpy_av_and_onnxruntime_alone(program, videos, tmp_path):
@@ -104,9 +107,18 @@ def test_the_client_needs_numpy_av_and_onnxruntime_alone(program, videos, tmp_pa
         capture_output=True,
         text=True,
     )
-    if "No matching distribution" in done.stderr or "connection" in done.stderr.lower():
+    if done.returncode != 0 and "No matching distribution" in done.stderr:
         pytest.skip(f"pip has no index: {done.stderr.strip().splitlines()[-1]}")
     assert done.returncode == 0, done.stderr
     missing = subprocess.run([python, "-c", "import torch"], capture_output=True)
     assert missing.returncode != 0
-    assert_same(ask(python, CLIENT, path, videos[0], tmp_path), weights, videos[0])
+    (tmp_path / "client.py").write_text(CLIENT, encoding="utf-8")
+    done = subprocess.run(
+        [python, "client.py", path, videos[0]],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        env={k: v for k, v in os.environ.items() if k != "PYTHONPATH"},
+    )
+    assert done.returncode == 0, done.stderr
+    assert_same(done.stdout, weights, videos[0])

@@ -56,6 +56,27 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
+@contextlib.contextmanager
+def atomic_pair(path: StrPath, suffix: str) -> Iterator[Path]:
+    """Yields as :func:`atomic_path`, for a writer that makes a second file beside the first.
+
+    The second one is replaced first. A kill between the two leaves the old first file beside the
+    new second one: anyone who opens them has to compare them.
+
+    Args:
+        path: the final file.
+        suffix: of the second file, which otherwise has the name of the first.
+    """
+    path = Path(path)
+    with atomic_path(path) as temporary:
+        second = temporary.with_suffix(suffix)
+        try:
+            yield temporary
+            os.replace(second, path.with_suffix(suffix))
+        finally:
+            second.unlink(missing_ok=True)
+
+
 def write_text(path: str | os.PathLike[str], text: str) -> None:
     """Writes ``text`` to ``path``, whole or not at all."""
     with atomic_path(path) as temporary:

@@ -1,8 +1,10 @@
 """Measures one view through each network: operations, memory, time and accuracy of the scores.
 
-Each network runs as upstream runs it and as ``slowfast-ac predict`` runs it.
+Each network runs as upstream runs it, as ``slowfast-ac predict`` runs it and in the runtimes that
+``slowfast-ac export`` writes programs for.
 """
 
+import functools
 import sys
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -13,9 +15,11 @@ from torch import Tensor, nn
 
 from slowfast_ac.benchmark import networks
 from slowfast_ac.benchmark.counting import count_forward
+from slowfast_ac.benchmark.runtimes import RUNTIMES, load_runtime, without_missing
 from slowfast_ac.benchmark.settings import Settings
 from slowfast_ac.benchmark.timing import add_times, interleave
 from slowfast_ac.benchmark.train import MEBIBYTE, add_ratios, cuda_peak
+from slowfast_ac.data.preprocessing import Preprocessing
 from slowfast_ac.errors import InputError
 from slowfast_ac.inference.optimize import check_compiler, compile_network, optimize_network
 from slowfast_ac.models.counts import count_parameters
@@ -30,7 +34,9 @@ OPTIMIZED: dict[str, dict[str, Any]] = {
 }
 COMPILED = {"compiled": OPTIMIZED["channels_last"], "bfloat16_compiled": OPTIMIZED["bfloat16"]}
 NAMES = PLAIN + tuple(
-    f"{network}_{how}" for network in ("fused", "unfused") for how in (*OPTIMIZED, *COMPILED)
+    f"{network}_{how}"
+    for network in ("fused", "unfused")
+    for how in (*OPTIMIZED, *COMPILED, *RUNTIMES)
 )
 
 
@@ -40,7 +46,8 @@ def bench_infer(cfg: CfgNode, settings: Settings) -> list[dict[str, Any]]:
 
     ``score_difference`` is the largest one of a score to the same network as upstream runs it; the
     random classifier is scaled so that its logits spread by 1, else scores would be all alike.
-    Compiled rows are left out, with a line on stderr, if nothing can be compiled or timed.
+    Compiled rows and runtimes are left out, with a line on stderr, if they cannot run or nothing is
+    timed.
     """
     cfg = cfg.clone()
     cfg.DATA.TEST_CROP_SIZE = settings.crop
@@ -66,14 +73,17 @@ def bench_infer(cfg: CfgNode, settings: Settings) -> list[dict[str, Any]]:
             reference[network] = scores_of(plain[network])()
         model = plain[network]
         if how is not None:
-            model = optimize_network(model, **(OPTIMIZED | COMPILED)[how])
+            model = optimize_network(model, **(OPTIMIZED | COMPILED).get(how, {}))
         multiply_adds, peak = count_forward(scores_of(model))
         rows[name] = {
             "name": name,
             "params": count_parameters(plain[network]),
             "gflops": multiply_adds / batch / 1e9,
         }
-        if how in COMPILED:
+        if how in RUNTIMES:
+            run = load_runtime(plain[network], Preprocessing.from_config(cfg), how)
+            passes[name] = functools.partial(run, data.clips[1])
+        elif how in COMPILED:
             passes[name] = scores_of(compile_network(model, device))
         else:
             passes[name] = scores_of(model)
@@ -105,12 +115,15 @@ def _spread_logits(model: nn.Module, run: Callable[[], object]) -> None:
 
 
 def _that_run(names: Sequence[str], settings: Settings) -> list[str]:
-    eager = [name for name in names if not name.endswith("compiled")]
-    if not settings.iterations or len(eager) == len(names):
+    eager = [name for name in names if name.partition("_")[2] not in {**COMPILED, **RUNTIMES}]
+    if not settings.iterations:
         return eager
+    names = without_missing(names, settings.device)
+    if not any(name.endswith("compiled") for name in names):
+        return names
     try:
         check_compiler(settings.device)
     except InputError as error:
         print(f"slowfast-ac: no compiled rows: {error}", file=sys.stderr)
-        return eager
-    return list(names)
+        return [name for name in names if not name.endswith("compiled")]
+    return names

@@ -10,6 +10,7 @@ from fvcore.common.config import CfgNode
 
 from slowfast_ac.benchmark import networks
 from slowfast_ac.benchmark.decode import FPS, moving_texture
+from slowfast_ac.benchmark.runtimes import without_missing
 from slowfast_ac.benchmark.settings import Settings
 from slowfast_ac.benchmark.timing import add_times, interleave
 from slowfast_ac.data.video import write_video
@@ -26,6 +27,8 @@ MODELS: dict[str, dict[str, Any]] = {
     "views_compiled": {"compile": True},
     "views_bfloat16": {"precision": "bfloat16"},
     "views_bfloat16_compiled": {"precision": "bfloat16", "compile": True},
+    "views_openvino": {"backend": "openvino"},
+    "views_openvino_bfloat16": {"backend": "openvino", "precision": "bfloat16"},
 }
 BASELINE = "single_views"
 NAMES = (BASELINE, *MODELS)
@@ -45,7 +48,7 @@ def bench_views(
     Returns:
         One row per way to predict; ``seconds`` are those of 30 views.
     """
-    names = networks.choose(NAMES, settings.only)
+    names = without_missing(networks.choose(NAMES, settings.only), settings.device)
     video, weights = folder / "bench_views.mp4", folder / "bench_views.pyth"
     try:
         write_video(video, moving_texture(seconds), FPS, crf=23)

@@ -5,7 +5,7 @@ import argparse
 from slowfast_ac.cli.arguments import add_opts, add_pyslowfast
 from slowfast_ac.cli.predict import add_classes_argument, add_weights_argument
 
-FORMATS = ("pyslowfast", "pytorchvideo", "safetensors", "huggingface", "onnx", "pt2")
+FORMATS = ("pyslowfast", "pytorchvideo", "safetensors", "huggingface", "onnx", "pt2", "openvino")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -22,9 +22,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--precision",
-        choices=("float32", "bfloat16"),
+        choices=("float32", "bfloat16", "int8"),
         default="float32",
-        help="of the convolutions of --format pt2 (default float32)",
+        help="of a program's convolutions: bfloat16 in pt2 and openvino, int8 in openvino",
+    )
+    parser.add_argument(
+        "--calibrate",
+        metavar="LIST_OR_FOLDER",
+        help="videos like those to come, for int8: a list as of predict, or a folder",
     )
     parser.add_argument(
         "--output",
@@ -55,9 +60,13 @@ def main(args: argparse.Namespace) -> None:
     from slowfast_ac.inference.model_card import check_accuracy, parse_accuracy, read_accuracy
     from slowfast_ac.inference.pretrained import save_pretrained
     from slowfast_ac.inference.program import BATCH_SIZES, TIMED_PAIRS, TOLERANCE
+    from slowfast_ac.inference.quantize import quantize
 
     # What is cheap to refuse comes before the network is built.
     check_precision(args.format, args.precision)
+    if (args.precision == "int8") != bool(args.calibrate):
+        raise InputError("--calibrate: int8, and it alone, needs videos: a list or a folder")
+    videos = _calibration_videos(args.calibrate) if args.calibrate else []
     if args.format != "huggingface":
         check_format(args.format, args.output)
         if args.accuracy or args.run_dir:
@@ -80,15 +89,44 @@ def main(args: argparse.Namespace) -> None:
         folder = save_pretrained(model, args.output, accuracy=accuracy)
         print(f"wrote {folder}: {', '.join(sorted(path.name for path in folder.iterdir()))}")
         return
-    report = export(model, args.format, args.output, args.precision)
-    print(f"wrote {args.output}, {Path(args.output).stat().st_size:,} bytes")
+    quantized = quantize(model, videos) if videos else None
+    if quantized is not None:
+        print(_describe_quantized(quantized))
+    report = export(model, args.format, args.output, args.precision, quantized)
+    print(f"wrote {args.output}, {_size(Path(args.output)):,} bytes")
     if report is not None:
+        reference = "the network's in int8" if quantized else "eager PyTorch"
         sizes = " and ".join(map(str, BATCH_SIZES))
         print(
-            f"scores differ from eager PyTorch by {report.max_difference:.1e} at most (batches of "
+            f"scores differ from {reference} by {report.max_difference:.1e} at most (batches of "
             f"{sizes}, allowed {TOLERANCE[args.precision]:g})"
         )
         print(
             f"latency {report.latency_ratio:.2f} of eager PyTorch (1 clip, CPU, "
             f"{torch.get_num_threads()} threads, median of {TIMED_PAIRS} pairs)"
         )
+
+
+def _calibration_videos(path: str) -> list[str]:
+    import os
+
+    from slowfast_ac.data.find_videos import find_videos, read_video_list
+
+    return find_videos([path]) if os.path.isdir(path) else read_video_list(path)
+
+
+def _describe_quantized(quantized) -> str:
+    others = "other" if quantized.held_out else "the same"
+    return (
+        f"int8, calibrated on {quantized.calibrated} videos; on {quantized.compared} {others} "
+        f"videos (one view each) {quantized.changed} answers changed; scores moved by "
+        f"{quantized.mean_difference:.2g} (mean of each video's largest), "
+        f"{quantized.max_difference:.2g} at most"
+    )
+
+
+def _size(path) -> int:
+    from slowfast_ac.inference.openvino_program import WEIGHTS
+
+    beside = path.with_suffix(WEIGHTS)
+    return path.stat().st_size + (beside.stat().st_size if path.suffix == ".xml" else 0)

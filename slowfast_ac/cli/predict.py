@@ -2,6 +2,9 @@
 
 import argparse
 
+# Below that, the conversion for OpenVINO takes longer than what it saves (docs/BENCH.md).
+FEWEST_VIEWS = 60
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the arguments."""
@@ -31,6 +34,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--compile",
         action="store_true",
         help="compile the network first; takes up to a minute and needs a C++ compiler",
+    )
+    parser.add_argument(
+        "--backend",
+        choices=("torch", "openvino"),
+        help="of weights on a CPU (default: openvino for many views, where it is installed)",
     )
     parser.add_argument(
         "--output",
@@ -124,6 +132,8 @@ def main(args: argparse.Namespace) -> int:
     if rank.world_size > 1 and not args.output:
         raise InputError(f"--output: needed, since this is {rank} and each prints its own videos")
     videos = chosen_videos(args)
+    count = len(videos) * (views.clips or 1) * views.crops
+    backend = args.backend or _choose_backend(args, count, rank.device())
     model = load_model(
         args.checkpoint,
         config=args.cfg,
@@ -133,6 +143,7 @@ def main(args: argparse.Namespace) -> int:
         trust=args.trust,
         precision=args.precision,
         compile=args.compile,
+        backend=backend,
     )
     check_windows(model.preprocessing, args.window, args.stride)
     if args.heatmap:
@@ -148,6 +159,7 @@ def main(args: argparse.Namespace) -> int:
             "stride": args.stride,
             "top": args.top,
             "precision": args.precision,
+            "backend": backend,
         }
         journal = Journal(args.output, settings, rank)
     named = list(zip(videos, distinct_stems(videos), strict=True))
@@ -180,6 +192,27 @@ def main(args: argparse.Namespace) -> int:
         write_predictions(args.output, model.path, str(views), entries)
 
     return finish(journal, videos, write, rank)
+
+
+def _choose_backend(args: argparse.Namespace, views: int, device) -> str:
+    """Returns openvino where it is installed, and gains more than its conversion takes."""
+    import sys
+    from importlib.util import find_spec
+
+    import torch
+
+    from slowfast_ac.inference.load import is_program
+
+    on_cpu = device is None and not torch.cuda.is_available()
+    many = views >= FEWEST_VIEWS or args.window or args.stride
+    if (
+        not (on_cpu and many and find_spec("openvino"))
+        or args.compile
+        or is_program(args.checkpoint)
+    ):
+        return "torch"
+    print("computed by OpenVINO, whose start takes seconds (--backend torch)", file=sys.stderr)
+    return "openvino"
 
 
 def _parse_views(text: str):

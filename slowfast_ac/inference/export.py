@@ -14,6 +14,7 @@ from slowfast_ac.errors import InputError
 from slowfast_ac.files import StrPath, check_suffix
 from slowfast_ac.inference.load import TrainedModel
 from slowfast_ac.inference.program import ProgramReport, write_program
+from slowfast_ac.inference.quantize import Quantized
 
 SUFFIXES = {
     "pyslowfast": ".pyth",
@@ -21,8 +22,11 @@ SUFFIXES = {
     "safetensors": ".safetensors",
     "onnx": ".onnx",
     "pt2": ".pt2",
+    "openvino": ".xml",
 }
 WEIGHT_FORMATS = ("pyslowfast", "pytorchvideo", "safetensors")
+# Beside float32.
+PRECISIONS = {"pt2": ("bfloat16",), "openvino": ("bfloat16", "int8")}
 # The model of PySlowFast that has the same network under PySlowFast's own names.
 _NATIVE_MODELS = {"PTVSlowFast": "SlowFast", "PTVSlowFastAC": "SlowFastAC", "PTVResNet": "ResNet"}
 
@@ -35,17 +39,22 @@ _LOCAL_PATHS = (
 
 
 def export(
-    model: TrainedModel, format: str, path: StrPath, precision: str = "float32"
+    model: TrainedModel,
+    format: str,
+    path: StrPath,
+    precision: str = "float32",
+    quantized: Quantized | None = None,
 ) -> ProgramReport | None:
-    """Writes one file, whole or not at all.
+    """Writes one file, or OpenVINO's two, whole or not at all.
 
     Args:
         model: what to write, on the CPU.
         format: ``pyslowfast``, ``pytorchvideo`` (weights under these names), ``safetensors``
-            (weights under PySlowFast's names), ``onnx`` or ``pt2`` (programs, see
+            (weights under PySlowFast's names), ``onnx``, ``pt2`` or ``openvino`` (programs, see
             :func:`~slowfast_ac.inference.program.write_program`).
         path: with the format's suffix.
         precision: of the program's convolutions, see :func:`check_precision`.
+        quantized: the network in int8, for that precision alone.
 
     Returns:
         For a program what was measured, for weights None.
@@ -61,7 +70,10 @@ def export(
     if model.classes is not None:
         metadata["classes"] = json.dumps({name: i for i, name in enumerate(model.classes)})
     if format not in WEIGHT_FORMATS:
-        return write_program(network, model.preprocessing, format, path, metadata, precision)
+        program = quantized.model if quantized else None
+        return write_program(
+            network, model.preprocessing, format, path, metadata, precision, program
+        )
     _write_weights(model, format, path, metadata)
     return None
 
@@ -87,15 +99,16 @@ def public_config(model: TrainedModel) -> CfgNode:
 
 
 def check_precision(format: str, precision: str) -> None:
-    """Refuses bfloat16 but for pt2: weights stay as they are, and ONNX Runtime cannot run it.
+    """Refuses what a format does not have: weights stay as they are, ONNX Runtime has float32.
 
     Raises:
         InputError: saying so.
     """
-    if precision == "float32" or format == "pt2":
+    if precision == "float32" or precision in PRECISIONS.get(format, ()):
         return
-    if format == "onnx":
-        reason = "ONNX Runtime has no convolution in bfloat16 on a CPU; take pt2"
+    if format not in WEIGHT_FORMATS:
+        take = " or ".join(name for name, known in PRECISIONS.items() if precision in known)
+        reason = f"take {take}"
     else:
         reason = "weights are exported as they are; `predict --precision` takes any of them"
     raise InputError(f"--precision: {precision} is not for --format {format}: {reason}")

@@ -139,6 +139,10 @@ def check_stream(model: TrainedModel, stream: str) -> tuple[str, ...]:
         InputError: if the model has no features, or not those.
     """
     model.require_network("take features from")
+    if model.optimized is None:
+        raise InputError(
+            f"{model.path}: OpenVINO returns scores alone; load it for torch (backend)"
+        )
     if stream not in (*STREAMS, "both"):
         raise InputError(f"stream: {stream!r} is not one of slow, fast, both")
     if model.preprocessing.alpha is None:

@@ -23,14 +23,17 @@ from slowfast_ac.errors import InputError
 from slowfast_ac.files import StrPath
 from slowfast_ac.inference.build import build_classifier, check_input, find_obstacle
 from slowfast_ac.inference.config import Config, ModelConfig, model_config
-from slowfast_ac.inference.open_program import PROGRAMS, open_program
+from slowfast_ac.inference.open_program import PROGRAMS, RUNTIMES, open_program
 from slowfast_ac.inference.optimize import compile_network, optimize_network
+from slowfast_ac.inference.program import run_by_openvino
 from slowfast_ac.inference.upstream import build_with_pyslowfast
 
 logger = logging.getLogger(__name__)
+Scores = Callable[[list[Tensor]], Tensor]
 # Views that are shown at once. A CPU gains nothing beyond a few; alone, a view is slower there,
 # since torch leaves oneDNN for small convolutions of one clip.
 VIEWS = {"cpu": 3, "cuda": 15}
+BACKENDS = ("torch", "openvino")
 
 
 @dataclass(frozen=True)
@@ -45,7 +48,8 @@ class TrainedModel:
         classes: name of every class, or None.
         network: in evaluation mode, BatchNorm and all, called with the list of the pathways'
             clips; None for a program.
-        optimized: the copy of it that ``scores`` runs, BatchNorm folded.
+        optimized: the copy of it that ``scores`` runs, BatchNorm folded; None for a program, and
+            where OpenVINO runs it.
         config: the keys of PySlowFast that it was built with; empty for a program.
         checkpoint: its weights and what the file says about them; None for a program.
         name: the model's name in PySlowFast.
@@ -54,7 +58,7 @@ class TrainedModel:
     """
 
     path: str
-    scores: Callable[[list[Tensor]], Tensor]
+    scores: Scores
     preprocessing: Preprocessing
     num_classes: int
     classes: tuple[str, ...] | None = None
@@ -91,6 +95,7 @@ def load_model(
     device: str | torch.device | None = None,
     precision: str = "float32",
     compile: bool = False,
+    backend: str = "torch",
     trust: bool = False,
     pyslowfast: StrPath | None = None,
 ) -> TrainedModel:
@@ -99,7 +104,7 @@ def load_model(
     Args:
         path: weights of any kind that ``slowfast-ac inspect`` knows, the folder or repository of a
             network (``FOLDER``, ``hf://OWNER/NAME``), or a program that ``slowfast-ac export``
-            wrote, .onnx or .pt2; or weights that are open already.
+            wrote, .onnx, .xml or .pt2; or weights that are open already.
         config: PySlowFast's config; by default the one in the file.
         opts: keys of the config and their values in turn, which override it.
         classes: names of the classes, in order, or a class map or a file of either, see
@@ -108,7 +113,11 @@ def load_model(
         device: of the network; by default the GPU if there is one. A program runs on the CPU.
         precision: of the weights' network, see
             :func:`~slowfast_ac.inference.optimize.optimize_network`; a program has its own.
-        compile: whether inductor compiles the network; not for .onnx, which has its own runtime.
+        compile: whether inductor compiles the network; not where another runtime does it
+            (.onnx, .xml, OpenVINO).
+        backend: what computes the scores of weights, ``torch`` or ``openvino``; the latter is for
+            CPUs, is converted here, which takes seconds, and gives scores alone. A program has its
+            own.
         trust: whether to open a .pt2 file, which can run any code.
         pyslowfast: a checkout of PySlowFast for the networks that need it; by default
             PYSLOWFAST_ROOT or what is importable.
@@ -116,16 +125,19 @@ def load_model(
     Raises:
         InputError: naming the file or the key and what does not fit.
     """
+    if backend not in BACKENDS:
+        raise InputError(f"backend: {backend!r} is not one of {', '.join(BACKENDS)}")
+    if backend == "openvino" and compile:
+        raise InputError("--compile: OpenVINO does its own optimising; leave it out")
     if isinstance(path, Checkpoint):
         checkpoint: Checkpoint | None = path
         path = path.path
     else:
         path = os.fspath(path)
-        is_program = _suffix(path) in PROGRAMS
-        checkpoint = None if is_program else open_checkpoint(path, weights)
+        checkpoint = None if is_program(path) else open_checkpoint(path, weights)
     if checkpoint is not None:
         settings = model_config(checkpoint, config, opts)
-        model = _from_weights(checkpoint, settings, device, precision, compile, pyslowfast)
+        model = _from_weights(checkpoint, settings, device, precision, compile, backend, pyslowfast)
         if config is None and not opts:
             _check_preprocessing(model, checkpoint)
     elif config is not None or opts:
@@ -134,11 +146,17 @@ def load_model(
         raise InputError(f"{path}: a program holds one network; leave --weights out")
     elif precision != "float32":
         raise InputError(f"{path}: a program's precision is that of its export; leave it out here")
-    elif compile and _suffix(path) == ".onnx":
-        raise InputError(f"{path}: ONNX Runtime does its own optimising; leave --compile out")
+    elif compile and _suffix(path) in RUNTIMES:
+        runtime = RUNTIMES[_suffix(path)]
+        raise InputError(f"{path}: {runtime} does its own optimising; leave --compile out")
     else:
         model = _from_program(path, trust, compile)
     return model if classes is None else _with_classes(model, classes)
+
+
+def is_program(path: str) -> bool:
+    """Returns whether a file or URL is a program, not weights."""
+    return _suffix(path) in PROGRAMS
 
 
 def _suffix(path: str) -> str:
@@ -151,6 +169,7 @@ def _from_weights(
     device: str | torch.device | None,
     precision: str,
     compile: bool,
+    backend: str,
     pyslowfast: StrPath | None,
 ) -> TrainedModel:
     cfg = settings.cfg
@@ -165,25 +184,29 @@ def _from_weights(
         network = build_classifier(checkpoint, cfg)
     else:
         network = build_with_pyslowfast(checkpoint, settings, obstacle, pyslowfast)
-    device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    if device is None:
+        device = "cuda" if torch.cuda.is_available() and backend == "torch" else "cpu"
+    device = torch.device(device)
+    if backend == "openvino" and device.type != "cpu":
+        raise InputError(f"device: {device}: OpenVINO runs on the CPU here; take the backend torch")
     network.to(device)
-    try:
-        optimized = optimize_network(network, precision)
-    except InputError:
-        if checkpoint.problem is None or precision != "float32":
-            raise
-        optimized = network  # X3D and others have layers that are not folded
-    run = compile_network(optimized, device) if compile else optimized
-
-    @torch.inference_mode()
-    def scores(pathways: list[Tensor]) -> Tensor:
-        return run([pathway.to(device) for pathway in pathways]).cpu()
-
+    preprocessing = Preprocessing.from_config(cfg)
+    optimized: nn.Module | None = None
+    if backend == "openvino":
+        scores = _of_clips(run_by_openvino(network, preprocessing, precision))
+    else:
+        try:
+            optimized = optimize_network(network, precision)
+        except InputError:
+            if checkpoint.problem is None or precision != "float32":
+                raise
+            optimized = network  # X3D and others have layers that are not folded
+        scores = _on_device(compile_network(optimized, device) if compile else optimized, device)
     num_classes = checkpoint.num_classes or cfg.MODEL.NUM_CLASSES
     return TrainedModel(
         checkpoint.path,
         scores,
-        Preprocessing.from_config(cfg),
+        preprocessing,
         num_classes,
         _classes_inside(checkpoint.path, checkpoint.texts, num_classes),
         network,
@@ -199,18 +222,13 @@ def _from_weights(
 def _from_program(path: str, trust: bool, compile: bool) -> TrainedModel:
     program = open_program(path, local_path(path), trust)
     preprocessing, run = program.preprocessing, program.run
-
-    @torch.inference_mode()
-    def scores(pathways: list[Tensor]) -> Tensor:
-        # The program packs the pathways itself, from the clip with all frames.
-        return run(pathways[-1])
-
+    scores = _of_clips(run)
     size = preprocessing.crop_size
     num_classes = scores([torch.zeros(1, 3, preprocessing.num_frames, size, size)]).shape[1]
     cpu = torch.device("cpu")
     if compile and isinstance(run, nn.Module):
         # Not before the clip above, whose batch of one would be compiled too.
-        run = compile_network(run, cpu)
+        scores = _of_clips(compile_network(run, cpu))
     return TrainedModel(
         path,
         scores,
@@ -220,6 +238,23 @@ def _from_program(path: str, trust: bool, compile: bool) -> TrainedModel:
         name=program.metadata.get("model", ""),
         views=_views(cpu, compile),
     )
+
+
+def _on_device(run: Callable[..., Tensor], device: torch.device) -> Scores:
+    @torch.inference_mode()
+    def scores(pathways: list[Tensor]) -> Tensor:
+        return run([pathway.to(device) for pathway in pathways]).cpu()
+
+    return scores
+
+
+def _of_clips(run: Callable[[Tensor], Tensor]) -> Scores:
+    @torch.inference_mode()
+    def scores(pathways: list[Tensor]) -> Tensor:
+        # A program packs the pathways itself, from the clip with all frames.
+        return run(pathways[-1])
+
+    return scores
 
 
 def _views(device: torch.device, compile: bool) -> int:

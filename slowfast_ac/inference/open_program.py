@@ -10,8 +10,10 @@ from torch import Tensor
 
 from slowfast_ac.data.preprocessing import Preprocessing
 from slowfast_ac.errors import InputError
+from slowfast_ac.inference.openvino_program import open_openvino
 
-PROGRAMS = (".onnx", ".pt2")
+PROGRAMS = (".onnx", ".pt2", ".xml")
+RUNTIMES = {".onnx": "ONNX Runtime", ".xml": "OpenVINO"}
 METADATA = ("model", "preprocessing", "classes")
 
 
@@ -42,9 +44,12 @@ def open_program(path: str, local: Path, trust: bool) -> Program:
     """
     if not local.is_file():
         raise InputError(f"{path}: no such file")
-    run, metadata = (
-        _open_onnx(path, local) if local.suffix == ".onnx" else _open_pt2(path, local, trust)
-    )
+    if local.suffix == ".xml":
+        run, metadata = open_openvino(path, local)
+    elif local.suffix == ".onnx":
+        run, metadata = open_onnx(path, local)
+    else:
+        run, metadata = _open_pt2(path, local, trust)
     if not metadata.get("preprocessing"):
         raise InputError(
             f"{path}: does not say what frames it takes; write it with slowfast-ac export"
@@ -59,7 +64,8 @@ def open_program(path: str, local: Path, trust: bool) -> Program:
     return Program(run, preprocessing, metadata)
 
 
-def _open_onnx(path: str, local: Path) -> tuple[Callable[[Tensor], Tensor], Mapping[str, str]]:
+def open_onnx(path: str, local: Path) -> tuple[Callable[[Tensor], Tensor], Mapping[str, str]]:
+    """Opens a program of ONNX Runtime; see :func:`~.openvino_program.open_openvino`."""
     try:
         import onnxruntime
         from onnxruntime.capi import onnxruntime_pybind11_state as errors

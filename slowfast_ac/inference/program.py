@@ -1,27 +1,35 @@
-"""Programs that run without this package, ONNX and torch.export: writing and comparing them."""
+"""Programs that run without this package: writing and comparing them."""
 
 import contextlib
 import logging
 import statistics
 import time
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from slowfast_ac.data.preprocessing import Preprocessing
 from slowfast_ac.errors import InputError
-from slowfast_ac.files import StrPath, atomic_path
+from slowfast_ac.files import StrPath, atomic_pair, atomic_path
 from slowfast_ac.inference.clip_model import InferenceModel
 from slowfast_ac.inference.open_program import open_program
+from slowfast_ac.inference.openvino_program import (
+    WEIGHTS,
+    compile_model,
+    convert,
+    write_openvino,
+)
 from slowfast_ac.inference.optimize import optimize_network
 
 # Largest difference of a score, which is in [0, 1], between eager PyTorch in float32 and the
-# written file.
-TOLERANCE = {"float32": 1e-4, "bfloat16": 2e-2}
+# written file; of int8 between the network that was measured on videos and the file.
+TOLERANCE = {"float32": 1e-4, "bfloat16": 2e-2, "int8": 1e-4}
 BATCH_SIZES = (1, 3)
 TIMED_PAIRS = 5
 
@@ -31,7 +39,7 @@ class ProgramReport:
     """The measurements of a written program.
 
     Args:
-        max_difference: the largest one of a score to eager PyTorch's.
+        max_difference: the largest one of a score to eager PyTorch's; of int8 see TOLERANCE.
         latency_ratio: the program's time for one clip over eager PyTorch's, median of pairs.
     """
 
@@ -46,6 +54,7 @@ def write_program(
     path: StrPath,
     metadata: Mapping[str, str],
     precision: str = "float32",
+    quantized: Any = None,
 ) -> ProgramReport:
     """Writes a network as a program from clips (N, 3, T, H, W), any N, to scores (N, L).
 
@@ -54,26 +63,31 @@ def write_program(
     Args:
         network: in evaluation mode, on the CPU, BatchNorm and all.
         preprocessing: T, H = W, and the slow pathway's frames.
-        format: ``onnx`` or ``pt2``.
+        format: ``onnx``, ``pt2`` or ``openvino``.
         path: the file.
         metadata: stored in it.
         precision: of the convolutions; clips and scores are float32.
+        quantized: for int8 the network as OpenVINO's ``Model``, see
+            :func:`~slowfast_ac.inference.quantize.quantize`.
 
     Raises:
         InputError: if a score differs by more than TOLERANCE.
     """
-    write = {"onnx": _write_onnx, "pt2": _write_pt2}[format]
-    # ONNX Runtime lays its tensors out itself.
-    optimized = optimize_network(network, precision, channels_last=format != "onnx")
-    model = InferenceModel(optimized, preprocessing).eval()
     eager = InferenceModel(network, preprocessing).eval()
-    with atomic_path(path) as temporary:
-        # Tracing logs much that is of no use to a user.
-        with warnings.catch_warnings(), _quiet_exporters():
-            warnings.simplefilter("ignore")
-            write(model, random_clips(preprocessing, 2), temporary, metadata)
+    with _program_path(path, format) as temporary:
+        with quiet_exporters():
+            if format == "openvino":
+                model = quantized or to_openvino(network, preprocessing)
+                write_openvino(model, temporary, metadata, precision)
+            else:
+                write = {"onnx": write_onnx, "pt2": write_pt2}[format]
+                # ONNX Runtime lays its tensors out itself.
+                optimized = optimize_network(network, precision, channels_last=format != "onnx")
+                folded = InferenceModel(optimized, preprocessing).eval()
+                write(folded, random_clips(preprocessing, 2), temporary, metadata)
             program = open_program(str(path), temporary, trust=True).run
-        difference = max_difference(program, eager, preprocessing)
+        reference = compile_model(quantized, precision) if quantized else eager
+        difference = max_difference(program, reference, preprocessing)
         # Written so that NaN is refused as well.
         if not difference <= TOLERANCE[precision]:
             raise InputError(
@@ -84,6 +98,37 @@ def write_program(
     return ProgramReport(difference, ratio)
 
 
+def to_openvino(network: nn.Module, preprocessing: Preprocessing) -> Any:
+    """Returns a network as OpenVINO's ``Model`` from clips to scores, float32.
+
+    Raises:
+        InputError: if OpenVINO is missing or cannot convert it.
+    """
+    # OpenVINO folds BatchNorm too, and so whatever network; folded here it converts sooner.
+    with contextlib.suppress(InputError):
+        network = optimize_network(network, channels_last=False)
+    return convert(InferenceModel(network, preprocessing).eval(), random_clips(preprocessing, 2))
+
+
+def run_by_openvino(
+    network: nn.Module, preprocessing: Preprocessing, precision: str
+) -> Callable[[Tensor], Tensor]:
+    """Returns a function from clips to scores by OpenVINO, compared with the network on a clip.
+
+    Raises:
+        InputError: if OpenVINO is missing, cannot convert the network, or gives other scores.
+    """
+    run = compile_model(to_openvino(network, preprocessing), precision)
+    eager = InferenceModel(network, preprocessing).eval()
+    difference = max_difference(run, eager, preprocessing, BATCH_SIZES[:1])
+    if not difference <= TOLERANCE[precision]:
+        raise InputError(
+            f"OpenVINO's scores differ from torch's by {difference:.3g}, more than "
+            f"{TOLERANCE[precision]:g}; take --backend torch"
+        )
+    return run
+
+
 def random_clips(preprocessing: Preprocessing, count: int) -> Tensor:
     """Returns ``count`` clips of seeded noise, (count, 3, T, H, W)."""
     size = (preprocessing.num_frames, preprocessing.crop_size, preprocessing.crop_size)
@@ -92,11 +137,14 @@ def random_clips(preprocessing: Preprocessing, count: int) -> Tensor:
 
 @torch.no_grad()
 def max_difference(
-    program: Callable[[Tensor], Tensor], eager: nn.Module, preprocessing: Preprocessing
+    program: Callable[[Tensor], Tensor],
+    eager: Callable[[Tensor], Tensor],
+    preprocessing: Preprocessing,
+    sizes: Sequence[int] = BATCH_SIZES,
 ) -> float:
-    """Returns the largest difference of a score on noise in batches of BATCH_SIZES, or NaN."""
+    """Returns the largest difference of a score on noise in batches of these sizes, or NaN."""
     differences = []
-    for size in BATCH_SIZES:
+    for size in sizes:
         clips = random_clips(preprocessing, size)
         differences.append((program(clips) - eager(clips)).abs().max())
     return float(torch.stack(differences).max())
@@ -116,7 +164,8 @@ def latency_ratio(program: Callable[[Tensor], Tensor], eager: nn.Module, clips: 
     return statistics.median(ratios)
 
 
-def _write_onnx(model: nn.Module, clips: Tensor, path: Path, metadata: Mapping[str, str]) -> None:
+def write_onnx(model: nn.Module, clips: Tensor, path: Path, metadata: Mapping[str, str]) -> None:
+    """Writes a program for ONNX Runtime, from clips of at least two."""
     try:
         import onnxscript  # noqa: F401
     except ImportError:
@@ -135,7 +184,8 @@ def _write_onnx(model: nn.Module, clips: Tensor, path: Path, metadata: Mapping[s
     program.save(path, external_data=False)
 
 
-def _write_pt2(model: nn.Module, clips: Tensor, path: Path, metadata: Mapping[str, str]) -> None:
+def write_pt2(model: nn.Module, clips: Tensor, path: Path, metadata: Mapping[str, str]) -> None:
+    """Writes a program of torch.export, from clips of at least two."""
     batch = torch.export.Dim("batch")
     program = torch.export.export(model, (clips,), dynamic_shapes=({0: batch},))
     # Each conversion of a type asserts the device that it was traced on; a GPU's is another.
@@ -148,14 +198,21 @@ def _write_pt2(model: nn.Module, clips: Tensor, path: Path, metadata: Mapping[st
     torch.export.save(program, path, extra_files=dict(metadata))
 
 
+def _program_path(path: StrPath, format: str) -> AbstractContextManager[Path]:
+    return atomic_pair(path, WEIGHTS) if format == "openvino" else atomic_path(path)
+
+
 @contextlib.contextmanager
-def _quiet_exporters() -> Iterator[None]:
+def quiet_exporters() -> Iterator[None]:
+    """Keeps the exporters from logging what is no news to anyone who exports."""
     loggers = [logging.getLogger(name) for name in ("torch.onnx", "onnxscript", "onnx_ir")]
     levels = [logger.level for logger in loggers]
     for logger in loggers:
         logger.setLevel(logging.ERROR)
     try:
-        yield
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
     finally:
         for logger, level in zip(loggers, levels, strict=True):
             logger.setLevel(level)

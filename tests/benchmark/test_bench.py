@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 
-from slowfast_ac.benchmark import counting, decode, networks, results, scaling, views
+from slowfast_ac.benchmark import counting, decode, networks, results, runtimes, scaling, views
 from slowfast_ac.benchmark import infer as bench_infer_module
 from slowfast_ac.benchmark.infer import bench_infer
 from slowfast_ac.benchmark.settings import Settings
@@ -218,7 +218,9 @@ def test_at_inference_the_method_costs_what_the_unfused_network_costs(tiny_cfg):
 def test_the_fast_path_does_the_same_work_and_says_how_far_its_scores_are(tiny_cfg):
     rows = bench_infer(tiny_cfg(), replace(COUNTED, batch=1))
     by_name = {row["name"]: row for row in rows}
-    eager = [name for name in bench_infer_module.NAMES if not name.endswith("compiled")]
+    left_out = (*bench_infer_module.COMPILED, *bench_infer_module.RUNTIMES)
+    names = bench_infer_module.NAMES
+    eager = [name for name in names if name.partition("_")[2] not in left_out]
     assert list(by_name) == eager
     for name, row in by_name.items():
         network = name.split("_")[0] if name not in bench_infer_module.PLAIN else name
@@ -238,6 +240,27 @@ def test_without_a_compiler_the_compiled_rows_are_left_out(tiny_cfg, monkeypatch
     rows = bench_infer(tiny_cfg(), replace(COUNTED, batch=1, iterations=1, only=only))
     assert [row["name"] for row in rows] == ["fused", "unfused_folded"]
     assert "no compiled rows: no compiler" in capsys.readouterr().err
+
+
+def test_the_runtimes_give_upstreams_scores(tiny_cfg):
+    for package in ("onnxruntime", "openvino", "nncf"):
+        pytest.importorskip(package)
+    only = tuple(f"unfused_{how}" for how in bench_infer_module.RUNTIMES)
+    rows = bench_infer(tiny_cfg(), replace(TIMED, iterations=1, only=only))
+    assert [row["name"] for row in rows] == ["fused", *only]
+    difference = {row["name"]: row["score_difference"] for row in rows}
+    assert 0 < difference["unfused_onnx"] < 1e-5 and 0 < difference["unfused_openvino"] < 1e-5
+    assert difference["unfused_openvino_bfloat16"] < 0.1
+    assert 1e-5 < difference["unfused_openvino_int8"] < 0.2
+    assert all(row["seconds_ratio"] > 0 for row in rows)
+
+
+def test_runtimes_that_are_not_installed_are_left_out(monkeypatch, capsys):
+    monkeypatch.setattr(runtimes, "find_spec", lambda name: None if name == "nncf" else object())
+    names = ["fused", "unfused_openvino", "unfused_openvino_int8", "fused_bfloat16"]
+    assert runtimes.without_missing(names, CPU) == [names[0], names[1], names[3]]
+    assert "no unfused_openvino_int8: needs nncf" in capsys.readouterr().err
+    assert runtimes.without_missing(names, torch.device("cuda")) == [names[0], names[3]]
 
 
 def test_views_are_timed_against_as_many_single_views(tiny_cfg, tmp_path, monkeypatch):

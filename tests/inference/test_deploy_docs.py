@@ -14,9 +14,10 @@ import numpy as np
 import pytest
 
 from slowfast_ac.data.video import write_video
+from slowfast_ac.data.views import CENTER_VIEW
 from slowfast_ac.inference.export import export
 from slowfast_ac.inference.load import load_model
-from slowfast_ac.inference.predict import CENTER_VIEW, predict
+from slowfast_ac.inference.predict import predict
 
 PAGE = (Path(__file__).parents[2] / "docs/DEPLOY.md").read_text(encoding="utf-8")
 CLIENT, OPENVINO = re.findall(r"```python\n(.*?)```", PAGE, re.S)

@@ -5,10 +5,11 @@ import sys
 import numpy as np
 import pytest
 
+from slowfast_ac.data.views import CENTER_VIEW
 from slowfast_ac.errors import InputError
 from slowfast_ac.inference import quantize as quantize_module
 from slowfast_ac.inference.load import load_model
-from slowfast_ac.inference.predict import CENTER_VIEW, predict
+from slowfast_ac.inference.predict import predict
 from slowfast_ac.inference.quantize import quantize
 
 INT8 = ("--format", "openvino", "--precision", "int8")

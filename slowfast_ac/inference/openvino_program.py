@@ -17,8 +17,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from slowfast_ac.checkpoint.hashed import sha256
 from slowfast_ac.errors import InputError
+from slowfast_ac.files import sha256
 
 logger = logging.getLogger(__name__)
 

@@ -73,7 +73,7 @@ OFFSET = ("DATA.USE_OFFSET_SAMPLING", True)
     [
         ("SlowFastAC", ()),
         ("SlowFast", ()),
-        ("SlowFastAC", HIGHEST),
+        pytest.param("SlowFastAC", HIGHEST, marks=pytest.mark.checkout),
         pytest.param("SlowFastAC", PYAV, marks=pytest.mark.checkout),
         pytest.param("SlowFastAC", OFFSET, marks=pytest.mark.checkout),
     ],

@@ -42,7 +42,7 @@ def pytest_collection_modifyitems(items):
     skip = pytest.mark.skip(reason="needs a PySlowFast checkout: set PYSLOWFAST_ROOT")
     for item in items:
         needed = [mark.args[0] for mark in item.iter_markers("needs")]
-        if not root and (needed or "checkout" in item.keywords):
+        if not root and (needed or item.get_closest_marker("checkout")):
             item.add_marker(skip)
         for path in needed:
             if root and not (Path(root) / path).exists():

@@ -89,7 +89,8 @@ def test_a_bad_video_does_not_keep_the_others_from_the_network(
         text = (out / "predictions.json").read_text()
         assert all(str(path) in text for path in videos.values())
     else:
-        written = {path.name.split(".")[0] for path in out.iterdir()}
+        # The list of all videos that features writes at its end has them too.
+        written = {path.name.split(".")[0] for path in out.iterdir() if path.suffix != ".jsonl"}
         assert written == {kind.replace(" ", "_") for kind in READABLE}
 
 

@@ -184,6 +184,7 @@ def test_applied_repairs_are_not_needed_again(upstream):
             "whole checkpoints",
             "checkpoints that do not fit",
             "synchronisation without a GPU",
+            "names of unreadable videos",
             "RandAugment",
             "batches of visualization.py",
             "TENSORBOARD.PREDICTIONS_PATH",

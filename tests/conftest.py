@@ -38,6 +38,8 @@ def pytest_cmdline_main(config):
 
 def pytest_collection_modifyitems(items):
     """Skips the tests that need a checkout where there is none, or a file that it does not have."""
+    # After NNCF has quantised a network, caplog gets no records in its process.
+    items.sort(key=lambda item: item.path.name == "test_quantize.py")
     root = os.environ.get("PYSLOWFAST_ROOT")
     skip = pytest.mark.skip(reason="needs a PySlowFast checkout: set PYSLOWFAST_ROOT")
     for item in items:

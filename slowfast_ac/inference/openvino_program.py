@@ -36,11 +36,15 @@ def require(name: str, subject: str) -> ModuleType:
     Raises:
         InputError: naming the subject, where it is not installed.
     """
+    loggers = logging.getLoggerClass()
     try:
         with without_telemetry():
             return importlib.import_module(name)
     except ImportError:
         raise InputError(f"{subject}: needs {name}; pip install 'slowfast-ac[cpu]'") from None
+    finally:
+        # NNCF would have every logger of the process be one of its own.
+        logging.setLoggerClass(loggers)
 
 
 @contextlib.contextmanager

@@ -55,6 +55,7 @@ def main(args: argparse.Namespace) -> int:
     settings = {
         "checkpoint": args.checkpoint,
         "sha256": sha256(local_path(model.path)),
+        "weights": args.weights,
         "preprocessing": model.preprocessing.to_dict(),
         "stream": args.stream,
         "maps": args.maps,

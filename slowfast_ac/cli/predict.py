@@ -153,6 +153,8 @@ def main(args: argparse.Namespace) -> int:
         settings = {
             "checkpoint": model.path,
             "sha256": sha256(local_path(model.path)),
+            "weights": args.weights,
+            "classes": model.classes,
             "preprocessing": model.preprocessing.to_dict(),
             "views": str(views),
             "window": args.window,

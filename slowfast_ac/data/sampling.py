@@ -37,11 +37,10 @@ def clip_frames(
         span: where the clips are.
         clips: how many, TEST.NUM_ENSEMBLE_VIEWS; None takes one from the middle.
     """
+    rate = timeline.steady_rate(preprocessing.target_fps)
     if preprocessing.dataset == "kinetics":
-        rate = timeline.steady_rate(preprocessing.target_fps)
         starts = _starts(span, preprocessing, rate, clips)
         return [_frames_from(timeline, preprocessing, start) for start in starts]
-    rate = timeline.steady_rate(preprocessing.target_fps)
     first = timeline.first_number(span.start, rate)
     stop = min(timeline.first_number(span.end, rate), timeline.count(rate))
     length = stop - first

@@ -217,13 +217,3 @@ def whole_clips(upstream):
     source = upstream.root / "slowfast/datasets/decoder.py"
     if "sampling_rate[i] * (num_frames[i] - 1)" in source.read_text():
         pytest.skip("this checkout counts a clip's length with one frame less")
-
-
-@pytest.fixture
-def sequences_apart(upstream):
-    """Skips where Ssv2 and Charades choose their frames inside __getitem__, unrepaired."""
-    if upstream.kind == "checkout":
-        from slowfast.datasets.ssv2 import Ssv2
-
-        if not hasattr(Ssv2, "get_seq_frames"):
-            pytest.skip("this checkout's data sets have no get_seq_frames")

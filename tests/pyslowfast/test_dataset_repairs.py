@@ -82,15 +82,6 @@ def test_a_single_crop_is_the_centre_and_three_are_what_they_were(dataset, name)
     assert where == [list(range(20, 24)), list(range(4))]
 
 
-@pytest.fixture
-def sequences_apart(upstream):
-    """Skips where the data sets choose their frames in the middle of __getitem__."""
-    from slowfast.datasets.ssv2 import Ssv2
-
-    if not hasattr(Ssv2, "get_seq_frames"):
-        pytest.skip("this checkout's data sets have no get_seq_frames")
-
-
 @pytest.mark.checkout
 def test_views_of_ssv2_differ_and_one_is_the_middle_of_every_segment(dataset, sequences_apart):
     one = dataset("Ssv2", 1, 1).get_seq_frames(0)

@@ -15,6 +15,8 @@ from slowfast_ac.losses import ConsistencySettings
 from slowfast_ac.scam_head import MultiScale, SCAMHead
 
 LOSS_NAME = "attention_consistency"
+# MODEL.ARCH of a ResNet that is SlowFast's fast pathway alone.
+FAST = "fast"
 # The paper's lambda is for the maps of a crop of 224.
 PAPER_LAMBDA, PAPER_SIDE = 1.5, 7
 

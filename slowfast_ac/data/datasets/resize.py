@@ -11,6 +11,7 @@ import av
 
 from slowfast_ac.data.datasets.remarks import Remark, remarks
 from slowfast_ac.data.parallel import map_processes
+from slowfast_ac.data.picture import convert
 from slowfast_ac.data.reader import VideoReader
 from slowfast_ac.errors import InputError
 from slowfast_ac.files import atomic_path
@@ -83,7 +84,7 @@ def resize_video(job: ResizeJob) -> list[Remark]:
             for time, frame in reader.frames():
                 # Two frames at one time, as broken files have, cannot be encoded.
                 ticks = max(round(time / clock), ticks + 1)
-                small = frame.reformat(stream.width, stream.height, "yuv420p", interpolation="AREA")
+                small = convert(frame, stream.width, stream.height, "yuv420p", interpolation="AREA")
                 small.pts, small.time_base = ticks, clock
                 # Or the encoder would copy the key frames of the source.
                 small.pict_type = 0

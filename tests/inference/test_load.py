@@ -315,7 +315,9 @@ def test_names_may_be_given_as_they_are(trained, classes):
         load_model(path, classes=["a", "b"], device="cpu")
 
 
-@pytest.mark.parametrize("name", ["SlowFastAC", "PTVSlowFastAC"])
+@pytest.mark.parametrize(
+    "name", ["SlowFastAC", pytest.param("PTVSlowFastAC", marks=pytest.mark.checkout)]
+)
 def test_a_network_with_lateral_connections_and_the_loss_loads(trained, noise, scores, name):
     cfg, model, path = trained(
         "MODEL.MODEL_NAME", name, "AC.LATERAL", True, "MODEL.LOSS_FUNC", "attention_consistency"

@@ -63,16 +63,16 @@ def main(args: argparse.Namespace) -> int:
         "stride": args.stride,
     }
     journal = Journal(Path(args.output) / "videos.jsonl", settings, rank)
-    todo = []
-    for video, stem in rank.share(list(zip(videos, distinct_stems(videos), strict=True))):
-        if has_features(args.output, stem, video, settings):
-            journal.add({"video": video, "files": stem})
-        else:
-            todo.append((video, stem))
+    stems = dict(zip(videos, distinct_stems(videos), strict=True))
+    for video in journal.todo(videos):
+        if has_features(args.output, stems[video], video, settings):
+            journal.add({"video": video, "files": stems[video]})
+    todo = journal.todo(videos)
     if journal.done:
         print(f"{args.output}: {len(journal.done)} of {len(videos)} videos are done")
     progress = tqdm(todo, unit="video", file=sys.stderr, disable=None if len(todo) > 1 else True)
-    for video, stem in progress:
+    for video in progress:
+        stem = stems[video]
         try:
             features = extract_features(
                 model,

@@ -198,6 +198,8 @@ EIGHT = """
 import os, signal, sys
 from slowfast_ac import cli, journal
 log, kill, *words = sys.argv[1:]
+if words[0] in ("predict", "features"):
+    import slowfast_ac.inference.load  # once for all
 add = journal.Journal.add
 def noted(self, entry):
     left.pop()

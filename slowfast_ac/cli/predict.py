@@ -43,7 +43,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--output",
         metavar="FILE",
-        help="results for programs: .json, .csv or .jsonl; run again to continue a stopped command",
+        help="results for programs: .json, .csv, .jsonl or .parquet; run again to continue a "
+        "stopped command",
     )
     parser.add_argument(
         "--heatmap", metavar="DIR", help="also draw where the network looks for the best class"

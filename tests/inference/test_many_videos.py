@@ -127,6 +127,8 @@ def test_features_of_finished_videos_are_not_computed_again(
     assert len(seen) >= 8 + 7
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize("command", ["predict", "features"])
 def test_of_eight_killed_processes_every_video_is_in_the_table_once(
     command, checkpoint, two_dozen, tmp_path, in_eight_processes

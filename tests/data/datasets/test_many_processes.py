@@ -21,6 +21,8 @@ def tree(tmp_path, put, video_bytes):
     return tmp_path / "tree"
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_eight_processes_check_every_video_once(tree, tmp_path, in_eight_processes, command):
     paths = [str(path) for path in sorted((tree / "jump").iterdir())]
     listing = tmp_path / "list.csv"
@@ -43,6 +45,8 @@ def test_eight_processes_check_every_video_once(tree, tmp_path, in_eight_process
         check_videos(listing, rank=Rank(1, 8))
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_eight_processes_resize_every_video_once(tree, tmp_path, in_eight_processes, command):
     words = ["prepare", "folder", tree, "--resize", 16, "--workers", 1, "--output"]
     statuses, first = in_eight_processes(*words, tmp_path / "out", kill=True)

@@ -157,6 +157,11 @@ def _resize(
         for entry in entries:
             if "error" in entry:
                 unreadable[entry[KEY]] = entry["error"]
+            elif not os.path.exists(jobs[entry[KEY]].target):
+                raise InputError(
+                    f"{jobs[entry[KEY]].target}: was written and is gone; delete {journal.folder} "
+                    "and run again"
+                )
             else:
                 remarks += [f"{entry[KEY]}\t{reason}" for _, reason in entry["remarks"]]
         if remarks:

@@ -1,5 +1,6 @@
 """``check-data`` and ``prepare --resize`` in eight processes, all of them killed in the middle."""
 
+import json
 import os
 import subprocess
 import sys
@@ -76,6 +77,16 @@ def test_prepare_without_resize_is_the_work_of_one_process(tree, tmp_path, monke
     with pytest.raises(ValueError, match="--resize: without it there is no work for process 2"):
         command("prepare", "folder", tree, "--output", tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+def test_a_resized_video_that_is_gone_is_not_listed(tree, tmp_path, command):
+    out = tmp_path / "out"
+    (out / "videos/16.partial").mkdir(parents=True)
+    (out / "videos/16.partial/settings.json").write_text(json.dumps({"videos": str(tree)}))
+    (out / "videos/16.partial/0-of-4.jsonl").write_text('{"video": "jump/00.mp4", "remarks": []}\n')
+    with pytest.raises(ValueError, match="00.mp4: was written and is gone; delete .*16.partial"):
+        command("prepare", "folder", tree, "--resize", 16, "--workers", 1, "--output", out)
+    assert not (out / "train.csv").exists()
 
 
 # Without processes, which would take minutes for as many items. Prints MB.

@@ -216,8 +216,16 @@ def seed_interval(difference: np.ndarray) -> tuple[float, float]:
     return float(result.low), float(result.high)
 
 
-def tables(runs: Sequence[Mapping], baseline: str) -> str:
-    """Returns the tables as markdown: each variant's measures, and its differences to another's."""
+def tables(
+    runs: Sequence[Mapping], baseline: str, differences: Sequence[str] = tuple(MEASURES)
+) -> str:
+    """Returns the tables as markdown: each variant's measures, and its differences to another's.
+
+    Args:
+        runs: of a file.
+        baseline: the variant that the others are compared with.
+        differences: the measures of the second table.
+    """
     variants = list(dict.fromkeys(run["variant"] for run in runs))
     variants.sort(key=lambda variant: variant != baseline)
     seeds = {v: sorted(run["seed"] for run in runs if run["variant"] == v) for v in variants}
@@ -239,12 +247,17 @@ def tables(runs: Sequence[Mapping], baseline: str) -> str:
         shared = [seed for seed in seeds[variant] if seed in seeds[baseline]]
         if not shared:
             continue
-        for name, title in MEASURES.items():
+        for name in differences:
             digits = 1 if name in PERCENT else 2
             ours, theirs = (matrix(runs, v, name, shared) for v in (variant, baseline))
             difference = ours - theirs
             by_seed = ", ".join(f"{d:+.{digits}f}" for d in np.nanmean(difference, axis=1))
-            cells = [f"`{variant}`", title, by_seed, f"{np.nanmean(difference):+.{digits}f}"]
+            cells = [
+                f"`{variant}`",
+                MEASURES[name],
+                by_seed,
+                f"{np.nanmean(difference):+.{digits}f}",
+            ]
             for low, high in (interval(difference), seed_interval(difference)):
                 known = np.isfinite(low)
                 cells.append(f"{low:+.{digits}f} to {high:+.{digits}f}" if known else "-")
@@ -264,7 +277,7 @@ def draw(runs: Sequence[Mapping], path: str | Path) -> None:
                 means = [np.nanmean(values(r, name)) for r in runs if r["variant"] == variant]
                 axis.plot([place] * len(means), means, "o", alpha=0.6)
                 axis.hlines(np.mean(means), place - 0.3, place + 0.3, color="black")
-            axis.set_xticks(range(len(variants)), variants, rotation=20, fontsize=8)
+            axis.set_xticks(range(len(variants)), variants, rotation=30, ha="right", fontsize=8)
             axis.set_title(title, fontsize=10)
             axis.grid(axis="y", alpha=0.3)
 
@@ -280,6 +293,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     showing = commands.add_parser("tables", help="print the tables of a file")
     showing.add_argument("file", help="NAME.json.gz")
     showing.add_argument("--baseline", default="unfused")
+    showing.add_argument(
+        "--differences", nargs="+", choices=list(MEASURES), default=list(MEASURES), help="of these"
+    )
     showing.add_argument("--figure", help="draw a picture, too")
     args = parser.parse_args(arguments)
     if args.command == "collect":
@@ -289,7 +305,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if not any(run["variant"] == args.baseline for run in runs):
         print(f"{args.file}: it has no run of {args.baseline}", file=sys.stderr)
         return 1
-    print(tables(runs, args.baseline))
+    print(tables(runs, args.baseline, args.differences))
     if all(run["clips"].get("family") == "kinds" for run in runs):
         print(kinds_and_motions(runs))
     if args.figure:

@@ -10,6 +10,7 @@ import av
 
 from slowfast_ac.data.datasets.remarks import Remark, remarks
 from slowfast_ac.data.parallel import keep_results
+from slowfast_ac.data.picture import convert
 from slowfast_ac.data.reader import VideoReader
 from slowfast_ac.files import atomic_path
 from slowfast_ac.journal import KEY, Journal
@@ -96,7 +97,7 @@ def resize_video(job: ResizeJob) -> list[Remark]:
             for time, frame in reader.frames():
                 # Two frames at one time, as broken files have, cannot be encoded.
                 ticks = max(round(time / clock), ticks + 1)
-                small = frame.reformat(stream.width, stream.height, "yuv420p", interpolation="AREA")
+                small = convert(frame, stream.width, stream.height, "yuv420p", interpolation="AREA")
                 small.pts, small.time_base = ticks, clock
                 # Or the encoder would copy the key frames of the source.
                 small.pict_type = 0

@@ -23,6 +23,7 @@ import scipy.stats
 import yaml
 
 from slowfast_ac.data.synthetic.kinds import MOTIONS
+from slowfast_ac.evaluation.streams import StreamLogits
 from slowfast_ac.files import atomic_path
 
 # Of one clip: column -> heading. The first three are 0 or 1.
@@ -89,8 +90,8 @@ def measure(folder: Path, clips: str | Path | None = None) -> dict:
     from slowfast_ac.data.lists import read_list
     from slowfast_ac.evaluation.attention_quality import measure_clip
     from slowfast_ac.evaluation.results import read_results
+    from slowfast_ac.evaluation.streams import load_run, split_logits
     from slowfast_ac.inference.head import find_head
-    from slowfast_ac.inference.load import load_model
     from slowfast_ac.models.surgery import captured_inputs
     from slowfast_ac.pyslowfast import setup
     from slowfast_ac.pyslowfast.config_file import load_config
@@ -100,8 +101,7 @@ def measure(folder: Path, clips: str | Path | None = None) -> dict:
     setup()
     cfg = load_config(folder / "config.yaml")
     data = Path(clips or cfg.DATA.PATH_TO_DATA_DIR)
-    checkpoint = sorted((folder / "checkpoints").glob("checkpoint*"))[-1]
-    model = load_model(checkpoint, config=folder / "config.yaml")
+    model = load_run(folder)
     network = model.require_network("measure")
     pooling, classifier = find_head(network)
     columns: dict[str, list[float]] = {name: [] for name in MEASURES if "right" not in name}
@@ -116,10 +116,8 @@ def measure(folder: Path, clips: str | Path | None = None) -> dict:
                 if (key := f"{row['stream']}_{name}") in columns:
                     columns[key].append(_rounded(row[name]))
         columns["agreement"].append(_rounded(rows[0]["agreement"]))
-        weights = classifier.weight.detach().split([f.shape[1] for f in features], dim=1)
-        for name, volume, weight in zip(logits, features, weights, strict=False):
-            own = volume.mean(dim=(2, 3, 4))[0] @ weight.T
-            logits[name].append([_rounded(value) for value in own.tolist()])
+        for name, own in zip(logits, split_logits(classifier, features), strict=True):
+            logits[name].append([_rounded(value) for value in own[0].tolist()])
     config = yaml.safe_load((folder / "config.yaml").read_text())
     for name in PATHS:
         *nodes, key = name.split(".")
@@ -153,8 +151,7 @@ def _rounded(value: float) -> float | None:
 def values(run: Mapping, measure: str) -> np.ndarray:
     """Returns one measure of each test clip, (V,), nan where it is not defined.
 
-    A stream alone: of the other one only the mean of its logits over the test clips is left, so
-    that classes are not preferred for what the other stream says of all clips.
+    A stream alone: :meth:`slowfast_ac.evaluation.streams.StreamLogits.alone`.
     """
     if measure not in PERCENT:
         return np.array(run[measure], dtype=np.float64)
@@ -165,9 +162,8 @@ def predicted(run: Mapping, measure: str) -> np.ndarray:
     """Returns the class of each test clip, (V,), by the network or by one stream alone."""
     if measure == "right":
         return np.array(run["scores"]).argmax(axis=1)
-    own, other = ("spatial", "temporal") if measure == "spatial_right" else ("temporal", "spatial")
-    mean = np.mean(run[f"{other}_logits"], axis=0)
-    return (np.array(run[f"{own}_logits"]) + mean + run["bias"]).argmax(axis=1)
+    parts = (np.array(run[name]) for name in ("spatial_logits", "temporal_logits", "bias"))
+    return StreamLogits(*parts).alone(measure.removesuffix("_right")).argmax(axis=1)
 
 
 def kinds_and_motions(runs: Sequence[Mapping]) -> str:

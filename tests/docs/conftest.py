@@ -247,7 +247,10 @@ def follow(reader):
                 assert bool(status) == bool(failed), f"{page}: {words}: {status}\n{printed}"
             pattern = pattern_of(block.printed, masks)
             found = masked(printed, masks) + "\n"
-            assert re.search(rf"^{pattern}", found, re.M), f"{page}: {block.name}\n{printed}"
+            # A line of a log begins with its time and place.
+            assert re.search(rf"^(?:\[.*?\]: )?{pattern}", found, re.M), (
+                f"{page}: {block.name}\n{printed}"
+            )
         assert not causes and not before, f"{page} no longer has {[*causes, *before]}"
 
     return run

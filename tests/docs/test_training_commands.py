@@ -101,8 +101,8 @@ def test_bench(follow, lists):
     follow(
         "docs/BENCH.md",
         smaller={
-            "--batch 8": f"--batch 1 {QUICK} --only ac_scam",
-            "--batch 1 --output bench/scaling": f"--batch 1 {QUICK} --only classes "
+            "--batch 8": f"--batch 2 {QUICK} --only ac_scam",
+            "--batch 1 --output bench/scaling": f"--batch 2 {QUICK} --only classes "
             "--output bench/scaling",
             "R50.yaml --output bench/views": "R50.yaml --iterations 1 --warmup 0 --lengths 1 "
             "--output bench/views",
@@ -130,7 +130,7 @@ def test_questions(follow, save_network, lists):
         causes={"clip ": "slowfast-ac explain clip.yaml"},
         smaller={
             "--output bench/decode": "--output bench/decode --lengths 1 --iterations 1 --warmup 0",
-            "--output bench/train": f"--output bench/train --batch 1 {QUICK} --only ac_scam",
+            "--output bench/train": f"--output bench/train --batch 2 {QUICK} --only ac_scam",
             "SLOWFAST_4x16_R50.pyth": "SLOWFAST_4x16_R50.pyth DATA.PATH_TO_DATA_DIR lists "
             f"OUTPUT_DIR run {TINY}",
         },

@@ -81,6 +81,7 @@ def test_the_client_answers_as_predict_does(program, ask, write_videos, tmp_path
         assert_same(ask(CLIENT, path, video), weights, video)
 
 
+@pytest.mark.slow
 def test_the_client_takes_upright_videos(program, ask, tmp_path):
     path, weights = program("torchvision")
     frames = np.random.default_rng(0).integers(0, 255, (30, 150, 70, 3), dtype=np.uint8)
@@ -89,6 +90,7 @@ def test_the_client_takes_upright_videos(program, ask, tmp_path):
     assert_same(ask(CLIENT, path, video), weights, video)
 
 
+@pytest.mark.slow
 def test_the_client_of_openvino_answers_as_predict_does(program, ask, videos):
     pytest.importorskip("openvino")
     path, weights = program("wheel", "openvino")
@@ -100,6 +102,7 @@ def test_the_client_of_openvino_answers_as_predict_does(program, ask, videos):
     assert_same(ask(code, path, videos[0]), weights, videos[0])
 
 
+@pytest.mark.slow
 def test_the_client_needs_numpy_av_and_onnxruntime_alone(program, videos, tmp_path):
     path, weights = program("wheel")
     (packages,) = re.findall(r"RUN pip install --no-cache-dir (.*)", PAGE)

@@ -85,7 +85,7 @@ def upstream():
     return setup()
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def build_model(upstream):
     """PySlowFast's own ``build_model(cfg)``."""
     if upstream.kind == "wheel":
@@ -103,7 +103,7 @@ def build_model(upstream):
     return build
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def tiny_cfg(upstream):
     """Returns a function: config keys and values in turn -> a config of a tiny two-stream network.
 

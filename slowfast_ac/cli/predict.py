@@ -2,6 +2,8 @@
 
 import argparse
 
+from slowfast_ac.cli.arguments import RenamedFlag
+
 # Below that, the conversion for OpenVINO takes longer than what it saves (docs/BENCH.md).
 FEWEST_VIEWS = 60
 
@@ -20,7 +22,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     views.add_argument(
         *("--single-view", "--fast"),
-        action="store_true",
+        action=RenamedFlag,
         help="one view, the centre crop of the middle clip (--fast is the old name)",
     )
     add_window_arguments(parser)

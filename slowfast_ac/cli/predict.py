@@ -48,6 +48,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--heatmap", metavar="DIR", help="also draw where the network looks for the best class"
     )
+    parser.add_argument(
+        "--timeline",
+        metavar="DIR",
+        help="also draw the scores over time; needs --window or --stride",
+    )
 
 
 def add_input_arguments(parser: argparse.ArgumentParser) -> None:
@@ -98,6 +103,7 @@ def add_window_arguments(parser: argparse.ArgumentParser) -> None:
 def main(args: argparse.Namespace) -> int:
     """Predicts, prints a table and writes a file; 1 if a video could not be read."""
     import sys
+    from pathlib import Path
 
     from tqdm import tqdm
 
@@ -122,10 +128,13 @@ def main(args: argparse.Namespace) -> int:
         check_has_maps,
         write_prediction_heatmaps,
     )
+    from slowfast_ac.visualization.score_curves import draw_score_curves
 
     views = CENTER_VIEW if args.single_view else _parse_views(args.views)
     if args.top < 1:
         raise InputError(f"--top: {args.top} is not positive")
+    if args.timeline and args.window is None and args.stride is None:
+        raise InputError("--timeline: give --window or --stride, the times between the scores")
     if args.output:
         check_suffix(args.output, SUFFIXES, "--output")
     rank = this_rank()
@@ -180,6 +189,10 @@ def main(args: argparse.Namespace) -> int:
                     args.heatmap, stem, video, model, predictions
                 ):
                     progress.write(f"wrote {path}", file=sys.stdout)
+            if args.timeline:
+                picture = Path(args.timeline) / f"{stem}.timeline.png"
+                draw_score_curves(picture, video, model, predictions, args.top)
+                progress.write(f"wrote {picture}", file=sys.stdout)
             entry = describe_predictions(model, video, predictions, args.top)
         except InputError as error:
             unread += 1

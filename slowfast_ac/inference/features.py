@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -108,10 +108,15 @@ def write_features(
         with atomic_path(paths[-1]) as temporary:
             np.save(temporary, array, allow_pickle=False)
     paths.append(Path(directory) / f"{stem}.json")
+    maps = any(array.ndim > 2 for array in features.streams.values())
+    first = features.windows[0]
     data = {
         "video": video,
         **settings,
         "streams": {name: list(array.shape) for name, array in features.streams.items()},
+        "axes": ["window", "channel", *(("frame", "y", "x") if maps else ())],
+        # Where the first row's window has its middle, seconds.
+        "offset": (first.start + first.end) / 2,
         "slow_frames": features.slow_frames.tolist(),
         "windows": [
             {"start": span.start, "end": span.end, "frames": times.tolist()}
@@ -120,6 +125,21 @@ def write_features(
     }
     write_json(paths[-1], data)
     return paths
+
+
+def table_rows(directory: StrPath, stem: str) -> Iterator[dict[str, Any]]:
+    """Yields the row of each window of a video whose features :func:`write_features` wrote.
+
+    A row has ``video``, ``start`` and ``end`` in seconds, and the averages of each stream.
+    """
+    data = json.loads((Path(directory) / f"{stem}.json").read_text(encoding="utf-8"))
+    arrays = {
+        name: np.load(Path(directory) / f"{stem}.{name}.npy", allow_pickle=False)
+        for name in data["streams"]
+    }
+    for number, window in enumerate(data["windows"]):
+        times = {"video": data["video"], "start": window["start"], "end": window["end"]}
+        yield {**times, **{name: array[number] for name, array in arrays.items()}}
 
 
 def has_features(directory: StrPath, stem: str, video: str, settings: Mapping[str, Any]) -> bool:

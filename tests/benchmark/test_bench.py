@@ -28,7 +28,7 @@ COUNTED = Settings(CPU, batch=2, crop=64, iterations=0, warmup=0)
 TIMED = Settings(CPU, batch=1, crop=64, iterations=2, warmup=0)
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def rows(tiny_cfg):
     """Rows of counted training steps of every network, two clips."""
     return bench_train(tiny_cfg(), COUNTED)
@@ -246,6 +246,7 @@ def test_without_a_compiler_the_compiled_rows_are_left_out(tiny_cfg, monkeypatch
     assert capsys.readouterr().err.count("no compiled rows: no compiler") == 2
 
 
+@pytest.mark.slow
 def test_compiled_rows_are_compiled_and_counted_as_the_others(tiny_cfg, monkeypatch):
     from slowfast.models import video_model_builder
 
@@ -265,6 +266,7 @@ def test_compiled_rows_are_compiled_and_counted_as_the_others(tiny_cfg, monkeypa
     assert "saved_mebibytes" in fused and "saved_mebibytes" not in compiled
 
 
+@pytest.mark.slow
 def test_the_runtimes_give_upstreams_scores(tiny_cfg):
     for package in ("onnxruntime", "openvino", "nncf"):
         pytest.importorskip(package)

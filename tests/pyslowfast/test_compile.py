@@ -76,7 +76,14 @@ def clips_of(cfg, clips):
 
 @pytest.mark.parametrize(
     "case",
-    [pytest.param(c, marks=pytest.mark.checkout) if "PTV" in c else c for c in CASES],
+    [
+        pytest.param("SlowFast", marks=pytest.mark.slow),
+        "SlowFastAC",
+        pytest.param("SlowFastAC, other keys", marks=pytest.mark.slow),
+        pytest.param("SlowFastAC, lateral", marks=pytest.mark.slow),
+        pytest.param("SlowAC", marks=pytest.mark.slow),
+        pytest.param("PTVSlowFastAC", marks=[pytest.mark.slow, pytest.mark.checkout]),
+    ],
 )
 def test_training_and_scores_are_those_of_the_plain_network(shallow, take_step, clips, case):
     name, opts = CASES[case]
@@ -102,6 +109,7 @@ def test_training_and_scores_are_those_of_the_plain_network(shallow, take_step, 
     assert graphs == [0, 0, stages + 1, stages + 1] and stages >= 10
 
 
+@pytest.mark.slow
 def test_the_code_generator_of_torch_gives_the_same_steps(tiny_cfg, monkeypatch):
     monkeypatch.undo()
     try:

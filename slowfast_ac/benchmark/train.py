@@ -44,6 +44,7 @@ class Trainer:
     def step(self) -> None:
         """Takes one step."""
         loss = self.loss()
+        loss.item()  # upstream's loop looks for nan here, and so waits for the GPU
         self.optimizer.zero_grad()
         loss.backward()
         self.optimizer.step()

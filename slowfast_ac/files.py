@@ -99,6 +99,13 @@ def write_json_lines(path: str | os.PathLike[str], rows: Iterable[object]) -> No
         file.writelines(json.dumps(row) + "\n" for row in rows)
 
 
+def append_json_line(path: StrPath, row: object) -> None:
+    """Adds one line of JSON to ``path``, so that others can read it while more are to come."""
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    with open(path, "a", encoding="utf-8") as file:
+        file.write(json.dumps(row) + "\n")
+
+
 def write_csv(
     path: str | os.PathLike[str], header: Iterable[str], rows: Iterable[Iterable[object]]
 ) -> None:

@@ -1,10 +1,12 @@
 """What tests share: one PySlowFast a process, the wheel unless PYSLOWFAST_ROOT names a checkout."""
 
+import io
 import os
 import subprocess
 import sys
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 import torch
@@ -85,7 +87,7 @@ def upstream():
     return setup()
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def build_model(upstream):
     """PySlowFast's own ``build_model(cfg)``."""
     if upstream.kind == "wheel":
@@ -103,7 +105,7 @@ def build_model(upstream):
     return build
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def tiny_cfg(upstream):
     """Returns a function: config keys and values in turn -> a config of a tiny two-stream network.
 
@@ -138,6 +140,24 @@ def clips():
     generator = torch.Generator().manual_seed(0)
     fast = torch.randn(2, 3, 16, 64, 64, generator=generator)
     return [fast[:, :, torch.linspace(0, 15, 4).long()], fast]
+
+
+@pytest.fixture(scope="session")
+def streamed():
+    """Returns a function: video, format -> the same packets as bytes that can be sent."""
+
+    def remux(path, format="matroska"):
+        buffer = io.BytesIO()
+        buffer.seekable = lambda: False
+        with av.open(str(path)) as source, av.open(buffer, "w", format=format) as target:
+            stream = target.add_stream_from_template(source.streams.video[0])
+            for packet in source.demux(video=0):
+                if packet.dts is not None:
+                    packet.stream = stream
+                    target.mux(packet)
+        return buffer.getvalue()
+
+    return remux
 
 
 @pytest.fixture(scope="session")

@@ -19,6 +19,7 @@ from slowfast_ac.data.picture import to_rgb
 from slowfast_ac.data.preprocessing import Preprocessing
 from slowfast_ac.data.reader import VideoReader
 from slowfast_ac.data.sampling import Span, clip_frames
+from slowfast_ac.data.timeline import Timeline
 from slowfast_ac.errors import InputError
 
 # Upstream's three crops; of an upright video they are the top, the centre and the bottom.
@@ -113,6 +114,30 @@ def read_clips(
             if not window.taken:
                 raise _ends_before(reader.name, window.start)
             yield window.span, window.clip()
+
+
+def clips_of_frames(
+    frames: Sequence[av.VideoFrame],
+    timeline: Timeline,
+    preprocessing: Preprocessing,
+    span: Span,
+    clips: int | None = None,
+    crops: Sequence[str] = (),
+) -> Iterator[Clip]:
+    """Yields the clips of a span as :func:`read_clips` does, of frames that are decoded already.
+
+    Args:
+        frames: of the timeline.
+        timeline: when they are shown.
+        preprocessing: as in :func:`read_clips`, and so are ``clips`` and ``crops``.
+        span: seconds of the timeline.
+        clips: how many.
+        crops: what the frames are for.
+    """
+    short_side = preprocessing.short_side(crops) if preprocessing.resize_while_decoding else 0
+    for places in clip_frames(timeline, preprocessing, span, clips):
+        images = {place: to_rgb(frames[place], short_side) for place in set(places)}
+        yield Clip(np.stack([images[place] for place in places]), timeline.times[places])
 
 
 def _ends_before(name: str, start: float) -> InputError:

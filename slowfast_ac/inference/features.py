@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from slowfast_ac.config import FAST, config_value
 from slowfast_ac.data.clips import read_clips, to_pathways
 from slowfast_ac.data.sampling import Span
 from slowfast_ac.errors import InputError
@@ -55,7 +56,7 @@ def extract_features(
     Args:
         model: the network; weights, not a program.
         path: the video.
-        stream: ``slow``, ``fast`` or ``both``; a network of one pathway has ``slow`` alone.
+        stream: ``slow``, ``fast`` or ``both``; a network of one pathway has its own.
         maps: whether to keep frames and positions; else their average.
         window: seconds; by default a clip's length.
         stride: seconds from window to window; by default ``window``.
@@ -79,7 +80,7 @@ def extract_features(
             model.scores(pathways)
         frames.append(clip.times)
         for name in names:
-            volume = features[STREAMS.index(name)][0]
+            volume = features[STREAMS.index(name) if len(features) > 1 else 0][0]
             row = volume if maps else volume.mean(dim=(1, 2, 3))
             rows[name].append(row.float().cpu().numpy())
     streams = {name: np.stack(values) for name, values in rows.items()}
@@ -166,7 +167,8 @@ def check_stream(model: TrainedModel, stream: str) -> tuple[str, ...]:
     if stream not in (*STREAMS, "both"):
         raise InputError(f"stream: {stream!r} is not one of slow, fast, both")
     if model.preprocessing.alpha is None:
-        if stream == "fast":
-            raise InputError(f"{model.path}: a network of one pathway has no fast stream")
-        return ("slow",)
+        own = FAST if config_value(model.config, "MODEL.ARCH") == FAST else "slow"
+        if stream not in (own, "both"):
+            raise InputError(f"{model.path}: a network of one pathway has no {stream} stream")
+        return (own,)
     return STREAMS if stream == "both" else (stream,)

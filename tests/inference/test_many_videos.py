@@ -47,6 +47,7 @@ def environment():
     return {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore"}
 
 
+@pytest.mark.slow
 def test_a_killed_predict_goes_on_where_it_was(
     checkpoint, many, tmp_path, run_predict, monkeypatch
 ):
@@ -75,6 +76,7 @@ def test_a_killed_predict_goes_on_where_it_was(
     assert not journal.parent.exists()
 
 
+@pytest.mark.slow
 def test_processes_of_torchrun_share_the_videos(checkpoint, many, tmp_path, run_predict):
     words = [str(checkpoint), *many, "--single-view", "--output"]
     assert run_predict(*words, tmp_path / "whole.jsonl") == 1

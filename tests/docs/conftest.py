@@ -200,6 +200,7 @@ NOT_RUN = {
     "torchrun": "tests/inference/test_many_videos.py starts the processes",
     "srun": "needs Slurm; tests/inference/test_many_videos.py sets its environment",
     "python projects/attention_consistency/clips.py": "generates 5,760 clips",
+    "python picture.py": "needs hours of training",
     "python evidence.py collect": "needs hours of training; tests/test_evidence.py collects others",
 }
 # What is shown and is no output of a command, by its first words.

@@ -3,10 +3,12 @@
 import contextlib
 import csv
 import hashlib
+import importlib
+import itertools
 import json
 import os
 import tempfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from slowfast_ac.errors import InputError
@@ -24,9 +26,12 @@ def check_suffix(path: StrPath, suffixes: Sequence[str], kind: str = "the file")
 
     Raises:
         InputError: naming the file.
+        ModuleNotFoundError: for ``.parquet`` without the package that writes it.
     """
     if Path(path).suffix not in suffixes:
         raise InputError(f"{path}: the suffix of {kind} must be {' or '.join(suffixes)}")
+    if Path(path).suffix == ".parquet":
+        importlib.import_module("pyarrow")
 
 
 @contextlib.contextmanager
@@ -94,6 +99,13 @@ def write_json_lines(path: str | os.PathLike[str], rows: Iterable[object]) -> No
         file.writelines(json.dumps(row) + "\n" for row in rows)
 
 
+def append_json_line(path: StrPath, row: object) -> None:
+    """Adds one line of JSON to ``path``, so that others can read it while more are to come."""
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    with open(path, "a", encoding="utf-8") as file:
+        file.write(json.dumps(row) + "\n")
+
+
 def write_csv(
     path: str | os.PathLike[str], header: Iterable[str], rows: Iterable[Iterable[object]]
 ) -> None:
@@ -103,6 +115,29 @@ def write_csv(
             writer = csv.writer(file)
             writer.writerow(header)
             writer.writerows(rows)
+
+
+def write_parquet(path: StrPath, columns: Mapping[str, str], rows: Iterable[Mapping]) -> None:
+    """Writes a table to ``path``, whole or not at all; holds a thousand rows at a time.
+
+    Args:
+        path: the file.
+        columns: {name: Arrow's name of the type, or ``list<TYPE>``}.
+        rows: {name: value} each.
+    """
+    import pyarrow
+    from pyarrow import parquet
+
+    def arrow(name: str) -> pyarrow.DataType:
+        if name.startswith("list<"):
+            return pyarrow.list_(pyarrow.type_for_alias(name[len("list<") : -1]))
+        return pyarrow.type_for_alias(name)
+
+    schema = pyarrow.schema([(name, arrow(kind)) for name, kind in columns.items()])
+    rows = iter(rows)
+    with atomic_path(path) as temporary, parquet.ParquetWriter(temporary, schema) as writer:
+        while batch := list(itertools.islice(rows, 1000)):
+            writer.write_table(pyarrow.Table.from_pylist(batch, schema))
 
 
 def sha256(path: StrPath) -> str:

@@ -1,10 +1,12 @@
 """What tests share: one PySlowFast a process, the wheel unless PYSLOWFAST_ROOT names a checkout."""
 
+import io
 import os
 import subprocess
 import sys
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 import torch
@@ -141,6 +143,24 @@ def clips():
 
 
 @pytest.fixture(scope="session")
+def streamed():
+    """Returns a function: video, format -> the same packets as bytes that can be sent."""
+
+    def remux(path, format="matroska"):
+        buffer = io.BytesIO()
+        buffer.seekable = lambda: False
+        with av.open(str(path)) as source, av.open(buffer, "w", format=format) as target:
+            stream = target.add_stream_from_template(source.streams.video[0])
+            for packet in source.demux(video=0):
+                if packet.dts is not None:
+                    packet.stream = stream
+                    target.mux(packet)
+        return buffer.getvalue()
+
+    return remux
+
+
+@pytest.fixture(scope="session")
 def session_members():
     """Returns a function: process id -> the running processes of the session that it leads."""
 
@@ -190,3 +210,61 @@ def video_folders(video_lists, tmp_path):
             for number in range(2):
                 file = video_lists / f"{split}_{label}_{number}.mp4"
                 (tmp_path / "videos" / split / name / file.name).symlink_to(file)
+
+
+# Each process notes the videos whose results it kept. "kill": it dies at its second one, those of
+# an even number before they keep it, the others after.
+EIGHT = """
+import os, signal, sys
+from slowfast_ac import cli, journal
+log, kill, *words = sys.argv[1:]
+if words[0] in ("predict", "features"):
+    import slowfast_ac.inference.load  # once for all
+add = journal.Journal.add
+def noted(self, entry):
+    left.pop()
+    if not left and self.rank.number % 2 == 0:
+        os.kill(os.getpid(), signal.SIGKILL)
+    add(self, entry)
+    with open(log, "a") as file:
+        file.write(entry["video"] + "\\n")
+    if not left:
+        os.kill(os.getpid(), signal.SIGKILL)
+journal.Journal.add = noted
+left = [None] * (2 if kill == "kill" else 1000)
+processes = []
+for rank in range(8):
+    process = os.fork()
+    if process:
+        processes.append(process)
+        continue
+    os.environ.update(RANK=str(rank), WORLD_SIZE="8", LOCAL_RANK=str(rank), LOCAL_WORLD_SIZE="8")
+    status = cli.main(words)
+    sys.stdout.flush()
+    os._exit(status)
+print([os.waitstatus_to_exitcode(os.waitpid(process, 0)[1]) for process in processes])
+"""
+
+
+@pytest.fixture
+def in_eight_processes(tmp_path):
+    """Returns a function that runs a command as torchrun would, in eight processes.
+
+    With ``kill``, they are killed when each has done one or two videos. Returns their exit statuses
+    and the videos whose results they kept.
+    """
+
+    def run(*words, kill=False):
+        log = tmp_path / "kept.log"
+        log.write_text("")
+        words = [log, "kill" if kill else "-", *words]
+        process = subprocess.run(
+            [sys.executable, "-W", "ignore", "-c", EIGHT, *map(str, words)],
+            capture_output=True,
+            text=True,
+            env={**os.environ, "OMP_NUM_THREADS": "1"},
+        )
+        assert process.returncode == 0, process.stderr
+        return eval(process.stdout.splitlines()[-1]), log.read_text().splitlines()
+
+    return run

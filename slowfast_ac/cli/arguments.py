@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from slowfast_ac.files import StrPath
     from slowfast_ac.journal import Journal
     from slowfast_ac.ranks import Rank
 
@@ -72,5 +73,10 @@ def finish(
             yield entry
 
     if not journal.finish(videos, lambda entries: write(counted(entries))):
-        print(f"this was {rank}; the last one writes {journal.output} from {journal.folder}")
+        tell_unfinished(rank, journal.output)
     return 1 if unread else 0
+
+
+def tell_unfinished(rank: "Rank", output: "StrPath") -> None:
+    """Says that another process, the last one to finish, writes the results."""
+    print(f"this was {rank}; the last one writes {output}")

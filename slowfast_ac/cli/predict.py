@@ -16,9 +16,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     views = parser.add_mutually_exclusive_group()
     views.add_argument(
         "--views",
-        default="10x3",
         metavar="CLIPSxCROPS",
-        help="views to average, with 1 or 3 crops (default 10x3, as in PySlowFast's test)",
+        help="views to average, with 1 or 3 crops (default 10x3, as in PySlowFast's test; of a "
+        "stream the single view)",
     )
     views.add_argument(
         *("--single-view", "--fast"),
@@ -26,6 +26,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="one view, the centre crop of the middle clip (--fast is the old name)",
     )
     add_window_arguments(parser)
+    parser.add_argument(
+        "--stream",
+        metavar="SOURCE",
+        help="answer while SOURCE runs: a URL (rtsp, http, tcp, ...), a camera such as "
+        "/dev/video0, a named pipe, a file, or - for standard input",
+    )
     parser.add_argument(
         "--precision",
         choices=("float32", "bfloat16"),
@@ -45,10 +51,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--output",
         metavar="FILE",
-        help="results for programs: .json, .csv or .jsonl; run again to continue a stopped command",
+        help="results for programs: .json, .csv, .jsonl or .parquet; run again to continue a "
+        "stopped command",
     )
     parser.add_argument(
         "--heatmap", metavar="DIR", help="also draw where the network looks for the best class"
+    )
+    parser.add_argument(
+        "--timeline",
+        metavar="DIR",
+        help="also draw the scores over time; needs --window or --stride",
     )
 
 
@@ -100,16 +112,17 @@ def add_window_arguments(parser: argparse.ArgumentParser) -> None:
 def main(args: argparse.Namespace) -> int:
     """Predicts, prints a table and writes a file; 1 if a video could not be read."""
     import sys
+    from pathlib import Path
 
     from tqdm import tqdm
 
     from slowfast_ac.checkpoint.open import local_path
+    from slowfast_ac.cli import predict_stream
     from slowfast_ac.cli.arguments import chosen_videos, finish
     from slowfast_ac.data.find_videos import distinct_stems
     from slowfast_ac.data.views import CENTER_VIEW
     from slowfast_ac.errors import InputError
     from slowfast_ac.files import check_suffix, sha256
-    from slowfast_ac.inference.load import load_model
     from slowfast_ac.inference.predict import predict
     from slowfast_ac.inference.prediction_files import (
         SUFFIXES,
@@ -124,10 +137,19 @@ def main(args: argparse.Namespace) -> int:
         check_has_maps,
         write_prediction_heatmaps,
     )
+    from slowfast_ac.visualization.score_curves import draw_score_curves
 
-    views = CENTER_VIEW if args.single_view else _parse_views(args.views)
+    single = args.single_view or (args.stream and not args.views)
+    views = CENTER_VIEW if single else _parse_views(args.views or "10x3")
     if args.top < 1:
         raise InputError(f"--top: {args.top} is not positive")
+    if args.stream:
+        predict_stream.check_arguments(args)
+        model, _ = _load(args, FEWEST_VIEWS, None)
+        predict_stream.print_answers(args, model, views)
+        return 0
+    if args.timeline and args.window is None and args.stride is None:
+        raise InputError("--timeline: give --window or --stride, the times between the scores")
     if args.output:
         check_suffix(args.output, SUFFIXES, "--output")
     rank = this_rank()
@@ -135,18 +157,7 @@ def main(args: argparse.Namespace) -> int:
         raise InputError(f"--output: needed, since this is {rank} and each prints its own videos")
     videos = chosen_videos(args)
     count = len(videos) * (views.clips or 1) * views.crops
-    backend = args.backend or _choose_backend(args, count, rank.device())
-    model = load_model(
-        args.checkpoint,
-        config=args.cfg,
-        classes=args.classes,
-        weights=args.weights,
-        device=rank.device(),
-        trust=args.trust,
-        precision=args.precision,
-        compile=args.compile,
-        backend=backend,
-    )
+    model, backend = _load(args, count, rank.device())
     check_windows(model.preprocessing, args.window, args.stride)
     if args.heatmap:
         check_has_maps(model)
@@ -166,22 +177,26 @@ def main(args: argparse.Namespace) -> int:
             "backend": backend,
         }
         journal = Journal(args.output, settings, rank)
-    named = list(zip(videos, distinct_stems(videos), strict=True))
-    todo = [(v, stem) for v, stem in rank.share(named) if not journal or v not in journal.done]
+    stems = dict(zip(videos, distinct_stems(videos), strict=True))
+    todo = journal.todo(videos) if journal else videos
     if journal and journal.done:
         print(f"{journal.folder}: {len(journal.done)} of {len(videos)} videos are done")
     unread = 0
     progress = tqdm(todo, unit="video", file=sys.stderr, disable=None if len(todo) > 1 else True)
-    for video, stem in progress:
+    for video in progress:
         try:
             predictions = predict(model, video, views, window=args.window, stride=args.stride)
             text = format_predictions(model, video, predictions, args.top)
             progress.write(text, file=sys.stdout)
             if args.heatmap:
                 for path in write_prediction_heatmaps(
-                    args.heatmap, stem, video, model, predictions
+                    args.heatmap, stems[video], video, model, predictions
                 ):
                     progress.write(f"wrote {path}", file=sys.stdout)
+            if args.timeline:
+                picture = Path(args.timeline) / f"{stem}.timeline.png"
+                draw_score_curves(picture, video, model, predictions, args.top)
+                progress.write(f"wrote {picture}", file=sys.stdout)
             entry = describe_predictions(model, video, predictions, args.top)
         except InputError as error:
             unread += 1
@@ -196,6 +211,25 @@ def main(args: argparse.Namespace) -> int:
         write_predictions(args.output, model.path, str(views), entries)
 
     return finish(journal, videos, write, rank)
+
+
+def _load(args: argparse.Namespace, views: int, device):
+    """Returns the network, and which backend computes ``views`` views in all."""
+    from slowfast_ac.inference.load import load_model
+
+    backend = args.backend or _choose_backend(args, views, device)
+    model = load_model(
+        args.checkpoint,
+        config=args.cfg,
+        classes=args.classes,
+        weights=args.weights,
+        device=device,
+        trust=args.trust,
+        precision=args.precision,
+        compile=args.compile,
+        backend=backend,
+    )
+    return model, backend
 
 
 def _choose_backend(args: argparse.Namespace, views: int, device) -> str:

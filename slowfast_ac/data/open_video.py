@@ -13,8 +13,8 @@ from slowfast_ac.errors import InputError
 
 # What FFmpeg would read although it is no film: lists of other files or of the network, which may
 # never end, devices, pictures and text.
-_NO_FILMS = {"concat", "concatf", "dash", "hls", "imf", "lavfi", "rtp", "rtsp", "sap", "sdp"}
-_NO_FILMS |= {"image2", "image2pipe", "tty", "bin", "idf", "adf", "xbin", "vapoursynth", "avisynth"}
+NO_FILMS = {"concat", "concatf", "dash", "hls", "imf", "lavfi", "rtp", "rtsp", "sap", "sdp"}
+NO_FILMS |= {"image2", "image2pipe", "tty", "bin", "idf", "adf", "xbin", "vapoursynth", "avisynth"}
 
 # A forked process, such as a loader's worker, has its parent's decoders but not their threads. To
 # free one there, as any garbage collection may, is to wait for its threads for ever, or a crash.
@@ -31,15 +31,13 @@ def open_container(
     # The protocol, since a name may hold a colon.
     is_path = isinstance(source, str | os.PathLike)
     file = f"file:{os.fspath(source)}" if is_path else source
-    films = sorted(set(av.formats_available) - _NO_FILMS)
+    films = sorted(set(av.formats_available) - NO_FILMS)
     # A title in an old encoding should not make a video unreadable.
     return av.open(file, metadata_errors="ignore", options={"format_whitelist": ",".join(films)})
 
 
-def choose_film(
-    container: av.container.InputContainer, videos: Sequence[av.VideoStream]
-) -> av.VideoStream:
-    """Returns the first of a container's video streams that is no cover picture.
+def films_of(videos: Sequence[av.VideoStream]) -> list[av.VideoStream]:
+    """Returns the video streams that are not marked as a cover picture.
 
     Raises:
         InputError: if there is none; the file is not named.
@@ -50,6 +48,18 @@ def choose_film(
     films = [stream for stream in films if stream.codec_context is not None]
     if not films:
         raise InputError("its codec is not known here")
+    return films
+
+
+def choose_film(
+    container: av.container.InputContainer, videos: Sequence[av.VideoStream]
+) -> av.VideoStream:
+    """Returns the first of a container's video streams that is no cover picture.
+
+    Raises:
+        InputError: if there is none; the file is not named.
+    """
+    films = films_of(videos)
     if len(films) > 1:
         # A cover need not be marked as one; it is one frame.
         counts = dict.fromkeys((stream.index for stream in films), 0)
@@ -103,5 +113,9 @@ def reason(error: Exception) -> str:
         return f"{error.strerror} (no video, or cut short)"
     if isinstance(error, av.error.ArgumentError):
         return "not read as a film (a playlist, a picture or text?)"
-    why = getattr(error, "strerror", None) or f"{type(error).__name__}: {error}"
+    said = getattr(error, "strerror", None)
+    if said is None and isinstance(error, IndexError | ValueError):
+        # PyAV's own code met something that no film has.
+        return f"no video, or damaged ({' '.join(str(error).split())})"
+    why = said or f"{type(error).__name__}: {error}"
     return " ".join(why.split())

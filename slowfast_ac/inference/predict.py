@@ -71,12 +71,29 @@ def predict(
     if window is not None or stride is not None:
         window = window or preprocessing.seconds
         spans = sliding_spans(duration, window, stride or window)
-    totals = [torch.zeros(model.num_classes) for _ in spans]
-    take_highest = preprocessing.ensemble_method == "max"
     clips = read_clips(path, preprocessing, spans, views.clips, views.crop_names)
+    scores = span_scores(model, clips, views, len(spans))
+    return [Prediction(*span, row) for span, row in zip(spans, scores, strict=True)]
+
+
+def span_scores(
+    model: TrainedModel, clips: Iterable[tuple[int, Clip]], views: Views, spans: int = 1
+) -> np.ndarray:
+    """Returns the scores of spans whose clips are given, (spans, L).
+
+    Args:
+        model: the network.
+        clips: the number of the span and the clip, in any order; all clips of all spans.
+        views: how many clips a span has, and which crops are shown of each.
+        spans: how many there are.
+    """
+    totals = torch.zeros(spans, model.num_classes)
+    take_highest = model.preprocessing.ensemble_method == "max"
     for batch in _batches(clips, max(model.views // views.crops, 1)):
         numbers = [number for number, _ in batch]
-        by_clip = [to_pathways(clip.frames, preprocessing, *views.crop_names) for _, clip in batch]
+        by_clip = [
+            to_pathways(clip.frames, model.preprocessing, *views.crop_names) for _, clip in batch
+        ]
         scores = model.scores([torch.cat(pathway) for pathway in zip(*by_clip, strict=True)])
         for number, rows in zip(numbers, scores.split(views.crops), strict=True):
             if take_highest:
@@ -84,10 +101,7 @@ def predict(
             else:
                 totals[number] += rows.sum(dim=0)
     count = 1 if take_highest else (views.clips or 1) * views.crops
-    return [
-        Prediction(span.start, span.end, (total / count).numpy())
-        for span, total in zip(spans, totals, strict=True)
-    ]
+    return (totals / count).numpy()
 
 
 def _batches(clips: Iterable[tuple[int, Clip]], size: int) -> Iterator[list[tuple[int, Clip]]]:

@@ -9,7 +9,9 @@ from torch import nn
 
 from slowfast_ac.cli import export as export_command
 from slowfast_ac.cli import predict as predict_command
+from slowfast_ac.data.preprocessing import Preprocessing
 from slowfast_ac.data.video import write_video
+from slowfast_ac.inference.load import TrainedModel
 
 SLOW = (
     *("MODEL.MODEL_NAME", "ResNet", "MODEL.LOSS_FUNC", "cross_entropy", "MODEL.ARCH", "slow"),
@@ -221,3 +223,31 @@ def run_export():
 def checkpoint(calibrated):
     """A file of a calibrated SlowFastAC."""
     return calibrated()[2]
+
+
+def _brightness(**changes):
+    """A predictor whose two scores are the mean of the clip and its number of pixels."""
+    settings = {"num_frames": 4, "sampling_rate": 5, "alpha": 2, "crop_size": 16}
+    preprocessing = Preprocessing(
+        **{**settings, **changes}, mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0), target_fps=25
+    )
+
+    def scores(pathways):
+        clip = pathways[-1]
+        return torch.stack([clip.mean(dim=(1, 2, 3, 4)), torch.ones(len(clip))], dim=1)
+
+    return TrainedModel("stub", scores, preprocessing, 2, ("bright", "one"), None)
+
+
+@pytest.fixture
+def brightness():
+    """Returns a function: changes of the preprocessing -> a predictor, see below."""
+    return _brightness
+
+
+@pytest.fixture(scope="session")
+def fading(tmp_path_factory):
+    """A video of 8 seconds that grows brighter by 1 / 255 a frame, 25 frames a second."""
+    path = tmp_path_factory.mktemp("fading") / "fading.mp4"
+    write_video(path, (np.full((32, 48, 3), 20 + time, np.uint8) for time in range(200)), 25)
+    return str(path)

@@ -4,45 +4,20 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-import torch
 
 from slowfast_ac.data import clips
-from slowfast_ac.data.preprocessing import Preprocessing
-from slowfast_ac.data.video import VideoReader, write_video
+from slowfast_ac.data.video import VideoReader
 from slowfast_ac.data.views import CENTER_VIEW, Views
 from slowfast_ac.errors import InputError
-from slowfast_ac.inference.load import TrainedModel
 from slowfast_ac.inference.predict import predict
 from slowfast_ac.inference.windows import sliding_spans
-
-
-def brightness(**changes):
-    """A predictor whose two scores are the mean of the clip and its number of pixels."""
-    settings = {"num_frames": 4, "sampling_rate": 5, "alpha": 2, "crop_size": 16}
-    preprocessing = Preprocessing(
-        **{**settings, **changes}, mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0), target_fps=25
-    )
-
-    def scores(pathways):
-        clip = pathways[-1]
-        return torch.stack([clip.mean(dim=(1, 2, 3, 4)), torch.ones(len(clip))], dim=1)
-
-    return TrainedModel("stub", scores, preprocessing, 2, ("bright", "one"), None)
-
-
-@pytest.fixture(scope="module")
-def fading(tmp_path_factory):
-    """A video of 8 seconds that grows brighter by 1 / 255 a frame, 25 frames a second."""
-    path = tmp_path_factory.mktemp("fading") / "fading.mp4"
-    write_video(path, (np.full((32, 48, 3), 20 + time, np.uint8) for time in range(200)), 25)
-    return str(path)
 
 
 def expected_brightness(*times):
     return np.mean([20 + 25 * time for time in times]) / 255
 
 
-def test_windows_see_the_frames_of_their_time(fading):
+def test_windows_see_the_frames_of_their_time(brightness, fading):
     predictions = predict(brightness(), fading, CENTER_VIEW, window=2.0, stride=1.5)
     assert [(p.start, p.end) for p in predictions] == [
         *((0.0, 2.0), (1.5, 3.5), (3.0, 5.0), (4.5, 6.5), (6.0, 8.0)),
@@ -55,7 +30,7 @@ def test_windows_see_the_frames_of_their_time(fading):
         assert prediction.scores[1] == 1.0
 
 
-def test_several_clips_of_overlapping_windows_stay_apart(fading):
+def test_several_clips_of_overlapping_windows_stay_apart(brightness, fading):
     predictions = predict(brightness(), fading, Views(2, 3), window=3.0, stride=1.0)
     assert len(predictions) == 6
     for prediction in predictions:
@@ -65,20 +40,20 @@ def test_several_clips_of_overlapping_windows_stay_apart(fading):
         assert prediction.scores[0] == pytest.approx(expected, abs=1.5 / 255)
 
 
-def test_the_single_view_is_the_middle_of_the_video(fading):
+def test_the_single_view_is_the_middle_of_the_video(brightness, fading):
     [prediction] = predict(brightness(), fading, CENTER_VIEW)
     assert (prediction.start, prediction.end) == (0.0, 8.0)
     expected = expected_brightness(3.6, 3.6 + 19 / 25)
     assert prediction.scores[0] == pytest.approx(expected, abs=1.5 / 255)
 
 
-def test_stride_alone_means_windows_of_one_clip(fading):
+def test_stride_alone_means_windows_of_one_clip(brightness, fading):
     predictions = predict(brightness(), fading, CENTER_VIEW, stride=3.0)
     assert [p.start for p in predictions] == pytest.approx([0.0, 3.0, 6.0, 7.2])
     assert all(p.end - p.start == pytest.approx(0.8) for p in predictions)
 
 
-def test_a_clip_of_ssv2_spreads_over_what_it_is_taken_from(fading):
+def test_a_clip_of_ssv2_spreads_over_what_it_is_taken_from(brightness, fading):
     model = brightness(dataset="ssv2")
     [whole] = predict(model, fading, CENTER_VIEW, stride=1.0)
     assert (whole.start, whole.end) == (0.0, 8.0)
@@ -89,7 +64,7 @@ def test_a_clip_of_ssv2_spreads_over_what_it_is_taken_from(fading):
         assert prediction.scores[0] == pytest.approx((20 + middle) / 255, abs=1.5 / 255)
 
 
-def test_the_highest_score_of_the_views_is_taken_where_the_config_says_so(fading):
+def test_the_highest_score_of_the_views_is_taken_where_the_config_says_so(brightness, fading):
     views = Views(4, 1)
     [mean] = predict(brightness(), fading, views)
     [highest] = predict(brightness(ensemble_method="max"), fading, views)
@@ -118,7 +93,7 @@ def test_windows_cover_the_video_and_the_last_ends_with_it(duration, window, str
     assert spans[-1].end == pytest.approx(duration)
 
 
-def test_a_video_is_decoded_once_for_all_views(fading, monkeypatch):
+def test_a_video_is_decoded_once_for_all_views(brightness, fading, monkeypatch):
     decoded = []
     decode = VideoReader._decode
 
@@ -132,7 +107,7 @@ def test_a_video_is_decoded_once_for_all_views(fading, monkeypatch):
     assert len(decoded) == len(set(decoded)) <= 200
 
 
-def test_frames_are_normalised_and_resized_once_for_all_crops(fading, monkeypatch):
+def test_frames_are_normalised_and_resized_once_for_all_crops(brightness, fading, monkeypatch):
     resized = []
     resize = clips.resize_short_side
     monkeypatch.setattr(
@@ -143,7 +118,9 @@ def test_frames_are_normalised_and_resized_once_for_all_crops(fading, monkeypatc
 
 
 @pytest.mark.parametrize("views, crops, sizes", [(1, 3, [3] * 10), (7, 3, [6] * 5), (8, 1, [8, 2])])
-def test_views_are_shown_in_batches_and_scores_stay_the_same(fading, views, crops, sizes):
+def test_views_are_shown_in_batches_and_scores_stay_the_same(
+    brightness, fading, views, crops, sizes
+):
     predictor, shown = brightness(), []
 
     def scores(pathways):
@@ -165,6 +142,6 @@ def test_views_are_shown_in_batches_and_scores_stay_the_same(fading, views, crop
         ({"stride": float("nan")}, "stride: nan s is not positive"),
     ],
 )
-def test_windows_that_cannot_be_are_refused(fading, windows, message):
+def test_windows_that_cannot_be_are_refused(brightness, fading, windows, message):
     with pytest.raises(InputError, match=message):
         predict(brightness(), fading, **windows)

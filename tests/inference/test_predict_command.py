@@ -92,6 +92,17 @@ def test_windows_of_the_command_have_times(checkpoint, videos, tmp_path, capsys,
     assert "0.50 - 1.50 s" in capsys.readouterr().out
 
 
+def test_each_video_gets_its_timeline(checkpoint, videos, tmp_path, capsys, run_predict):
+    options = ["--stride", 0.5, "--single-view", "--timeline", tmp_path / "pictures"]
+    assert run_predict(checkpoint, *videos[:2], *options) == 0
+    pictures = sorted((tmp_path / "pictures").iterdir())
+    assert [path.name for path in pictures] == ["video_0.timeline.png", "video_1.timeline.png"]
+    printed = capsys.readouterr().out
+    for path in pictures:
+        assert path.read_bytes().startswith(b"\x89PNG")
+        assert f"wrote {path}\n" in printed
+
+
 def test_a_program_has_no_heatmaps(checkpoint):
     weights = load_model(checkpoint)
     check_has_maps(weights)
@@ -138,6 +149,7 @@ def test_options_that_a_program_has_no_use_for_are_refused(
         (["--views", "10"], "--views: '10'; give CLIPSxCROPS"),
         (["--views", "4x2"], "2 crops; give 1 .* or 3"),
         (["--views", "0x3"], "0 clips; give at least 1"),
+        (["--timeline", "pictures"], "--timeline: give --window or --stride"),
         (["--top", 0], "--top: 0 is not positive"),
         (["--output", "out.txt"], "out.txt: the suffix of --output must be .json or .csv"),
     ],

@@ -1,0 +1,54 @@
+"""The scores of a video's windows over time, as a picture."""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from slowfast_ac.figures import saved_figure
+from slowfast_ac.inference.load import TrainedModel
+from slowfast_ac.inference.predict import Prediction
+
+# Curves that can be told apart, also without colour.
+_STYLES = ("o-", "s--", "D-.", "^:", "v-", "P--", "X-.", "*:")
+
+
+def leading_classes(predictions: Sequence[Prediction], count: int) -> list[int]:
+    """Returns the classes with the highest scores of any window, the highest first."""
+    highest = np.max([prediction.scores for prediction in predictions], axis=0)
+    return [int(c) for c in np.argsort(-highest, kind="stable")[:count]]
+
+
+def draw_score_curves(
+    path: str | os.PathLike[str],
+    video: str,
+    model: TrainedModel,
+    predictions: Sequence[Prediction],
+    top: int = 5,
+) -> None:
+    """Draws the scores of the leading classes; each point is the middle of a window.
+
+    Args:
+        path: the file; its suffix chooses the format.
+        video: names the picture.
+        model: names the classes.
+        predictions: of the video's windows, at least one.
+        top: number of curves; there are at most eight.
+    """
+    scores = np.stack([prediction.scores for prediction in predictions])
+    middles = [(prediction.start + prediction.end) / 2 for prediction in predictions]
+    # Marks of very many windows would hide the curves.
+    every = max(1, len(predictions) // 40)
+    with saved_figure(path, figsize=(9, 3.6)) as figure:
+        axis = figure.subplots()
+        lines, names = [], []
+        for class_id, style in zip(leading_classes(predictions, top), _STYLES, strict=False):
+            lines += axis.plot(middles, scores[:, class_id], style, markersize=4, markevery=every)
+            names.append(model.class_name(class_id))
+        axis.set(xlim=(predictions[0].start, predictions[-1].end), ylim=(0, 1.03))
+        axis.set(xlabel="seconds, at the middle of each window", ylabel="score")
+        axis.set_title(Path(video).name, fontsize=10)
+        axis.grid(alpha=0.3)
+        # Named here, since matplotlib leaves out names that begin with an underscore.
+        figure.legend(lines, names, loc="outside right upper", fontsize=8, frameon=False)

@@ -194,7 +194,7 @@ def main(args: argparse.Namespace) -> int:
                 ):
                     progress.write(f"wrote {path}", file=sys.stdout)
             if args.timeline:
-                picture = Path(args.timeline) / f"{stem}.timeline.png"
+                picture = Path(args.timeline) / f"{stems[video]}.timeline.png"
                 draw_score_curves(picture, video, model, predictions, args.top)
                 progress.write(f"wrote {picture}", file=sys.stdout)
             entry = describe_predictions(model, video, predictions, args.top)

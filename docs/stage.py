@@ -95,7 +95,7 @@ CONTENTS = {
     "Experiments": ["ABLATE", "COMPARE", "HEATMAP", "BENCH"],
     "Deploy": ["CHECKPOINTS", "PREDICT", "DEPLOY"],
     "Python": ["PYTHON", "TRAINING", "PYTORCHVIDEO", "api"],
-    "Reference": ["commands", "contributing", "changelog"],
+    "Reference": ["ASKS", "commands", "contributing", "changelog"],
 }
 
 

@@ -129,8 +129,6 @@ def test_questions(follow, save_network, lists):
         "docs/FAQ.md",
         causes={"clip ": "slowfast-ac explain clip.yaml"},
         smaller={
-            "--output bench/decode": "--output bench/decode --lengths 1 --iterations 1 --warmup 0",
-            "--output bench/train": f"--output bench/train --batch 2 {QUICK} --only ac_scam",
             "SLOWFAST_4x16_R50.pyth": "SLOWFAST_4x16_R50.pyth DATA.PATH_TO_DATA_DIR lists "
             f"OUTPUT_DIR run {TINY}",
         },

@@ -1,12 +1,17 @@
-# make test   sets up .venv and runs lint, contracts of imports, types and tests
-# make docs   builds the site in output/site
-# make demo   sets up .venv and runs the demo (make demo QUICK=1 for a minute-long smoke run)
+# make test       sets up .venv and runs lint, import contracts, types and the fast tests
+# make test-all   the same with every test
+# make coverage   runs every test and prints which lines none of them reached
+# make docs       builds the site in output/site
+# make dist       builds and checks the sdist and the wheel in dist
+# make demo       sets up .venv and runs the demo (make demo QUICK=1 for a minute-long smoke run)
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 OUTPUT ?= output/demo
+# Tests that share a fixture of their file run in one process.
+PYTEST := $(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
-.PHONY: setup lint test test-checkouts demo docs clean
+.PHONY: setup lint test test-all test-checkouts coverage demo docs dist clean
 
 setup: $(VENV)/.ready
 
@@ -28,7 +33,13 @@ lint: setup
 	$(BIN)/mypy
 
 test: setup lint
-	$(BIN)/python -m pytest --numprocesses 2
+	$(PYTEST) -m "not slow"
+
+test-all: setup lint
+	$(PYTEST)
+
+coverage: setup
+	$(PYTEST) --cov --cov-report term-missing:skip-covered
 
 # PYSLOWFAST_ROOTS=/path/to/SlowFast:/path/to/fork
 test-checkouts: setup
@@ -41,5 +52,10 @@ docs: setup
 	$(BIN)/python docs/stage.py output/docs
 	$(BIN)/sphinx-build --quiet --fail-on-warning --keep-going -c docs output/docs output/site
 
+dist: setup
+	rm -rf dist
+	$(BIN)/python -m build
+	$(BIN)/twine check --strict dist/*
+
 clean:
-	rm -rf $(VENV) output
+	rm -rf $(VENV) output dist

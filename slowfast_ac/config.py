@@ -15,6 +15,8 @@ from slowfast_ac.losses import ConsistencySettings
 from slowfast_ac.scam_head import MultiScale, SCAMHead
 
 LOSS_NAME = "attention_consistency"
+# MODEL.ARCH of a ResNet that is SlowFast's fast pathway alone.
+FAST = "fast"
 # The paper's lambda is for the maps of a crop of 224.
 PAPER_LAMBDA, PAPER_SIDE = 1.5, 7
 
@@ -89,6 +91,8 @@ def add_custom_config(cfg: CfgNode) -> None:
     # float32 for matrix products; float32: no TF32 anywhere; tf32: TF32 for both; bfloat16:
     # autocast, with float32 weights and logits, no loss scaling, not for training on a CPU.
     cfg.COMPUTE.PRECISION = "default"
+    # True: torch.compile for the network's stages. The first steps then take a minute or more.
+    cfg.COMPUTE.COMPILE = False
 
     # ---------------------------------------------------------------------------------------- #
     # How a model of any name is trained from the weights of TRAIN.CHECKPOINT_FILE_PATH.

@@ -3,10 +3,12 @@
 import contextlib
 import csv
 import hashlib
+import importlib
+import itertools
 import json
 import os
 import tempfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from slowfast_ac.errors import InputError
@@ -24,9 +26,12 @@ def check_suffix(path: StrPath, suffixes: Sequence[str], kind: str = "the file")
 
     Raises:
         InputError: naming the file.
+        ModuleNotFoundError: for ``.parquet`` without the package that writes it.
     """
     if Path(path).suffix not in suffixes:
         raise InputError(f"{path}: the suffix of {kind} must be {' or '.join(suffixes)}")
+    if Path(path).suffix == ".parquet":
+        importlib.import_module("pyarrow")
 
 
 @contextlib.contextmanager
@@ -110,6 +115,29 @@ def write_csv(
             writer = csv.writer(file)
             writer.writerow(header)
             writer.writerows(rows)
+
+
+def write_parquet(path: StrPath, columns: Mapping[str, str], rows: Iterable[Mapping]) -> None:
+    """Writes a table to ``path``, whole or not at all; holds a thousand rows at a time.
+
+    Args:
+        path: the file.
+        columns: {name: Arrow's name of the type, or ``list<TYPE>``}.
+        rows: {name: value} each.
+    """
+    import pyarrow
+    from pyarrow import parquet
+
+    def arrow(name: str) -> pyarrow.DataType:
+        if name.startswith("list<"):
+            return pyarrow.list_(pyarrow.type_for_alias(name[len("list<") : -1]))
+        return pyarrow.type_for_alias(name)
+
+    schema = pyarrow.schema([(name, arrow(kind)) for name, kind in columns.items()])
+    rows = iter(rows)
+    with atomic_path(path) as temporary, parquet.ParquetWriter(temporary, schema) as writer:
+        while batch := list(itertools.islice(rows, 1000)):
+            writer.write_table(pyarrow.Table.from_pylist(batch, schema))
 
 
 def sha256(path: StrPath) -> str:

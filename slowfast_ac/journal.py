@@ -9,7 +9,7 @@ import contextlib
 import json
 import os
 import shutil
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any
 
@@ -40,11 +40,20 @@ class Journal:
 
     def __init__(self, output: StrPath, settings: Mapping[str, Any], rank: Rank) -> None:
         self.output = Path(output)
+        self.rank = rank
         self.folder = self.output.with_name(self.output.name + ".partial")
         self.folder.mkdir(parents=True, exist_ok=True)
         self._check_settings(dict(settings))
         self._file = self._open(self.folder / f"{rank.number}-of-{rank.world_size}.jsonl")
         self.done = {entry[KEY] for _, _, entry in self._entries()}
+
+    def todo(self, names: Sequence[str]) -> list[str]:
+        """Returns the items of this process that are not done.
+
+        Args:
+            names: of all items, in an order that is the same in every process.
+        """
+        return [name for name in self.rank.share(names) if name not in self.done]
 
     def add(self, entry: Mapping[str, Any]) -> None:
         """Keeps what is known of one item, its name under ``video``; a kill after this loses none.

@@ -1,6 +1,7 @@
 """The rank of this process among several, from the environment of torchrun or srun."""
 
 import os
+import re
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple, TypeVar
 
@@ -14,11 +15,13 @@ class Rank(NamedTuple):
         number: from 0.
         world_size: how many processes there are, on all machines.
         local: its number on this machine.
+        local_size: how many processes there are on this machine.
     """
 
     number: int = 0
     world_size: int = 1
     local: int = 0
+    local_size: int = 1
 
     def share(self, items: Sequence[Item]) -> Sequence[Item]:
         """Returns the part of the work that is this process's: every ``world_size``-th item."""
@@ -31,17 +34,39 @@ class Rank(NamedTuple):
         gpus = torch.cuda.device_count() if self.world_size > 1 else 0
         return f"cuda:{self.local % gpus}" if gpus else None
 
+    def cpus(self) -> int:
+        """Returns how many of this machine's cores are this process's."""
+        cores = os.cpu_count() or 1
+        # srun may have bound it to some of them already.
+        bound = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else cores
+        return max(1, min(bound, cores // self.local_size))
+
     def __str__(self) -> str:
         return f"process {self.number + 1} of {self.world_size}"
 
 
+ALONE = Rank()
+
+
 def this_rank(environment: Mapping[str, str] = os.environ) -> Rank:
     """Returns this process's rank; one of one if neither torchrun nor srun started it."""
-    for number, count, local in (
-        ("RANK", "WORLD_SIZE", "LOCAL_RANK"),
+    for number, count, local, local_size in (
+        ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE"),
         # srun's own name for the count: sbatch sets SLURM_NTASKS for a script that runs alone.
-        ("SLURM_PROCID", "SLURM_STEP_NUM_TASKS", "SLURM_LOCALID"),
+        (
+            "SLURM_PROCID",
+            "SLURM_STEP_NUM_TASKS",
+            "SLURM_LOCALID",
+            "SLURM_STEP_TASKS_PER_NODE",
+        ),
     ):
         if all(name in environment for name in (number, count, local)):
-            return Rank(*(int(environment[name]) for name in (number, count, local)))
-    return Rank()
+            # Of "8(x2),4", the tasks of each machine, the first.
+            here = re.match(r"\d+", environment.get(local_size, "1"))
+            return Rank(
+                int(environment[number]),
+                int(environment[count]),
+                int(environment[local]),
+                int(here[0]) if here else 1,
+            )
+    return ALONE

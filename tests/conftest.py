@@ -87,7 +87,7 @@ def upstream():
     return setup()
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def build_model(upstream):
     """PySlowFast's own ``build_model(cfg)``."""
     if upstream.kind == "wheel":
@@ -105,7 +105,7 @@ def build_model(upstream):
     return build
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def tiny_cfg(upstream):
     """Returns a function: config keys and values in turn -> a config of a tiny two-stream network.
 
@@ -210,3 +210,61 @@ def video_folders(video_lists, tmp_path):
             for number in range(2):
                 file = video_lists / f"{split}_{label}_{number}.mp4"
                 (tmp_path / "videos" / split / name / file.name).symlink_to(file)
+
+
+# Each process notes the videos whose results it kept. "kill": it dies at its second one, those of
+# an even number before they keep it, the others after.
+EIGHT = """
+import os, signal, sys
+from slowfast_ac import cli, journal
+log, kill, *words = sys.argv[1:]
+if words[0] in ("predict", "features"):
+    import slowfast_ac.inference.load  # once for all
+add = journal.Journal.add
+def noted(self, entry):
+    left.pop()
+    if not left and self.rank.number % 2 == 0:
+        os.kill(os.getpid(), signal.SIGKILL)
+    add(self, entry)
+    with open(log, "a") as file:
+        file.write(entry["video"] + "\\n")
+    if not left:
+        os.kill(os.getpid(), signal.SIGKILL)
+journal.Journal.add = noted
+left = [None] * (2 if kill == "kill" else 1000)
+processes = []
+for rank in range(8):
+    process = os.fork()
+    if process:
+        processes.append(process)
+        continue
+    os.environ.update(RANK=str(rank), WORLD_SIZE="8", LOCAL_RANK=str(rank), LOCAL_WORLD_SIZE="8")
+    status = cli.main(words)
+    sys.stdout.flush()
+    os._exit(status)
+print([os.waitstatus_to_exitcode(os.waitpid(process, 0)[1]) for process in processes])
+"""
+
+
+@pytest.fixture
+def in_eight_processes(tmp_path):
+    """Returns a function that runs a command as torchrun would, in eight processes.
+
+    With ``kill``, they are killed when each has done one or two videos. Returns their exit statuses
+    and the videos whose results they kept.
+    """
+
+    def run(*words, kill=False):
+        log = tmp_path / "kept.log"
+        log.write_text("")
+        words = [log, "kill" if kill else "-", *words]
+        process = subprocess.run(
+            [sys.executable, "-W", "ignore", "-c", EIGHT, *map(str, words)],
+            capture_output=True,
+            text=True,
+            env={**os.environ, "OMP_NUM_THREADS": "1"},
+        )
+        assert process.returncode == 0, process.stderr
+        return eval(process.stdout.splitlines()[-1]), log.read_text().splitlines()
+
+    return run

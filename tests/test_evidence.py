@@ -158,3 +158,11 @@ def test_unfinished_and_known_runs_are_not_collected(evidence, runs, tmp_path):
         (folder / "run.json").write_text(json.dumps({"status": status, "seconds": 1}))
     assert evidence.collect(tmp_path / "runs", path) == 0
     assert evidence.read(path) == runs
+
+
+def test_differences_are_of_the_measures_asked_for(evidence, runs):
+    rows = evidence.tables(runs, "unfused", ["right"]).splitlines()
+    assert [row.split(" | ")[1] for row in rows if row.startswith("| `AC`")] == [
+        "0, 1, 2",
+        "top-1 %",
+    ]

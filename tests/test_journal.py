@@ -34,9 +34,9 @@ def test_what_is_done_is_known_after_a_kill_and_half_a_line_is_not(tmp_path):
     assert again.done == {NAMES[0], NAMES[3]}
     assert not again.finish(NAMES, write_to(output))
     assert not output.exists()
-    for name in NAMES:
-        if name not in again.done:
-            again.add({"video": name})
+    assert again.todo(NAMES) == [name for name in NAMES if name not in (NAMES[0], NAMES[3])]
+    for name in again.todo(NAMES):
+        again.add({"video": name})
     assert again.finish(NAMES, write_to(output))
     assert json.loads(output.read_text()) == NAMES
     assert not again.folder.exists()
@@ -87,10 +87,18 @@ def test_of_processes_that_finish_at_once_one_writes_the_output(tmp_path):
     ("environment", "rank"),
     [
         ({}, Rank(0, 1, 0)),
-        ({"RANK": "3", "WORLD_SIZE": "8", "LOCAL_RANK": "1"}, Rank(3, 8, 1)),
         (
-            {"SLURM_PROCID": "5", "SLURM_STEP_NUM_TASKS": "16", "SLURM_LOCALID": "1"},
-            Rank(5, 16, 1),
+            {"RANK": "3", "WORLD_SIZE": "8", "LOCAL_RANK": "1", "LOCAL_WORLD_SIZE": "2"},
+            Rank(3, 8, 1, 2),
+        ),
+        (
+            {
+                "SLURM_PROCID": "5",
+                "SLURM_STEP_NUM_TASKS": "20",
+                "SLURM_LOCALID": "1",
+                "SLURM_STEP_TASKS_PER_NODE": "8(x2),4",
+            },
+            Rank(5, 20, 1, 8),
         ),
         # A script of sbatch that runs once, though it asked for 16 tasks.
         ({"SLURM_PROCID": "0", "SLURM_NTASKS": "16", "SLURM_LOCALID": "0"}, Rank(0, 1, 0)),
@@ -98,6 +106,17 @@ def test_of_processes_that_finish_at_once_one_writes_the_output(tmp_path):
 )
 def test_the_environment_says_which_process_this_is(environment, rank):
     assert this_rank(environment) == rank
+
+
+def test_processes_of_a_machine_share_its_cores(monkeypatch):
+    monkeypatch.setattr(os, "cpu_count", lambda: 64)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda process: set(range(64)), raising=False)
+    assert Rank().cpus() == 64
+    assert Rank(5, 16, 5, 8).cpus() == 8
+    assert Rank(5, 200, 5, 100).cpus() == 1
+    # Bound by srun.
+    monkeypatch.setattr(os, "sched_getaffinity", lambda process: {4, 5, 6, 7}, raising=False)
+    assert Rank(5, 16, 5, 8).cpus() == 4
 
 
 def test_every_item_is_the_work_of_one_process():

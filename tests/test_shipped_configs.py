@@ -103,6 +103,8 @@ def test_variants_of_a_suite_differ(path, upstream):
         ("table5", "slow+SCAM", "SLOWAC_4x16_R50"),
         ("table5", "AC", "SLOWFASTAC_4x16_R50_noSCAM"),
         ("table5", "AC+SCAM", "SLOWFASTAC_4x16_R50"),
+        ("pathways", "slow", "SLOW_4x16_R50"),
+        ("pathways", "fast", "FAST_16x4_R50"),
     ],
 )
 def test_rows_of_the_papers_tables_are_the_single_configs(upstream, suite, variant, config):

@@ -23,6 +23,7 @@ import scipy.stats
 import yaml
 
 from slowfast_ac.data.synthetic.kinds import MOTIONS
+from slowfast_ac.evaluation.streams import StreamLogits
 from slowfast_ac.files import atomic_path
 
 # Of one clip: column -> heading. The first three are 0 or 1.
@@ -89,8 +90,8 @@ def measure(folder: Path, clips: str | Path | None = None) -> dict:
     from slowfast_ac.data.lists import read_list
     from slowfast_ac.evaluation.attention_quality import measure_clip
     from slowfast_ac.evaluation.results import read_results
+    from slowfast_ac.evaluation.streams import load_run, split_logits
     from slowfast_ac.inference.head import find_head
-    from slowfast_ac.inference.load import load_model
     from slowfast_ac.models.surgery import captured_inputs
     from slowfast_ac.pyslowfast import setup
     from slowfast_ac.pyslowfast.config_file import load_config
@@ -100,8 +101,7 @@ def measure(folder: Path, clips: str | Path | None = None) -> dict:
     setup()
     cfg = load_config(folder / "config.yaml")
     data = Path(clips or cfg.DATA.PATH_TO_DATA_DIR)
-    checkpoint = sorted((folder / "checkpoints").glob("checkpoint*"))[-1]
-    model = load_model(checkpoint, config=folder / "config.yaml")
+    model = load_run(folder)
     network = model.require_network("measure")
     pooling, classifier = find_head(network)
     columns: dict[str, list[float]] = {name: [] for name in MEASURES if "right" not in name}
@@ -116,10 +116,8 @@ def measure(folder: Path, clips: str | Path | None = None) -> dict:
                 if (key := f"{row['stream']}_{name}") in columns:
                     columns[key].append(_rounded(row[name]))
         columns["agreement"].append(_rounded(rows[0]["agreement"]))
-        weights = classifier.weight.detach().split([f.shape[1] for f in features], dim=1)
-        for name, volume, weight in zip(logits, features, weights, strict=False):
-            own = volume.mean(dim=(2, 3, 4))[0] @ weight.T
-            logits[name].append([_rounded(value) for value in own.tolist()])
+        for name, own in zip(logits, split_logits(classifier, features), strict=True):
+            logits[name].append([_rounded(value) for value in own[0].tolist()])
     config = yaml.safe_load((folder / "config.yaml").read_text())
     for name in PATHS:
         *nodes, key = name.split(".")
@@ -153,8 +151,7 @@ def _rounded(value: float) -> float | None:
 def values(run: Mapping, measure: str) -> np.ndarray:
     """Returns one measure of each test clip, (V,), nan where it is not defined.
 
-    A stream alone: of the other one only the mean of its logits over the test clips is left, so
-    that classes are not preferred for what the other stream says of all clips.
+    A stream alone: :meth:`slowfast_ac.evaluation.streams.StreamLogits.alone`.
     """
     if measure not in PERCENT:
         return np.array(run[measure], dtype=np.float64)
@@ -165,9 +162,8 @@ def predicted(run: Mapping, measure: str) -> np.ndarray:
     """Returns the class of each test clip, (V,), by the network or by one stream alone."""
     if measure == "right":
         return np.array(run["scores"]).argmax(axis=1)
-    own, other = ("spatial", "temporal") if measure == "spatial_right" else ("temporal", "spatial")
-    mean = np.mean(run[f"{other}_logits"], axis=0)
-    return (np.array(run[f"{own}_logits"]) + mean + run["bias"]).argmax(axis=1)
+    parts = (np.array(run[name]) for name in ("spatial_logits", "temporal_logits", "bias"))
+    return StreamLogits(*parts).alone(measure.removesuffix("_right")).argmax(axis=1)
 
 
 def kinds_and_motions(runs: Sequence[Mapping]) -> str:
@@ -220,8 +216,16 @@ def seed_interval(difference: np.ndarray) -> tuple[float, float]:
     return float(result.low), float(result.high)
 
 
-def tables(runs: Sequence[Mapping], baseline: str) -> str:
-    """Returns the tables as markdown: each variant's measures, and its differences to another's."""
+def tables(
+    runs: Sequence[Mapping], baseline: str, differences: Sequence[str] = tuple(MEASURES)
+) -> str:
+    """Returns the tables as markdown: each variant's measures, and its differences to another's.
+
+    Args:
+        runs: of a file.
+        baseline: the variant that the others are compared with.
+        differences: the measures of the second table.
+    """
     variants = list(dict.fromkeys(run["variant"] for run in runs))
     variants.sort(key=lambda variant: variant != baseline)
     seeds = {v: sorted(run["seed"] for run in runs if run["variant"] == v) for v in variants}
@@ -243,12 +247,17 @@ def tables(runs: Sequence[Mapping], baseline: str) -> str:
         shared = [seed for seed in seeds[variant] if seed in seeds[baseline]]
         if not shared:
             continue
-        for name, title in MEASURES.items():
+        for name in differences:
             digits = 1 if name in PERCENT else 2
             ours, theirs = (matrix(runs, v, name, shared) for v in (variant, baseline))
             difference = ours - theirs
             by_seed = ", ".join(f"{d:+.{digits}f}" for d in np.nanmean(difference, axis=1))
-            cells = [f"`{variant}`", title, by_seed, f"{np.nanmean(difference):+.{digits}f}"]
+            cells = [
+                f"`{variant}`",
+                MEASURES[name],
+                by_seed,
+                f"{np.nanmean(difference):+.{digits}f}",
+            ]
             for low, high in (interval(difference), seed_interval(difference)):
                 known = np.isfinite(low)
                 cells.append(f"{low:+.{digits}f} to {high:+.{digits}f}" if known else "-")
@@ -268,7 +277,7 @@ def draw(runs: Sequence[Mapping], path: str | Path) -> None:
                 means = [np.nanmean(values(r, name)) for r in runs if r["variant"] == variant]
                 axis.plot([place] * len(means), means, "o", alpha=0.6)
                 axis.hlines(np.mean(means), place - 0.3, place + 0.3, color="black")
-            axis.set_xticks(range(len(variants)), variants, rotation=20, fontsize=8)
+            axis.set_xticks(range(len(variants)), variants, rotation=30, ha="right", fontsize=8)
             axis.set_title(title, fontsize=10)
             axis.grid(axis="y", alpha=0.3)
 
@@ -284,6 +293,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     showing = commands.add_parser("tables", help="print the tables of a file")
     showing.add_argument("file", help="NAME.json.gz")
     showing.add_argument("--baseline", default="unfused")
+    showing.add_argument(
+        "--differences", nargs="+", choices=list(MEASURES), default=list(MEASURES), help="of these"
+    )
     showing.add_argument("--figure", help="draw a picture, too")
     args = parser.parse_args(arguments)
     if args.command == "collect":
@@ -293,7 +305,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if not any(run["variant"] == args.baseline for run in runs):
         print(f"{args.file}: it has no run of {args.baseline}", file=sys.stderr)
         return 1
-    print(tables(runs, args.baseline))
+    print(tables(runs, args.baseline, args.differences))
     if all(run["clips"].get("family") == "kinds" for run in runs):
         print(kinds_and_motions(runs))
     if args.figure:

@@ -5,7 +5,6 @@ Each network runs as upstream runs it, as ``slowfast-ac predict`` runs it and in
 """
 
 import functools
-import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -20,8 +19,7 @@ from slowfast_ac.benchmark.settings import Settings
 from slowfast_ac.benchmark.timing import add_times, interleave
 from slowfast_ac.benchmark.train import MEBIBYTE, add_ratios, cuda_peak
 from slowfast_ac.data.preprocessing import Preprocessing
-from slowfast_ac.errors import InputError
-from slowfast_ac.inference.optimize import check_compiler, compile_network, optimize_network
+from slowfast_ac.inference.optimize import compile_network, optimize_network
 from slowfast_ac.models.counts import count_parameters
 
 # What differs in training alone is the same network here.
@@ -115,15 +113,8 @@ def _spread_logits(model: nn.Module, run: Callable[[], object]) -> None:
 
 
 def _that_run(names: Sequence[str], settings: Settings) -> list[str]:
-    eager = [name for name in names if name.partition("_")[2] not in {**COMPILED, **RUNTIMES}]
-    if not settings.iterations:
-        return eager
-    names = without_missing(names, settings.device)
-    if not any(name.endswith("compiled") for name in names):
-        return names
-    try:
-        check_compiler(settings.device)
-    except InputError as error:
-        print(f"slowfast-ac: no compiled rows: {error}", file=sys.stderr)
-        return [name for name in names if not name.endswith("compiled")]
-    return names
+    if settings.iterations:
+        names = without_missing(names, settings.device)
+    else:
+        names = [name for name in names if name.partition("_")[2] not in RUNTIMES]
+    return networks.without_uncompilable(names, settings)

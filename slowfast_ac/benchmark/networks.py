@@ -1,6 +1,7 @@
 """The networks that the benchmarks compare, built from one config, and random data for them."""
 
 import importlib
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -8,7 +9,9 @@ import torch
 from fvcore.common.config import CfgNode
 from torch import Tensor, nn
 
+from slowfast_ac.benchmark.settings import Settings
 from slowfast_ac.errors import InputError
+from slowfast_ac.models.compiled import check_compiler
 from slowfast_ac.pyslowfast.build import build_model
 
 _CONSISTENT = ("MODEL.MODEL_NAME", "SlowFastAC", "MODEL.LOSS_FUNC", "attention_consistency")
@@ -16,6 +19,7 @@ _CONSISTENT = ("MODEL.MODEL_NAME", "SlowFastAC", "MODEL.LOSS_FUNC", "attention_c
 _FUSED = ("MODEL.MODEL_NAME", "SlowFast", "MODEL.LOSS_FUNC", "cross_entropy")
 _SCAM = (*_CONSISTENT, "SCAM.ENABLE", True)
 _CHANNELS_LAST = ("COMPUTE.MEMORY_FORMAT", "channels_last")
+_COMPILED = ("COMPUTE.COMPILE", True)
 
 # Keys and values that make each network of a config with two pathways; the first is the baseline.
 # What they leave open, such as SCAM's other keys for ac_scam, is the config's.
@@ -28,6 +32,8 @@ NETWORKS: dict[str, tuple[object, ...]] = {
     "ac_scam_grad": (*_SCAM, "SCAM.GRAD", True, "SCAM.FRAME_STRIDE", 1),
     "fused_channels_last": (*_FUSED, *_CHANNELS_LAST),
     "ac_scam_channels_last": (*_SCAM, *_CHANNELS_LAST),
+    "fused_compiled": (*_FUSED, *_COMPILED),
+    "ac_scam_compiled": (*_SCAM, *_COMPILED),
 }
 BASELINE = "fused"
 
@@ -82,6 +88,22 @@ def check_only(names: Sequence[str], only: Sequence[str]) -> None:
     for name in only:
         if name not in names:
             raise InputError(f"--only: {name!r} is not one of {', '.join(names)}")
+
+
+def without_uncompilable(names: Sequence[str], settings: Settings) -> list[str]:
+    """Returns the rows that can run: the compiled ones only if they are timed and a compiler works.
+
+    Says on stderr why they are left out for want of a compiler.
+    """
+    others = [name for name in names if not name.endswith("compiled")]
+    if not settings.iterations or len(others) == len(names):
+        return others
+    try:
+        check_compiler(settings.device)
+    except InputError as error:
+        print(f"slowfast-ac: no compiled rows: {error}", file=sys.stderr)
+        return others
+    return list(names)
 
 
 def network_config(cfg: CfgNode, name: str, device: torch.device) -> CfgNode:

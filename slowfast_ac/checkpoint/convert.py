@@ -26,8 +26,8 @@ from slowfast_ac.config import config_value
 from slowfast_ac.errors import InputError
 
 TARGETS = ("pyslowfast", "pytorchvideo")
-# Temporal kernels of Slow: the stem and the first layer of the stages s2 to s5.
-SLOW_KERNELS = [1, 1, 1, 3, 3]
+# Temporal kernels of each pathway: the stem and the first layer of the stages s2 to s5.
+KERNELS = {"Slow": [1, 1, 1, 3, 3], "Fast": [5, 3, 3, 3, 3]}
 
 
 def convert_checkpoint(
@@ -237,10 +237,11 @@ def network_obstacle(
         names = name_table(layout, "pyslowfast", source)
         first = ["s1.pathway0_stem.conv", *(f"s{s}.pathway0_res0.branch2.a" for s in (2, 3, 4, 5))]
         kernels = [weights[names[f"{layer}.weight"]].shape[2] for layer in first]
-        if kernels != SLOW_KERNELS:
+        if kernels not in KERNELS.values():
+            known = " or ".join(f"{name}, {wanted}" for name, wanted in KERNELS.items())
             return (
-                f"temporal kernels {kernels} are not those of Slow, {SLOW_KERNELS}; C2D and I3D "
-                "are not converted, since they pool in a place that no weight shows"
+                f"temporal kernels {kernels} are not those of {known}; C2D and I3D are not "
+                "converted, since they pool in a place that no weight shows"
             )
     return None
 

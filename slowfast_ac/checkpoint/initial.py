@@ -1,5 +1,6 @@
 """Initial weights for a network from a checkpoint that was trained on something else."""
 
+import re
 from collections.abc import Collection, Mapping
 
 from torch import Tensor
@@ -9,6 +10,9 @@ from slowfast_ac.checkpoint.names import Layout, find_layout, is_counter, is_no_
 from slowfast_ac.checkpoint.prefix import find_networks
 from slowfast_ac.checkpoint.report import LoadReport
 from slowfast_ac.errors import InputError
+
+_STEM = "s1.pathway{}_stem.conv.weight"
+_PATHWAY = re.compile(r"\.pathway([01])_")
 
 
 def find_network(state_dict: Mapping[str, Tensor]) -> tuple[str, str, Layout] | None:
@@ -39,8 +43,9 @@ def initial_weights(
     """Picks the weights that fit a network: all of the backbone, and the classifier if it fits.
 
     Weights of SlowFast and Slow are renamed where the code bases differ, and lateral connections
-    that the network lacks are cut away. A pathway that the checkpoint lacks is left out. Of any
-    other network, weights of equal names are taken.
+    that the network lacks are cut away. A pathway that the checkpoint lacks is left out. A fast
+    pathway alone and that of SlowFast are the same. Of any other network, weights of equal names
+    are taken.
 
     Args:
         state_dict: the checkpoint's weights.
@@ -56,6 +61,13 @@ def initial_weights(
             that none of the backbone is there.
     """
     weights, report = _translate(state_dict, target_state)
+    if _is_fast_alone(weights, target_state) or _is_fast_alone(target_state, weights):
+        weights = {_in_other_pathway(name): weight for name, weight in weights.items()}
+        report = LoadReport(
+            cut=tuple(map(_in_other_pathway, report.cut)),
+            new=tuple(map(_in_other_pathway, report.new)),
+            unused=report.unused,
+        )
     classifier = [name for name in target_state if name in classifier]
     fits = all(
         name in weights and weights[name].shape == target_state[name].shape for name in classifier
@@ -81,7 +93,7 @@ def initial_weights(
     left = [first_names.get(id(weights[name])) for name in weights if name not in taken]
     return taken, LoadReport(
         loaded=tuple(name for name in taken if name not in {*report.cut, *report.new}),
-        cut=report.cut,
+        cut=tuple(name for name in report.cut if name in taken),
         new=tuple(name for name in target_state if name in report.new or name not in taken),
         unused=(*report.unused, *filter(None, left)),
     )
@@ -106,3 +118,18 @@ def _translate(
         # Nothing is to be renamed. Converting would leave SCAM's own layers out.
         return dict(state_dict), LoadReport()
     return convert(state_dict, source_naming, target_naming, branch_independent=cut, prefix=prefix)
+
+
+def _is_fast_alone(one: Mapping[str, Tensor], two: Mapping[str, Tensor]) -> bool:
+    """Returns whether the one pathway of PySlowFast's network ``one`` is the fast one of ``two``.
+
+    PySlowFast numbers a network's own pathways from 0. The stems tell slow and fast apart.
+    """
+    slow, fast = _STEM.format(0), _STEM.format(1)
+    if slow not in one or fast in one or fast not in two:
+        return False
+    return one[slow].shape == two[fast].shape
+
+
+def _in_other_pathway(name: str) -> str:
+    return _PATHWAY.sub(lambda match: f".pathway{1 - int(match[1])}_", name, count=1)

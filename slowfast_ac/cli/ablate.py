@@ -24,6 +24,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="print one ablate command per unfinished run, for Slurm or several machines",
     )
+    shown.add_argument(
+        "--submit",
+        nargs="*",
+        metavar="KEY=VALUE",
+        help="give the unfinished runs to Slurm, by submitit, with its parameters, such as "
+        "slurm_partition=gpu timeout_min=720 gpus_per_node=8",
+    )
     shown.add_argument("--report", action="store_true", help="report the finished runs")
     add_opts(parser, "for every run")
 
@@ -46,6 +53,8 @@ def main(args: argparse.Namespace) -> int:
             if not is_finished(run):
                 print(shlex.join(_job(args, run.name)))
         return 0
+    if args.submit is not None:
+        return _submit(args, [_job(args, run.name)[1:] for run in runs if not is_finished(run)])
     require_same_settings(everything)
     failed = [] if args.report else run_all(runs, args.parallel)
     # Of jobs that share the folder each measures its own runs; --report, whatever they left.
@@ -58,6 +67,21 @@ def main(args: argparse.Namespace) -> int:
     for name in failed:
         print(f"failed: {name}")
     return 1 if failed else 0
+
+
+def _submit(args: argparse.Namespace, commands: list[list[str]]) -> int:
+    from slowfast_ac.experiments.submit import parse_parameters, submit
+
+    if not commands:
+        print("every run is finished")
+        return 0
+    folder = Path(args.output) / "jobs"
+    for job, command in zip(
+        submit(commands, folder, parse_parameters(args.submit)), commands, strict=True
+    ):
+        print(f"job {job.job_id}: {shlex.join(['slowfast-ac', *command])}")
+    print(f"their output goes to {folder}; afterwards: the same command with --report")
+    return 0
 
 
 def _job(args: argparse.Namespace, name: str) -> list[str]:

@@ -1,12 +1,28 @@
 """Arguments that several commands have."""
 
 import argparse
+import warnings
 from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from slowfast_ac.files import StrPath
     from slowfast_ac.journal import Journal
     from slowfast_ac.ranks import Rank
+
+
+class RenamedFlag(argparse.Action):
+    """``store_true`` for a flag whose other names are deprecated."""
+
+    def __init__(self, option_strings, dest, **options):
+        super().__init__(option_strings, dest, nargs=0, default=False, **options)
+
+    def __call__(self, parser, namespace, values, option_string=None):
+        """Sets the flag, with a FutureWarning for an old name."""
+        name = self.option_strings[0]
+        if option_string != name:
+            warnings.warn(f"{option_string} is deprecated; use {name}", FutureWarning, stacklevel=2)
+        setattr(namespace, self.dest, True)
 
 
 def add_pyslowfast(parser: argparse.ArgumentParser, purpose: str = "checkout") -> None:
@@ -57,5 +73,10 @@ def finish(
             yield entry
 
     if not journal.finish(videos, lambda entries: write(counted(entries))):
-        print(f"this was {rank}; the last one writes {journal.output} from {journal.folder}")
+        tell_unfinished(rank, journal.output)
     return 1 if unread else 0
+
+
+def tell_unfinished(rank: "Rank", output: "StrPath") -> None:
+    """Says that another process, the last one to finish, writes the results."""
+    print(f"this was {rank}; the last one writes {output}")

@@ -1,10 +1,10 @@
-"""``slowfast-ac bench``: what training, inference and decoding cost, side by side."""
+"""``slowfast-ac bench``: the cost of training, its data, inference and decoding, side by side."""
 
 import argparse
 
 from slowfast_ac.cli.arguments import add_opts, add_pyslowfast
 
-WHAT = ("train", "infer", "scaling", "views", "decode")
+WHAT = ("train", "loader", "infer", "scaling", "views", "decode")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -50,6 +50,7 @@ def main(args: argparse.Namespace) -> None:
 
     import torch
 
+    from slowfast_ac.benchmark.loader import draw_loader
     from slowfast_ac.benchmark.results import describe_machine, draw_ratios, write_bench
     from slowfast_ac.benchmark.scaling import draw_scaling
 
@@ -57,9 +58,9 @@ def main(args: argparse.Namespace) -> None:
     if args.threads:
         torch.set_num_threads(args.threads)
     output = Path(args.output)
-    measure = {"decode": _decode, "views": _views}.get(args.what, _networks)
-    device, about, rows = measure(args, output)
-    draw = draw_scaling if args.what == "scaling" else draw_ratios
+    measures = {"decode": _decode, "views": _views, "loader": _loader}
+    device, about, rows = measures.get(args.what, _networks)(args, output)
+    draw = {"scaling": draw_scaling, "loader": draw_loader}.get(args.what, draw_ratios)
     about = describe_machine(device) | about
     path = write_bench(output, f"slowfast-ac bench {args.what}", about, rows, draw)
     print(path.read_text(encoding="utf-8"))
@@ -73,7 +74,7 @@ def _check(args: argparse.Namespace) -> None:
         value = getattr(args, name)
         if value is not None and value < least:
             raise InputError(f"--{name}: {value} is less than {least}")
-    if args.what in ("views", "decode") and not args.iterations:
+    if args.what in ("views", "decode", "loader") and not args.iterations:
         raise InputError(f"--iterations: bench {args.what} counts nothing; give at least 1")
     args.lengths = args.lengths or ([10, 60, 300] if args.what == "decode" else [10])
     if min(args.lengths) <= 0:
@@ -115,6 +116,22 @@ def _views(args: argparse.Namespace, output):
     device, crop = find_device(None), cfg.DATA.TEST_CROP_SIZE
     rows = bench_views(cfg, output, _settings(args, device, crop), seconds=args.lengths[0])
     return device, about | {"crop": crop, "views": str(VIEWS)}, rows
+
+
+def _loader(args: argparse.Namespace, output):
+    from slowfast_ac.benchmark.loader import bench_loader, verdict
+    from slowfast_ac.benchmark.networks import find_device
+    from slowfast_ac.pyslowfast.checks import check_data
+
+    cfg, about = _load(args)
+    cfg.merge_from_list(["TRAIN.BATCH_SIZE", args.batch, "TEST.ENABLE", False])
+    if args.crop:
+        cfg.DATA.TRAIN_CROP_SIZE = args.crop
+    check_data(cfg)
+    device = find_device(args.device)
+    rows = bench_loader(cfg, _settings(args, device, cfg.DATA.TRAIN_CROP_SIZE))
+    about |= {"batch": args.batch, "crop": cfg.DATA.TRAIN_CROP_SIZE, "times": "of one clip"}
+    return device, about | verdict(rows, cfg.DATA_LOADER.NUM_WORKERS), rows
 
 
 def _networks(args: argparse.Namespace, output):

@@ -21,16 +21,23 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--prefix", default="", metavar="P", help="DATA.PATH_PREFIX")
     parser.add_argument("--separator", default=" ", metavar="S", help="DATA.PATH_LABEL_SEPARATOR")
     parser.add_argument("--write-clean", metavar="FILE", help="write the good lines here")
-    parser.add_argument("--report", metavar="FILE.csv", help="write all findings here")
+    parser.add_argument(
+        "--report",
+        metavar="FILE.csv",
+        help="write all findings here; run again to continue a stopped check",
+    )
     parser.add_argument("--workers", type=int, metavar="N", help="processes (default: CPU cores)")
 
 
 def main(args: argparse.Namespace) -> int:
     """Checks the list; returns 1 when it has bad lines."""
+    from slowfast_ac.cli.arguments import tell_unfinished
     from slowfast_ac.data.class_map import read_class_map
     from slowfast_ac.data.datasets.check import check_videos
     from slowfast_ac.errors import InputError
+    from slowfast_ac.ranks import this_rank
 
+    rank = this_rank()
     if args.rate and not args.frames:
         raise InputError("--rate: has no meaning without --frames")
     shown_notes = 0
@@ -54,13 +61,17 @@ def main(args: argparse.Namespace) -> int:
         clip_frames=args.frames * (args.rate or 1) if args.frames else None,
         workers=args.workers,
         tell=tell,
+        report=args.report,
+        rank=rank,
     )
+    if report is None:
+        tell_unfinished(rank, args.report)
+        return 0
     if len(report.notes) > SHOWN_NOTES:
         print(f"and {len(report.notes) - SHOWN_NOTES} more notes; --report FILE.csv has them all")
     bad = len(report.lines) - len(report.good_lines)
     print(f"{args.list}: {len(report.lines)} lines, {bad} bad, {len(report.notes)} notes")
     if args.report:
-        report.write_csv(args.report)
         print(f"wrote {args.report}")
     if args.write_clean:
         report.write_clean(args.write_clean)

@@ -14,6 +14,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--list", metavar="LIST", help="the tested videos, such as test.csv (default: the run's)"
     )
+    parser.add_argument(
+        "--streams",
+        action="store_true",
+        help="also each stream's own accuracy; shows the run's network every test video once",
+    )
     parser.add_argument("--output", default="evaluation", help="folder (default: %(default)s)")
     parser.add_argument("--overwrite", action="store_true", help="replace an earlier evaluation")
 
@@ -27,6 +32,7 @@ def main(args: argparse.Namespace) -> None:
         args.output,
         classes=args.classes,
         test_list=args.list,
+        streams=args.streams,
         overwrite=args.overwrite,
     )
     print(text)

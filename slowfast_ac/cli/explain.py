@@ -62,6 +62,7 @@ def main(args: argparse.Namespace) -> None:
 def _cost(cfg) -> list[tuple[str, str]]:
     import torch
 
+    from slowfast_ac.config import FAST
     from slowfast_ac.experiments.explain import cost_by_part
     from slowfast_ac.pyslowfast.build import build_on_cpu
 
@@ -71,6 +72,8 @@ def _cost(cfg) -> list[tuple[str, str]]:
     if cfg.MODEL.ARCH in cfg.MODEL.MULTI_PATHWAY_ARCH:
         pathways = [clip[:, :, :: cfg.SLOWFAST.ALPHA], clip]
     parts = cost_by_part(build_on_cpu(cfg).eval(), pathways)
+    if cfg.MODEL.ARCH == FAST:
+        parts = {FAST if name == "slow" else name: cost for name, cost in parts.items()}
     total = tuple(map(sum, zip(*parts.values(), strict=True)))
     return [
         (name, f"{parameters / 1e6:.2f} M parameters, {operations / 1e9:.3f} GFLOPs per view")

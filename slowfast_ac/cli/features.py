@@ -1,4 +1,4 @@
-"""``slowfast-ac features``: a trained network's features of videos, as npy files."""
+"""``slowfast-ac features``: a trained network's features of videos, as npy files or a table."""
 
 import argparse
 
@@ -8,7 +8,12 @@ from slowfast_ac.cli.predict import add_input_arguments, add_window_arguments
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the arguments."""
     add_input_arguments(parser)
-    parser.add_argument("--output", required=True, metavar="DIR", help="folder for the results")
+    parser.add_argument(
+        "--output",
+        required=True,
+        metavar="DIR",
+        help="folder for the results, or FILE.parquet for one table of all windows",
+    )
     parser.add_argument(
         "--stream", choices=["slow", "fast", "both"], default="both", help="default: both"
     )
@@ -20,6 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(args: argparse.Namespace) -> int:
     """Writes each video's features and their times; 1 if a video could not be read."""
+    import math
     import sys
     from pathlib import Path
 
@@ -29,11 +35,12 @@ def main(args: argparse.Namespace) -> int:
     from slowfast_ac.cli.arguments import chosen_videos, finish
     from slowfast_ac.data.find_videos import distinct_stems
     from slowfast_ac.errors import InputError
-    from slowfast_ac.files import sha256, write_json_lines
+    from slowfast_ac.files import check_suffix, sha256, write_json_lines, write_parquet
     from slowfast_ac.inference.features import (
         check_stream,
         extract_features,
         has_features,
+        table_rows,
         write_features,
     )
     from slowfast_ac.inference.load import load_model
@@ -41,6 +48,11 @@ def main(args: argparse.Namespace) -> int:
     from slowfast_ac.journal import Journal
     from slowfast_ac.ranks import this_rank
 
+    table = Path(args.output).suffix == ".parquet"
+    if table:
+        check_suffix(args.output, [".parquet"])
+        if args.maps:
+            raise InputError(f"--maps: a map is no row of {args.output}; give a folder to --output")
     videos = chosen_videos(args)
     rank = this_rank()
     model = load_model(
@@ -50,8 +62,11 @@ def main(args: argparse.Namespace) -> int:
         device=rank.device(),
         trust=args.trust,
     )
-    check_stream(model, args.stream)
+    streams = check_stream(model, args.stream)
     check_windows(model.preprocessing, args.window, args.stride)
+    # A clip of the whole video has no length of its own.
+    clip = model.preprocessing.seconds if math.isfinite(model.preprocessing.seconds) else None
+    window = args.window or clip
     settings = {
         "checkpoint": args.checkpoint,
         "sha256": sha256(local_path(model.path)),
@@ -59,20 +74,22 @@ def main(args: argparse.Namespace) -> int:
         "preprocessing": model.preprocessing.to_dict(),
         "stream": args.stream,
         "maps": args.maps,
-        "window": args.window,
-        "stride": args.stride,
+        "window": window,
+        "stride": args.stride or window,
     }
-    journal = Journal(Path(args.output) / "videos.jsonl", settings, rank)
-    todo = []
-    for video, stem in rank.share(list(zip(videos, distinct_stems(videos), strict=True))):
-        if has_features(args.output, stem, video, settings):
-            journal.add({"video": video, "files": stem})
-        else:
-            todo.append((video, stem))
+    journal = Journal(args.output if table else Path(args.output) / "videos.jsonl", settings, rank)
+    # A table is made of the same files, which then go.
+    folder = journal.folder / "features" if table else Path(args.output)
+    stems = dict(zip(videos, distinct_stems(videos), strict=True))
+    for video in journal.todo(videos):
+        if has_features(folder, stems[video], video, settings):
+            journal.add({"video": video, "files": stems[video]})
+    todo = journal.todo(videos)
     if journal.done:
         print(f"{args.output}: {len(journal.done)} of {len(videos)} videos are done")
     progress = tqdm(todo, unit="video", file=sys.stderr, disable=None if len(todo) > 1 else True)
-    for video, stem in progress:
+    for video in progress:
+        stem = stems[video]
         try:
             features = extract_features(
                 model,
@@ -86,8 +103,23 @@ def main(args: argparse.Namespace) -> int:
             journal.add({"video": video, "error": str(error)})
             progress.write(f"slowfast-ac: {error}", file=sys.stderr)
             continue
-        write_features(args.output, stem, video, settings, features)
+        write_features(folder, stem, video, settings, features)
         journal.add({"video": video, "files": stem})
         shapes = [f"{name} {list(array.shape)}" for name, array in features.streams.items()]
-        progress.write(f"{args.output}/{stem}: {', '.join(shapes)}", file=sys.stdout)
-    return finish(journal, videos, lambda rows: write_json_lines(journal.output, rows), rank)
+        progress.write(f"{folder}/{stem}: {', '.join(shapes)}", file=sys.stdout)
+
+    def write(entries) -> None:
+        if not table:
+            write_json_lines(journal.output, entries)
+            return
+        columns = {"video": "string", "start": "double", "end": "double"}
+        columns |= dict.fromkeys(streams, "list<float>")
+        rows = (
+            row
+            for entry in entries
+            if "error" not in entry
+            for row in table_rows(folder, entry["files"])
+        )
+        write_parquet(journal.output, columns, rows)
+
+    return finish(journal, videos, write, rank)

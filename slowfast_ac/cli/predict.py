@@ -2,6 +2,8 @@
 
 import argparse
 
+from slowfast_ac.cli.arguments import RenamedFlag
+
 # Below that, the conversion for OpenVINO takes longer than what it saves (docs/BENCH.md).
 FEWEST_VIEWS = 60
 
@@ -20,7 +22,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     views.add_argument(
         *("--single-view", "--fast"),
-        action="store_true",
+        action=RenamedFlag,
         help="one view, the centre crop of the middle clip (--fast is the old name)",
     )
     add_window_arguments(parser)
@@ -49,7 +51,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--output",
         metavar="FILE",
-        help="results for programs: .json, .csv or .jsonl; run again to continue a stopped command",
+        help="results for programs: .json, .csv, .jsonl or .parquet; run again to continue a "
+        "stopped command",
     )
     parser.add_argument(
         "--heatmap", metavar="DIR", help="also draw where the network looks for the best class"
@@ -174,24 +177,24 @@ def main(args: argparse.Namespace) -> int:
             "backend": backend,
         }
         journal = Journal(args.output, settings, rank)
-    named = list(zip(videos, distinct_stems(videos), strict=True))
-    todo = [(v, stem) for v, stem in rank.share(named) if not journal or v not in journal.done]
+    stems = dict(zip(videos, distinct_stems(videos), strict=True))
+    todo = journal.todo(videos) if journal else videos
     if journal and journal.done:
         print(f"{journal.folder}: {len(journal.done)} of {len(videos)} videos are done")
     unread = 0
     progress = tqdm(todo, unit="video", file=sys.stderr, disable=None if len(todo) > 1 else True)
-    for video, stem in progress:
+    for video in progress:
         try:
             predictions = predict(model, video, views, window=args.window, stride=args.stride)
             text = format_predictions(model, video, predictions, args.top)
             progress.write(text, file=sys.stdout)
             if args.heatmap:
                 for path in write_prediction_heatmaps(
-                    args.heatmap, stem, video, model, predictions
+                    args.heatmap, stems[video], video, model, predictions
                 ):
                     progress.write(f"wrote {path}", file=sys.stdout)
             if args.timeline:
-                picture = Path(args.timeline) / f"{stem}.timeline.png"
+                picture = Path(args.timeline) / f"{stems[video]}.timeline.png"
                 leading = leading_classes(predictions, args.top)
                 draw_score_curves(picture, video, model, predictions, leading)
                 progress.write(f"wrote {picture}", file=sys.stdout)

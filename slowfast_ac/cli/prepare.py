@@ -34,8 +34,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(args: argparse.Namespace) -> None:
     """Prepares the data set and prints the report."""
+    from slowfast_ac.cli.arguments import tell_unfinished
     from slowfast_ac.data.datasets import splits
     from slowfast_ac.data.datasets.prepare import prepare
+    from slowfast_ac.ranks import this_rank
 
     if args.dataset == "kinetics":
         dataset = splits.kinetics(args.videos, args.annotations, args.classes)
@@ -47,7 +49,14 @@ def main(args: argparse.Namespace) -> None:
         read = {"ucf101": splits.ucf101, "hmdb51": splits.hmdb51}[args.dataset]
         numbers = (1, 2, 3) if args.split == "all" else (int(args.split),)
         dataset = read(args.videos, args.annotations, numbers)
-    print(prepare(dataset, args.output, args.base, args.resize, args.workers, args.overwrite))
+    rank = this_rank()
+    report = prepare(
+        dataset, args.output, args.base, args.resize, args.workers, args.overwrite, rank
+    )
+    if report is None:
+        tell_unfinished(rank, args.output)
+    else:
+        print(report)
 
 
 def _add(datasets, name: str, summary: str) -> argparse.ArgumentParser:

@@ -10,14 +10,14 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-import av
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from slowfast_ac.data.picture import to_rgb
 from slowfast_ac.data.preprocessing import Preprocessing
-from slowfast_ac.data.reader import Shown, VideoReader
+from slowfast_ac.data.reader import VideoReader
 from slowfast_ac.data.sampling import Span, clip_frames
 from slowfast_ac.data.timeline import Timeline
 from slowfast_ac.errors import InputError
@@ -102,16 +102,18 @@ def read_clips(
         waiting = deque(sorted(windows, key=lambda window: window.indices[0]))
         indices = sorted({index for window in windows for index in window.indices})
         for shown in reader.at(indices):
+            # At once, so that the decoder can use the frame's memory again.
+            pixels = to_rgb(shown.frame, short_side)
             for window in waiting:
-                window.offer(shown)
+                window.offer(shown.index, shown.time, pixels)
             while waiting and shown.index >= waiting[0].indices[-1]:
                 window = waiting.popleft()
-                yield window.span, window.clip(short_side)
+                yield window.span, window.clip()
         for window in waiting:
             # The file has fewer frames than its header or its packets promised.
             if not window.taken:
                 raise _ends_before(reader.name, window.start)
-            yield window.span, window.clip(short_side)
+            yield window.span, window.clip()
 
 
 def clips_of_frames(
@@ -216,30 +218,13 @@ class _Window:
     span: int
     start: float
     indices: Sequence[int]
-    taken: dict[int, Shown] = field(default_factory=dict)
+    taken: dict[int, tuple[float, np.ndarray]] = field(default_factory=dict)
 
-    def offer(self, shown: Shown) -> None:
-        if self.indices[0] <= shown.index <= self.indices[-1] and shown.index in self.indices:
-            self.taken[shown.index] = shown
+    def offer(self, index: int, time: float, pixels: np.ndarray) -> None:
+        if self.indices[0] <= index <= self.indices[-1] and index in self.indices:
+            self.taken[index] = time, pixels
 
-    def clip(self, short_side: int) -> Clip:
+    def clip(self) -> Clip:
         last = max(self.taken)
-        shown = [self.taken[min(index, last)] for index in self.indices]
-        images = {index: to_rgb(one.frame, short_side) for index, one in self.taken.items()}
-        frames = np.stack([images[min(index, last)] for index in self.indices])
-        return Clip(frames, np.array([one.time for one in shown]))
-
-
-def to_rgb(frame: av.VideoFrame, short_side: int = 0) -> np.ndarray:
-    """Returns the pixels of a frame, (H, W, 3), uint8.
-
-    Args:
-        frame: as it was decoded.
-        short_side: resize it to that, smaller or larger, and keep its aspect; 0: do not.
-    """
-    if not short_side:
-        return frame.to_ndarray(format="rgb24")
-    scale = short_side / min(frame.width, frame.height)
-    width, height = round(frame.width * scale), round(frame.height * scale)
-    # The filter that torchvision's decoder resized with.
-    return frame.to_ndarray(format="rgb24", width=width, height=height, interpolation="AREA")
+        times, frames = zip(*(self.taken[min(index, last)] for index in self.indices), strict=True)
+        return Clip(np.stack(frames), np.array(times))

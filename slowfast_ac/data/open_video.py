@@ -113,5 +113,9 @@ def reason(error: Exception) -> str:
         return f"{error.strerror} (no video, or cut short)"
     if isinstance(error, av.error.ArgumentError):
         return "not read as a film (a playlist, a picture or text?)"
-    why = getattr(error, "strerror", None) or f"{type(error).__name__}: {error}"
+    said = getattr(error, "strerror", None)
+    if said is None and isinstance(error, IndexError | ValueError):
+        # PyAV's own code met something that no film has.
+        return f"no video, or damaged ({' '.join(str(error).split())})"
+    why = said or f"{type(error).__name__}: {error}"
     return " ".join(why.split())

@@ -6,14 +6,16 @@ import os
 import signal
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from tqdm import tqdm
 
 from slowfast_ac.errors import InputError
+from slowfast_ac.journal import KEY, Journal
+from slowfast_ac.ranks import this_rank
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -34,19 +36,56 @@ def map_processes(
     return [results[index] for index in range(len(items))]
 
 
+def keep_results(
+    function: Callable[[Item], Mapping[str, Any]],
+    items: Mapping[str, Item],
+    journal: Journal,
+    workers: int | None = None,
+    description: str = "",
+) -> Iterator[dict[str, Any]]:
+    """Calls ``function`` on this process's items that are not done; see :func:`iter_processes`.
+
+    Args:
+        function: returns what is known of an item, for JSON.
+        items: {name: argument} of all items, in an order that is the same in every process.
+        journal: gets every result as soon as it is known.
+        workers: processes; None for one per CPU core of this process.
+        description: what the progress bar says.
+
+    Yields:
+        The new entries of the journal, with an ``error`` in place of an InputError, in the order
+        of the items.
+    """
+    names = list(items)
+    todo = journal.todo(names)
+    done = len(journal.rank.share(names)) - len(todo)
+    arguments = [items[name] for name in todo]
+    waiting: dict[int, dict[str, Any]] = {}
+    position = 0
+    for index, result in iter_processes(function, arguments, workers, description, done):
+        known = {"error": str(result)} if isinstance(result, InputError) else result
+        waiting[index] = {KEY: todo[index], **known}
+        journal.add(waiting[index])
+        while position in waiting:
+            yield waiting.pop(position)
+            position += 1
+
+
 def iter_processes(
     function: Callable[[Item], Result],
     items: Sequence[Item],
     workers: int | None = None,
     description: str = "",
+    done: int = 0,
 ) -> Iterator[tuple[int, Result | InputError]]:
     """Calls ``function`` on every item in parallel, with a progress bar on stderr.
 
     Args:
         function: a function of a module; what it takes and returns must pickle.
         items: its arguments.
-        workers: processes; None for one per CPU core.
+        workers: processes; None for one per CPU core of this process.
         description: what the progress bar says.
+        done: items that an earlier call did, for the progress bar.
 
     Yields:
         As soon as it is known, an item's number and what the function returned, or the InputError
@@ -56,11 +95,15 @@ def iter_processes(
         InputError: for less than one worker.
     """
     if workers is None:
-        workers = os.cpu_count() or 1
+        workers = this_rank().cpus()
     if workers < 1:
         raise InputError(f"--workers: {workers} is less than one process")
     todo = deque(range(len(items)))
-    with tqdm(total=len(items), desc=description, unit="video", disable=not items) as progress:
+    disable = None if items else True  # None: shown in a terminal
+    total = done + len(items)
+    with tqdm(
+        total=total, initial=done, desc=description, unit="video", disable=disable
+    ) as progress:
         while todo:
             running = {}
             with _pool(min(workers, len(todo))) as pool:

@@ -66,7 +66,7 @@ class VideoReader:
     ) -> None:
         self._source, self._threads = source, threads
         self._file: tuple | None = None
-        self._container = None
+        self._container = self._stream = None
         if isinstance(source, av.container.InputContainer):
             self.name = source.name or "<bytes>"
             if os.path.isfile(self.name):
@@ -98,6 +98,8 @@ class VideoReader:
         """Closes the file; left open, PyAV keeps its memory until garbage is collected."""
         if self._container is not None:
             self._container.close()
+        # PyAV reads freed memory when a stream of a closed file is asked for its rate.
+        self._container = self._stream = None
 
     @property
     def timeline(self) -> Timeline:
@@ -112,7 +114,7 @@ class VideoReader:
     @property
     def num_frames(self) -> int:
         """Number of frames, 0 where the header does not say."""
-        return self._stream.frames
+        return self.stream.frames
 
     @property
     def duration(self) -> float:
@@ -129,7 +131,9 @@ class VideoReader:
 
     @property
     def stream(self) -> av.VideoStream:
-        """The film's stream, whose header may be looked at."""
+        """The film's stream, whose header may be looked at until frames are read again."""
+        if self._stream is None:
+            raise ValueError(f"{self.name} is closed")
         return self._stream
 
     def frames(
@@ -191,8 +195,9 @@ class VideoReader:
             self._known = _timelines[self._file]
         if self._known is None:
             size = self._file[1] if self._file else None
+            stream = self.stream
             with self._errors_named():
-                self._known = read_timeline(self._container, self._stream, size)
+                self._known = read_timeline(self._container, stream, size)
             if self._file:
                 _timelines[self._file] = self._known
                 while len(_timelines) > _KEPT_TIMELINES:
@@ -200,9 +205,9 @@ class VideoReader:
         return self._known
 
     def _open(self) -> None:
-        self.close()
         if hasattr(self._source, "seek") and self._container is not None:
             self._source.seek(0)
+        self.close()
         self._container = open_container(self._source)
         videos = self._container.streams.video
         self._stream = choose_film(self._container, videos)
@@ -228,7 +233,7 @@ class VideoReader:
 
     def _decode(self, target: float) -> Iterator[tuple[float, av.VideoFrame]]:
         timeline, origin = self._read_timeline()
-        time_base, interval = self._stream.time_base, 1 / timeline.fps
+        time_base, interval = self.stream.time_base, 1 / timeline.fps
         with self._errors_named():
             self._seek(target, origin)
         time, part, latest = -interval, 0, -math.inf

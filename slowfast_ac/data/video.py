@@ -9,6 +9,7 @@ from fractions import Fraction
 import av
 import numpy as np
 
+from slowfast_ac.data.picture import to_rgb
 from slowfast_ac.data.reader import VideoReader
 from slowfast_ac.errors import InputError
 from slowfast_ac.files import atomic_path
@@ -69,7 +70,7 @@ def iter_frames(
     """
     with VideoReader(path) as reader:
         for time, frame in reader.frames(start, end):
-            yield time, frame.to_ndarray(format="rgb24")
+            yield time, to_rgb(frame)
 
 
 def read_frames(

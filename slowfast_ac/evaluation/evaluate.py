@@ -24,6 +24,7 @@ from slowfast_ac.evaluation.classification import (
 from slowfast_ac.evaluation.pictures import draw_calibration
 from slowfast_ac.evaluation.results import Results, average_precision, read_results
 from slowfast_ac.evaluation.significance import wilson
+from slowfast_ac.evaluation.streams import STREAMS, StreamLogits, load_run, stream_logits
 from slowfast_ac.files import write_json, write_text
 from slowfast_ac.pyslowfast.log import LOG, clip_accuracy, read_log
 
@@ -53,6 +54,7 @@ def evaluate(
     *,
     classes: str | os.PathLike[str] | None = None,
     test_list: str | os.PathLike[str] | None = None,
+    streams: bool = False,
     overwrite: bool = False,
 ) -> str:
     """Evaluates one result and writes everything into a folder.
@@ -63,13 +65,16 @@ def evaluate(
             and .png, calibration.csv and .png; for a multi-label test only the first three.
         classes: class map; by default classes.json next to the run's lists, or else numbers.
         test_list: list of the tested videos; by default the run's own.
+        streams: show the run's last network every video once more, for each stream's own accuracy
+            and streams.csv.
         overwrite: replace an earlier evaluation in the folder.
 
     Returns:
         The text of evaluate.md.
 
     Raises:
-        InputError: naming the file, when it is missing or does not fit the others.
+        InputError: naming the file, when it is missing or does not fit the others; for ``streams``
+            also if there is no network or it has one stream.
     """
     output = require_new(output, "evaluate.md", overwrite)
     results = read_results(path)
@@ -84,9 +89,17 @@ def evaluate(
                 f"{test_list}: {len(videos)} videos, but {path} has {len(results.labels)}"
             )
         videos = None
+    by_stream = None
+    if streams:
+        if videos is None or results.multi_label:
+            raise InputError(
+                "--streams: needs the tested videos, one label each; "
+                f"{path} does not name them, give --list"
+            )
+        by_stream = stream_logits(load_run(path), videos, progress=True)
     if results.multi_label:
         return _multi_label(results, names, output)
-    return _single_label(results, names, videos, source.clip_accuracy, output)
+    return _single_label(results, names, videos, source.clip_accuracy, by_stream, output)
 
 
 def mistakes(
@@ -117,6 +130,7 @@ def _single_label(
     names: Sequence[str],
     videos: Sequence[str] | None,
     clip_accuracy: dict[str, float],
+    streams: StreamLogits | None,
     output: Path,
 ) -> str:
     right = results.right()
@@ -144,6 +158,19 @@ def _single_label(
     write_table(output / "calibration.csv", bins)
     draw_calibration(bins, output / "calibration.png")
     write_confusion(results, names, output / "confusion", "")
+    if streams is not None:
+        predicted = {"both": streams.both()} | {name: streams.alone(name) for name in STREAMS}
+        columns = {name: logits.argmax(axis=1) for name, logits in predicted.items()}
+        shares = {name: classes == results.labels for name, classes in columns.items()}
+        summary["streams"] = {
+            name: {"top1": float(own.mean()), "top1_interval": wilson(int(own.sum()), len(own))}
+            for name, own in shares.items()
+        }
+        named = {name: [names[label] for label in classes] for name, classes in columns.items()}
+        true = [names[label] for label in results.labels]
+        write_table(
+            output / "streams.csv", pandas.DataFrame({"video": videos, "true": true, **named})
+        )
     write_json(output / "evaluate.json", summary)
     text = _text(summary, table, wrong)
     write_text(output / "evaluate.md", text)
@@ -181,12 +208,29 @@ def _text(summary: dict, table: pandas.DataFrame, wrong: pandas.DataFrame) -> st
         f"{100 * macro['recall']:.1f}, {100 * macro['f1']:.1f} %. Expected calibration error "
         f"{summary['expected_calibration_error']:.3f}, log loss {summary['log_loss']:.3f}.",
         f"Lowest recall: {worst}.",
+        *_stream_lines(summary.get("streams", {})),
     ]
     if len(wrong):
         lines += ["", f"{len(wrong)} mistakes; the most confident:", ""]
         shown = wrong.head(SHOWN_MISTAKES)
         lines.append(shown.to_markdown(index=False, floatfmt=".2f"))
     return "\n".join(lines) + "\n"
+
+
+def _stream_lines(streams: dict) -> list[str]:
+    if not streams:
+        return []
+    rows = []
+    for name, share in streams.items():
+        low, high = share["top1_interval"]
+        rows.append(
+            {
+                "one view of each video": "both streams" if name == "both" else f"{name} alone",
+                "top-1 %": f"{100 * share['top1']:.1f}",
+                "95 % interval": f"{100 * low:.1f} to {100 * high:.1f}",
+            }
+        )
+    return ["", pandas.DataFrame(rows).to_markdown(index=False, disable_numparse=True)]
 
 
 def _multi_label(results: Results, names: Sequence[str], output: Path) -> str:

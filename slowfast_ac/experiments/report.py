@@ -238,11 +238,9 @@ def _accuracy(results: Results) -> dict[str, float]:
 
 def _size(cfg) -> dict[str, float]:
     from slowfast_ac.models.counts import count_parameters
-    from slowfast_ac.pyslowfast.build import build_model, count_gflops
+    from slowfast_ac.pyslowfast.build import build_on_cpu, count_gflops
 
-    cfg = cfg.clone()
-    cfg.NUM_GPUS = 0
-    model = build_model(cfg)
+    model = build_on_cpu(cfg)
     return {
         "params": count_parameters(model) / 1e6,
         "gflops": count_gflops(cfg, model),

@@ -120,6 +120,9 @@ def model_config(
     _require_agreement(cfg, checkpoint, source, _OF_THE_NETWORK)
     if config_value(settings, "MODEL.NUM_CLASSES") is None and "MODEL.NUM_CLASSES" not in opts:
         cfg.MODEL.NUM_CLASSES = checkpoint.num_classes or cfg.MODEL.NUM_CLASSES
+    if cfg.MODEL.MODEL_NAME.endswith("SlowFastAC") and config_value(cfg, "AC.LATERAL"):
+        # With its lateral connections it is upstream's network, but for the loss in training.
+        cfg.MODEL.MODEL_NAME = cfg.MODEL.MODEL_NAME.removesuffix("AC")
     _require_weights(cfg, checkpoint, source)
     kept = {"MODEL.MODEL_NAME", "MODEL.NUM_CLASSES", *map(str, opts)}  # set above
     unsaid = [key for key in DEFAULTS if config_value(settings, key) is None and key not in kept]

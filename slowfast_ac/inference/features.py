@@ -2,13 +2,14 @@
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from slowfast_ac.config import FAST, config_value
 from slowfast_ac.data.clips import read_clips, to_pathways
 from slowfast_ac.data.sampling import Span
 from slowfast_ac.errors import InputError
@@ -55,7 +56,7 @@ def extract_features(
     Args:
         model: the network; weights, not a program.
         path: the video.
-        stream: ``slow``, ``fast`` or ``both``; a network of one pathway has ``slow`` alone.
+        stream: ``slow``, ``fast`` or ``both``; a network of one pathway has its own.
         maps: whether to keep frames and positions; else their average.
         window: seconds; by default a clip's length.
         stride: seconds from window to window; by default ``window``.
@@ -79,7 +80,7 @@ def extract_features(
             model.scores(pathways)
         frames.append(clip.times)
         for name in names:
-            volume = features[STREAMS.index(name)][0]
+            volume = features[STREAMS.index(name) if len(features) > 1 else 0][0]
             row = volume if maps else volume.mean(dim=(1, 2, 3))
             rows[name].append(row.float().cpu().numpy())
     streams = {name: np.stack(values) for name, values in rows.items()}
@@ -107,10 +108,15 @@ def write_features(
         with atomic_path(paths[-1]) as temporary:
             np.save(temporary, array, allow_pickle=False)
     paths.append(Path(directory) / f"{stem}.json")
+    maps = any(array.ndim > 2 for array in features.streams.values())
+    first = features.windows[0]
     data = {
         "video": video,
         **settings,
         "streams": {name: list(array.shape) for name, array in features.streams.items()},
+        "axes": ["window", "channel", *(("frame", "y", "x") if maps else ())],
+        # Where the first row's window has its middle, seconds.
+        "offset": (first.start + first.end) / 2,
         "slow_frames": features.slow_frames.tolist(),
         "windows": [
             {"start": span.start, "end": span.end, "frames": times.tolist()}
@@ -119,6 +125,21 @@ def write_features(
     }
     write_json(paths[-1], data)
     return paths
+
+
+def table_rows(directory: StrPath, stem: str) -> Iterator[dict[str, Any]]:
+    """Yields the row of each window of a video whose features :func:`write_features` wrote.
+
+    A row has ``video``, ``start`` and ``end`` in seconds, and the averages of each stream.
+    """
+    data = json.loads((Path(directory) / f"{stem}.json").read_text(encoding="utf-8"))
+    arrays = {
+        name: np.load(Path(directory) / f"{stem}.{name}.npy", allow_pickle=False)
+        for name in data["streams"]
+    }
+    for number, window in enumerate(data["windows"]):
+        times = {"video": data["video"], "start": window["start"], "end": window["end"]}
+        yield {**times, **{name: array[number] for name, array in arrays.items()}}
 
 
 def has_features(directory: StrPath, stem: str, video: str, settings: Mapping[str, Any]) -> bool:
@@ -146,7 +167,8 @@ def check_stream(model: TrainedModel, stream: str) -> tuple[str, ...]:
     if stream not in (*STREAMS, "both"):
         raise InputError(f"stream: {stream!r} is not one of slow, fast, both")
     if model.preprocessing.alpha is None:
-        if stream == "fast":
-            raise InputError(f"{model.path}: a network of one pathway has no fast stream")
-        return ("slow",)
+        own = FAST if config_value(model.config, "MODEL.ARCH") == FAST else "slow"
+        if stream not in (own, "both"):
+            raise InputError(f"{model.path}: a network of one pathway has no {stream} stream")
+        return (own,)
     return STREAMS if stream == "both" else (stream,)

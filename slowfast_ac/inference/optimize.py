@@ -14,6 +14,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from slowfast_ac.errors import InputError
+from slowfast_ac.models.compiled import check_compiler, plain_strides
 
 PRECISIONS = ("float32", "bfloat16")
 # A convolution and the BatchNorm that its output goes to, as attributes of one module.
@@ -57,13 +58,12 @@ def optimize_network(
     optimized = fold_batchnorm(network).requires_grad_(False)
     if getattr(optimized, "scam", None) is not None:
         setattr(optimized, "scam", None)  # noqa: B010  # runs in training only
+    plain_strides(optimized)
     dtype = getattr(torch, precision)
     layout = torch.channels_last_3d if channels_last else torch.contiguous_format
     for module in optimized.modules():
         if isinstance(module, nn.Conv3d):
             module.to(dtype).to(memory_format=layout)
-            # PyTorchVideo's are numpy's integers, which torch.compile takes for tensors.
-            module.stride = tuple(map(int, module.stride))
         elif isinstance(module, nn.AvgPool3d | nn.AdaptiveAvgPool3d):
             # The CPU has no average pooling in bfloat16.
             module.register_forward_pre_hook(_to_float32)
@@ -117,22 +117,6 @@ def compile_network(network: nn.Module, device: torch.device) -> Callable[..., T
         # A fast card waits for the CPU between small kernels; a recorded graph does not.
         options["triton.cudagraphs"] = True
     return torch.compile(network, options=options)
-
-
-def check_compiler(device: torch.device) -> None:
-    """Compiles one addition.
-
-    Raises:
-        InputError: if that fails.
-    """
-    try:
-        torch.compile(lambda value: value + 1)(torch.zeros(8, device=device))
-    except Exception as error:  # what is missing, and so the error, depends on device and version
-        reason = next(iter(str(error).splitlines()), type(error).__name__)
-        raise InputError(
-            "torch.compile does not work here; install a C++ compiler such as g++ (for a GPU "
-            f"Triton too) or do without --compile ({reason})"
-        ) from None
 
 
 def _to_float32(_: nn.Module, args: tuple[Tensor, ...]) -> tuple[Tensor, ...]:

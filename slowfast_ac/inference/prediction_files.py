@@ -1,4 +1,4 @@
-"""Predictions as a table for people, and as json or csv for programs."""
+"""Predictions as a table for people, and as json, csv or parquet for programs."""
 
 import json
 import textwrap
@@ -6,12 +6,16 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from slowfast_ac.files import atomic_path, write_csv, write_json_lines
+from slowfast_ac.files import atomic_path, write_csv, write_json_lines, write_parquet
 from slowfast_ac.inference.load import TrainedModel
 from slowfast_ac.inference.predict import Prediction
 
-SUFFIXES = (".json", ".csv", ".jsonl")
-CSV_HEADER = ("video", "start", "end", "rank", "class_id", "class", "score")
+SUFFIXES = (".json", ".csv", ".jsonl", ".parquet")
+# Of a table, with Arrow's types.
+COLUMNS = {
+    **{"video": "string", "start": "double", "end": "double", "rank": "int64"},
+    **{"class_id": "int64", "class": "string", "score": "double"},
+}
 
 
 def format_predictions(
@@ -41,22 +45,25 @@ def write_predictions(
     """Writes all videos' best classes, whole or not at all; holds one video at a time.
 
     Args:
-        path: ``.json``; ``.csv`` with one line per class, which leaves unread videos out; or
-            ``.jsonl`` with one line per video.
+        path: ``.json``; ``.csv`` or ``.parquet`` with one row per class, which leave unread videos
+            out; or ``.jsonl`` with one line per video.
         checkpoint: named in the json.
         views: in words, for the json.
         entries: what :func:`describe_predictions` returned for each video, or ``video`` and
             ``error``.
     """
     suffix = Path(path).suffix
-    if suffix == ".csv":
+    if suffix in (".csv", ".parquet"):
         rows = (
-            (entry["video"], span["start"], span["end"], *row.values())
+            {"video": entry["video"], "start": span["start"], "end": span["end"], **row}
             for entry in entries
             for span in entry.get("predictions", ())
             for row in span["top"]
         )
-        write_csv(path, CSV_HEADER, rows)
+        if suffix == ".csv":
+            write_csv(path, COLUMNS, (row.values() for row in rows))
+        else:
+            write_parquet(path, COLUMNS, rows)
         return
     if suffix == ".jsonl":
         write_json_lines(path, entries)

@@ -10,7 +10,7 @@ from slowfast_ac.errors import InputError
 from slowfast_ac.files import StrPath
 from slowfast_ac.inference.config import ModelConfig
 from slowfast_ac.pyslowfast import setup
-from slowfast_ac.pyslowfast.build import build_model
+from slowfast_ac.pyslowfast.build import build_on_cpu
 from slowfast_ac.pyslowfast.checks import check_depth, check_names, check_sizes
 from slowfast_ac.pyslowfast.config_file import over_defaults
 from slowfast_ac.pyslowfast.find import INSTALL_HINT, is_present
@@ -48,11 +48,7 @@ def build_with_pyslowfast(
     check_names(full, upstream)
     check_sizes(full)
     check_depth(full)
-    full.NUM_GPUS = 0  # else the checkout wraps the model for several processes
-    if "NORM_TYPE" in full.BN:  # not in the wheel
-        # The other types differ in training only; upstream saves them all as this one.
-        full.BN.NORM_TYPE = "batchnorm"
-    network = build_model(full)
+    network = build_on_cpu(full)
     if checkpoint.problem is None:
         load_weights(network, checkpoint)
     else:

@@ -28,6 +28,22 @@ def find_parts(model: nn.Module) -> dict[str, list[nn.Module]]:
     return parts
 
 
+def find_stages(model: nn.Module) -> list[nn.Module]:
+    """Returns the modules that the stages consist of; none where the network has no stages.
+
+    A stage and a lateral connection of PySlowFast, one pathway of a stage in PyTorchVideo.
+    """
+    found = [
+        getattr(model, f"s{number}{suffix}", None)
+        for number in range(1, 6)
+        for suffix in ("", "_fuse")
+    ]
+    for block in _blocks(getattr(model, "model", model))[:5]:
+        found += getattr(block, "multipathway_blocks", [block])
+        found.append(getattr(block, "multipathway_fusion", None))
+    return [module for module in found if module is not None and _has_parameters(module)]
+
+
 def find_classifier(model: nn.Module) -> nn.Module:
     """Returns the layer whose outputs are the classes.
 

@@ -5,6 +5,7 @@ The parts are PySlowFast's or PyTorchVideo's own; nothing here imports either.
 
 import contextlib
 import copy
+import types
 from collections.abc import Iterator
 from typing import Any
 
@@ -35,6 +36,8 @@ def single_pathway(stage: Stage) -> Stage:
         return stage
     view = copy.copy(stage)
     view.num_pathways = 1
+    if "forward" in vars(stage):  # a compiled one, bound to the stage
+        view.forward = types.MethodType(stage.forward.__func__, view)
     return view
 
 

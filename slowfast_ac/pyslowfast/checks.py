@@ -9,7 +9,7 @@ import torch
 from fvcore.common.config import CfgNode
 
 from slowfast_ac.cam import STRIDE
-from slowfast_ac.config import LOSS_NAME, check_values, consistency_settings
+from slowfast_ac.config import FAST, LOSS_NAME, check_values, consistency_settings
 from slowfast_ac.data.lists import check_list, read_list
 from slowfast_ac.errors import InputError
 from slowfast_ac.models.slowfast_ac import check_supported
@@ -91,7 +91,7 @@ def check_sizes(cfg: CfgNode) -> None:
     if (
         cfg.DETECTION.ENABLE
         or short_cycle
-        or cfg.MODEL.ARCH not in ("slowfast", "slow", "slowonly")
+        or cfg.MODEL.ARCH not in ("slowfast", "slow", "slowonly", FAST)
     ):
         return
     for name, crop in (("TRAIN", cfg.DATA.TRAIN_CROP_SIZE), ("TEST", cfg.DATA.TEST_CROP_SIZE)):

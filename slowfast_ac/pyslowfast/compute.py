@@ -1,6 +1,6 @@
-"""Memory format and precision of any PySlowFast model: the keys of COMPUTE.
+"""Memory format, precision and compilation of any PySlowFast model: the keys of COMPUTE.
 
-Both are off by default, and neither changes a state dict: a checkpoint moves freely between them.
+All are off by default, and none changes a state dict: a checkpoint moves freely between them.
 """
 
 import types
@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from slowfast_ac.config import MEMORY_FORMATS, PRECISIONS
 from slowfast_ac.errors import InputError
+from slowfast_ac.models.compiled import check_compiler, compile_stages
 from slowfast_ac.pyslowfast.built_models import after_build
 from slowfast_ac.pyslowfast.find import Upstream
 
@@ -40,6 +41,20 @@ def check_compute(cfg: CfgNode) -> None:
             "COMPUTE.MEMORY_FORMAT: channels_last does not go with BN.NORM_TYPE sub_batchnorm, "
             "whose views need contiguous features; use contiguous"
         )
+    if cfg.COMPUTE.COMPILE:
+        _check_compile(cfg)
+
+
+def _check_compile(cfg: CfgNode) -> None:
+    if cfg.BN.get("NORM_TYPE", "") == "sync_batchnorm":
+        raise InputError(
+            "COMPUTE.COMPILE: does not go with BN.NORM_TYPE sync_batchnorm, whose processes talk "
+            "to each other inside the stages; set it to False"
+        )
+    try:
+        check_compiler(torch.device("cuda" if cfg.NUM_GPUS else "cpu"))
+    except InputError as error:
+        raise InputError(f"COMPUTE.COMPILE: {error}") from None
 
 
 def apply_compute(model: nn.Module, cfg: CfgNode) -> nn.Module:
@@ -60,8 +75,10 @@ def apply_compute(model: nn.Module, cfg: CfgNode) -> nn.Module:
     check_compute(cfg)
     if cfg.COMPUTE.MEMORY_FORMAT == "channels_last":
         _use_channels_last(model)
+    if cfg.COMPUTE.COMPILE:
+        compile_stages(model)
     if cfg.COMPUTE.PRECISION == "bfloat16":
-        model.forward = types.MethodType(_forward_in_bfloat16, model)
+        model.forward = types.MethodType(_in_bfloat16(_forward_of(model)), model)
     elif cfg.COMPUTE.PRECISION != "default":
         allow = cfg.COMPUTE.PRECISION == "tf32"
         torch.backends.cudnn.allow_tf32 = allow
@@ -88,16 +105,24 @@ def _convert_clips(_: nn.Module, args: tuple) -> tuple:
     return _each_tensor(_to_channels_last, args)
 
 
-def _forward_in_bfloat16(self: nn.Module, *args: object, **kwargs: object) -> object:
-    device = next(self.parameters()).device.type
-    if device == "cpu" and self.training and torch.is_grad_enabled():
-        raise InputError(
-            "COMPUTE.PRECISION: bfloat16 does not train on a CPU, where the weight gradients of "
-            "some convolutions come out wrong; train on a GPU or use default"
-        )
-    with torch.autocast(device, torch.bfloat16):
-        preds = type(self).forward(self, *args, **kwargs)
-    return _each_tensor(_to_float32, preds)
+def _forward_of(model: nn.Module) -> Callable:
+    """Returns the function that computes the model, compiled where the whole of it is."""
+    return vars(model)["forward"].__func__ if "forward" in vars(model) else type(model).forward
+
+
+def _in_bfloat16(forward: Callable) -> Callable:
+    def run(self: nn.Module, *args: object, **kwargs: object) -> object:
+        device = next(self.parameters()).device.type
+        if device == "cpu" and self.training and torch.is_grad_enabled():
+            raise InputError(
+                "COMPUTE.PRECISION: bfloat16 does not train on a CPU, where the weight gradients "
+                "of some convolutions come out wrong; train on a GPU or use default"
+            )
+        with torch.autocast(device, torch.bfloat16):
+            preds = forward(self, *args, **kwargs)
+        return _each_tensor(_to_float32, preds)
+
+    return run
 
 
 def _each_tensor(function: Callable[[Tensor], Tensor], value: object) -> object:

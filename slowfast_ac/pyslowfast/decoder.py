@@ -30,7 +30,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from slowfast_ac.data.clips import to_rgb
+from slowfast_ac.data.picture import to_rgb
 from slowfast_ac.data.reader import VideoReader
 from slowfast_ac.data.torchcodec_video import TorchCodecVideo
 from slowfast_ac.errors import InputError

@@ -128,6 +128,9 @@ def _jobs(cfg: CfgNode, upstream: Upstream) -> Iterator[tuple[Job, CfgNode]]:
         yield Job(upstream, "test_net", "test"), test_cfg
     if upstream.kind == "wheel":
         return
+    # The following look into layers, which have no outputs of their own once they are compiled.
+    cfg = cfg.clone()
+    cfg.COMPUTE.COMPILE = False
     board = cfg.TENSORBOARD
     if board.ENABLE and (board.MODEL_VIS.ENABLE or board.WRONG_PRED_VIS.ENABLE):
         yield Job(upstream, "visualization", "visualize"), cfg.clone()

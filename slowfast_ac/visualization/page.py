@@ -3,10 +3,7 @@
 import html
 from collections.abc import Mapping
 from pathlib import Path
-
-import gradio
-from starlette.middleware import Middleware
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from typing import TYPE_CHECKING, Any
 
 from slowfast_ac.data.views import Views
 from slowfast_ac.errors import InputError
@@ -15,12 +12,17 @@ from slowfast_ac.inference.load import TrainedModel
 from slowfast_ac.inference.predict import Prediction
 from slowfast_ac.visualization.findings import Findings, draw_maps, find
 
+if TYPE_CHECKING:
+    import gradio
+
 TOP = 5
 # Parts of Gradio's page load scripts and fonts from elsewhere, which a browser then refuses.
 _POLICY = b"default-src 'self' data: blob: 'unsafe-inline' 'unsafe-eval'"
 
 
-def build_page(models: Mapping[str, TrainedModel], folder: StrPath, views: Views) -> gradio.Blocks:
+def build_page(
+    models: Mapping[str, TrainedModel], folder: StrPath, views: Views
+) -> "gradio.Blocks":
     """Returns the page.
 
     Args:
@@ -28,6 +30,8 @@ def build_page(models: Mapping[str, TrainedModel], folder: StrPath, views: Views
         folder: for uploaded videos and answers.
         views: of a whole video, whose scores are averaged.
     """
+    import gradio
+
     with gradio.Blocks(title="slowfast_ac", analytics_enabled=False) as page:
         gradio.Markdown("# Which action is it?")
         video = gradio.Video(label="Video: a file or the camera", sources=["upload", "webcam"])
@@ -65,7 +69,9 @@ def build_page(models: Mapping[str, TrainedModel], folder: StrPath, views: Views
     return page
 
 
-def _column(name: str) -> list[gradio.components.Component]:
+def _column(name: str) -> "list[gradio.components.Component]":
+    import gradio
+
     with gradio.Column():
         gradio.HTML(f"<h2>{html.escape(name)}</h2>")
         return [
@@ -81,6 +87,8 @@ def _column(name: str) -> list[gradio.components.Component]:
 
 
 def _values(model: TrainedModel, findings: Findings) -> list[object]:
+    import gradio
+
     scores = findings.whole.scores
     names = {model.class_name(number): float(scores[number]) for number in findings.whole.top(TOP)}
     rows = ["<th>time</th><th>best class</th><th>score</th>"]
@@ -98,7 +106,7 @@ def _best(model: TrainedModel, prediction: Prediction) -> tuple[str, float]:
     return model.class_name(best), float(prediction.scores[best])
 
 
-def _shown(kind: type[gradio.Image] | type[gradio.Video], path: Path | None) -> object:
+def _shown(kind: type[Any], path: Path | None) -> object:
     return kind(None if path is None else str(path), visible=path is not None)
 
 
@@ -106,7 +114,7 @@ def _line(text: str, role: str = "status") -> str:
     return f'<p role="{role}">{html.escape(text)}</p>'
 
 
-def serve(page: gradio.Blocks, host: str, port: int | None) -> str:
+def serve(page: "gradio.Blocks", host: str, port: int | None) -> str:
     """Starts a server in the background and returns the page's address.
 
     Args:
@@ -127,7 +135,7 @@ def serve(page: gradio.Blocks, host: str, port: int | None) -> str:
             footer_links=[],
             css="video { max-height: 24rem }",
             ssr_mode=False,
-            app_kwargs={"middleware": [Middleware(_OwnAddressOnly)]},
+            app_kwargs={"middleware": [(_OwnAddressOnly, (), {})]},
         )
     except OSError as error:
         raise InputError(f"--port: {error}") from error
@@ -135,13 +143,13 @@ def serve(page: gradio.Blocks, host: str, port: int | None) -> str:
 
 
 class _OwnAddressOnly:
-    """Tells the browser to load nothing from elsewhere."""
+    """Tells the browser to load nothing from elsewhere; a layer of an ASGI server."""
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: Any) -> None:
         self._app = app
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        async def send_with_policy(message: Message) -> None:
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        async def send_with_policy(message: dict[str, Any]) -> None:
             if message["type"] == "http.response.start":
                 policy = (b"content-security-policy", _POLICY)
                 message = {**message, "headers": [*message["headers"], policy]}

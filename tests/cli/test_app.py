@@ -96,6 +96,7 @@ def page(models, tmp_path, monkeypatch):
             served.close()
 
 
+@pytest.mark.slow
 def test_a_video_gets_names_a_timeline_and_maps(page, models, video):
     page.locator("input[type=file]").first.set_input_files(video)
     page.locator("video").first.wait_for()
@@ -132,6 +133,7 @@ def test_a_video_gets_names_a_timeline_and_maps(page, models, video):
     assert len(page.requests) > 5
 
 
+@pytest.mark.slow
 def test_nothing_can_be_loaded_from_elsewhere(page):
     assert "default-src 'self'" in page.request.get(page.url).headers["content-security-policy"]
     loads = "url => fetch(url).then(() => 'loaded', () => 'refused')"
@@ -142,6 +144,7 @@ def test_nothing_can_be_loaded_from_elsewhere(page):
     assert page.evaluate("() => window.refused") == "connect-src"
 
 
+@pytest.mark.slow
 def test_the_keyboard_reaches_everything_and_bad_input_is_one_line(page, tmp_path):
     names = []
     name = "document.activeElement.ariaLabel || document.activeElement.innerText"
@@ -163,6 +166,7 @@ def test_the_keyboard_reaches_everything_and_bad_input_is_one_line(page, tmp_pat
     assert page.get_by_role("heading", name="ours").count() == 0
 
 
+@pytest.mark.slow
 def test_the_command_listens_at_home_and_removes_what_it_got(checkpoints, tmp_path):
     pytest.importorskip("gradio", reason="needs gradio: pip install 'slowfast_ac[app]'")
     words = ["-m", "slowfast_ac", "app", *map(str, checkpoints)]

@@ -76,7 +76,7 @@ def test_a_bad_video_does_not_keep_the_others_from_the_network(
     out = tmp_path / "out"
     words = {
         "heatmap": ["--checkpoint", checkpoint, "--output", out],
-        "predict": [checkpoint, "--fast", "--output", out / "predictions.json"],
+        "predict": [checkpoint, "--single-view", "--output", out / "predictions.json"],
         "features": [checkpoint, "--output", out],
     }[command]
     network_first = words[:1] if words[0] == checkpoint else []

@@ -8,6 +8,7 @@ import av
 import numpy as np
 import pytest
 
+from slowfast_ac.data.picture import to_rgb
 from slowfast_ac.data.preprocessing import Preprocessing
 from slowfast_ac.data.video import VideoReader, read_frames
 from slowfast_ac.errors import InputError
@@ -237,3 +238,44 @@ def test_a_pause_before_the_last_frames_is_seen_though_b_frames_hide_it(
         np.testing.assert_allclose(reader.timeline.times, np.array(ticks) / 25, atol=0.00101)
     clip = clips_at(path, CLIP, [(count + 20) / 25])[0]
     assert number_of(clip.frames[0]) == count - 2
+
+
+def test_a_song_with_a_cover_is_no_film(tmp_path):
+    path = tmp_path / "song.m4a"
+    with av.open(str(path), "w", format="mp4") as output:
+        sound = output.add_stream("aac", rate=44100)
+        cover = output.add_stream("mjpeg", rate=1)
+        cover.width, cover.height, cover.pix_fmt = 48, 48, "yuvj420p"
+        cover.disposition = av.stream.Disposition.attached_pic
+        picture = av.VideoFrame.from_ndarray(np.full((48, 48, 3), 200, np.uint8), format="rgb24")
+        output.mux([*cover.encode(picture), *cover.encode()])
+        silence = av.AudioFrame.from_ndarray(np.zeros((2, 1024), np.float32), "fltp", "stereo")
+        silence.sample_rate, silence.pts = 44100, 0
+        output.mux([*sound.encode(silence), *sound.encode()])
+    with pytest.raises(InputError, match=r"song\.m4a: it has a cover picture and no film"):
+        VideoReader(path)
+
+
+def test_vp8_frames_that_are_never_shown_do_not_count(tmp_path, numbered, number_of):
+    path, hidden = tmp_path / "v.webm", (7, 31)
+    with av.open(str(path), "w") as output:
+        stream = output.add_stream("libvpx", rate=30, options={"deadline": "realtime"})
+        stream.width, stream.height, stream.pix_fmt = 64, 32, "yuv420p"
+        pictures = (av.VideoFrame.from_ndarray(numbered(n), format="rgb24") for n in range(60))
+        packets = [packet for picture in pictures for packet in stream.encode(picture)]
+        for number, packet in enumerate([*packets, *stream.encode()]):
+            data = bytearray(packet)
+            if number in hidden:
+                data[0] &= ~0x10  # show_frame, RFC 6386, section 9.1
+            made = av.Packet(bytes(data))
+            made.pts, made.dts, made.time_base = packet.pts, packet.dts, packet.time_base
+            made.is_keyframe, made.stream = packet.is_keyframe, stream
+            output.mux(made)
+    shown = [number for number in range(60) if number not in hidden]
+    frames, times = read_frames(path)
+    assert [number_of(frame) for frame in frames] == shown
+    np.testing.assert_allclose(times, np.array(shown) / 30, atol=1e-3)
+    with VideoReader(path) as reader:
+        assert len(reader.timeline.times) == 58
+        found = [number_of(to_rgb(one.frame)) for one in reader.at([6, 7, 29, 30])]
+    assert found == [6, 8, 30, 32]

@@ -271,3 +271,13 @@ def test_a_failed_write_leaves_the_old_file(tmp_path):
         write_video(path, [], 25)
     assert path.read_bytes() == b"old"
     assert os.listdir(tmp_path) == ["v.mp4"]
+
+
+@pytest.mark.parametrize("ask", ["timeline", "stream", "num_frames", "shown_size"])
+def test_a_closed_reader_says_so(tmp_path, ask):
+    path = tmp_path / "v.mp4"
+    write_video(path, np.zeros((4, 32, 32, 3), np.uint8), 10)
+    with VideoReader(path) as reader:
+        pass
+    with pytest.raises(ValueError, match=r"v\.mp4 is closed"):
+        getattr(reader, ask)

@@ -211,6 +211,7 @@ def test_progress_is_read_from_the_log(line, expected):
     assert describe(line) == expected
 
 
+@pytest.mark.slow
 def test_a_killed_suite_goes_on_where_it_stopped(upstream, video_lists, tmp_path, session_members):
     output = tmp_path / "output"
     suite = write_suite(tmp_path, seeds=[0])

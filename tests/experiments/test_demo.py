@@ -13,6 +13,7 @@ from slowfast_ac.errors import InputError
 from slowfast_ac.experiments.demo import run_demo
 
 
+@pytest.mark.slow
 def test_demo_leaves_table_curves_maps_and_both_checkpoints(upstream, video_lists, tmp_path):
     output = tmp_path / "demo"
     opts = ["SOLVER.MAX_EPOCH", "1", "SOLVER.WARMUP_EPOCHS", "0.0", "RESNET.WIDTH_PER_GROUP", "8"]

@@ -69,7 +69,9 @@ def assert_same(printed, weights, video):
     np.testing.assert_allclose(list(found.values()), list(expected.values()), atol=1e-4)
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(
+    "kind", ["wheel", *(pytest.param(kind, marks=pytest.mark.slow) for kind in [*KINDS][1:])]
+)
 def test_the_client_answers_as_predict_does(program, ask, write_videos, tmp_path, kind):
     path, weights = program(kind)
     for number, (frames, fps) in enumerate([(50, 25), (40, 29.97), (9, 30), (70, 60), (33, 12)]):
@@ -79,6 +81,7 @@ def test_the_client_answers_as_predict_does(program, ask, write_videos, tmp_path
         assert_same(ask(CLIENT, path, video), weights, video)
 
 
+@pytest.mark.slow
 def test_the_client_takes_upright_videos(program, ask, tmp_path):
     path, weights = program("torchvision")
     frames = np.random.default_rng(0).integers(0, 255, (30, 150, 70, 3), dtype=np.uint8)
@@ -87,6 +90,7 @@ def test_the_client_takes_upright_videos(program, ask, tmp_path):
     assert_same(ask(CLIENT, path, video), weights, video)
 
 
+@pytest.mark.slow
 def test_the_client_of_openvino_answers_as_predict_does(program, ask, videos):
     pytest.importorskip("openvino")
     path, weights = program("wheel", "openvino")
@@ -98,6 +102,7 @@ def test_the_client_of_openvino_answers_as_predict_does(program, ask, videos):
     assert_same(ask(code, path, videos[0]), weights, videos[0])
 
 
+@pytest.mark.slow
 def test_the_client_needs_numpy_av_and_onnxruntime_alone(program, videos, tmp_path):
     path, weights = program("wheel")
     (packages,) = re.findall(r"RUN pip install --no-cache-dir (.*)", PAGE)

@@ -188,6 +188,7 @@ def export_alone(cfg, checkpoint, *words):
     return done.returncode, (done.stdout + done.stderr).strip()
 
 
+@pytest.mark.slow
 def test_command_needs_no_pyslowfast(trained, folder, noise, scores):
     cfg, model, checkpoint = trained("SlowFast")
     opts = ["--opts", "DATA.PATH_TO_DATA_DIR", "/home/me"]

@@ -139,6 +139,26 @@ def test_the_command_writes_arrays_and_their_times(trained, video, tmp_path, cap
     assert [w["frames"] for w in written["windows"]] == expected.frames.tolist()
 
 
+def test_the_json_says_where_actionformer_places_the_rows(trained, video, tmp_path):
+    assert run(trained()[1], video, "--output", tmp_path, "--window", "1", "--stride", "0.4") == 0
+    written = json.loads((tmp_path / "bar.json").read_text())
+    assert written["axes"] == ["window", "channel"]
+    assert len(written["windows"]) == len(np.load(tmp_path / "bar.slow.npy")) == 5
+    # Its data sets' rule: row t is at (t feat_stride + num_frames / 2) / fps.
+    fps = 30
+    feat_stride, num_frames = written["stride"] * fps, written["window"] * fps
+    assert written["offset"] == pytest.approx(num_frames / 2 / fps)
+    for row, window in enumerate(written["windows"][:-1]):
+        middle = (window["frames"][0] + window["frames"][-1] + 1 / fps) / 2
+        assert (row * feat_stride + num_frames / 2) / fps == pytest.approx(middle, abs=1.5 / fps)
+    # The last one ends with the video.
+    assert written["windows"][-1]["end"] == pytest.approx(2.4)
+    assert run(trained()[1], video, "--output", tmp_path / "own") == 0
+    written = json.loads((tmp_path / "own/bar.json").read_text())
+    assert written["stride"] == written["window"] == pytest.approx(0.8)
+    assert written["offset"] == pytest.approx(0.4)
+
+
 def test_one_stream_alone_is_written(trained, video, tmp_path):
     assert run(trained()[1], video, "--output", tmp_path / "out", "--stream", "fast") == 0
     names = sorted(p.name for p in (tmp_path / "out").iterdir())

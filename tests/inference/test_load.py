@@ -313,3 +313,17 @@ def test_names_may_be_given_as_they_are(trained, classes):
     assert load_model(path, classes=classes, device="cpu").classes == tuple("abcdefg")
     with pytest.raises(InputError, match="the class map: has 2 classes, but"):
         load_model(path, classes=["a", "b"], device="cpu")
+
+
+@pytest.mark.parametrize(
+    "name", ["SlowFastAC", pytest.param("PTVSlowFastAC", marks=pytest.mark.checkout)]
+)
+def test_a_network_with_lateral_connections_and_the_loss_loads(trained, noise, scores, name):
+    cfg, model, path = trained(
+        "MODEL.MODEL_NAME", name, "AC.LATERAL", True, "MODEL.LOSS_FUNC", "attention_consistency"
+    )
+    clips = noise(cfg, 2)
+    expected = scores(model.eval(), cfg, clips)
+    loaded = load_model(path, device="cpu")
+    pathways = [clips[:, :, loaded.preprocessing.slow_frames()], clips]
+    np.testing.assert_allclose(loaded.scores(pathways), expected, atol=1e-5)

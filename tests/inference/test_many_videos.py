@@ -32,10 +32,22 @@ def many(videos, tmp_path):
     return [str(path) for path in paths]
 
 
+@pytest.fixture
+def two_dozen(videos, tmp_path):
+    """24 videos, eight of them broken."""
+    paths = [tmp_path / f"{number:02}.mp4" for number in range(24)]
+    for number, path in enumerate(paths):
+        shutil.copy(videos[number % 3], path)
+        if number % 3 == 1:
+            path.write_bytes(b"no video")
+    return [str(path) for path in paths]
+
+
 def environment():
     return {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore"}
 
 
+@pytest.mark.slow
 def test_a_killed_predict_goes_on_where_it_was(
     checkpoint, many, tmp_path, run_predict, monkeypatch
 ):
@@ -64,6 +76,7 @@ def test_a_killed_predict_goes_on_where_it_was(
     assert not journal.parent.exists()
 
 
+@pytest.mark.slow
 def test_processes_of_torchrun_share_the_videos(checkpoint, many, tmp_path, run_predict):
     words = [str(checkpoint), *many, "--single-view", "--output"]
     assert run_predict(*words, tmp_path / "whole.jsonl") == 1
@@ -114,3 +127,68 @@ def test_features_of_finished_videos_are_not_computed_again(
         assert "error" in row or (tmp_path / f"out/{row['files']}.json").exists()
     assert main([*words, "--stride", "1"]) == 1
     assert len(seen) >= 8 + 7
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("command", ["predict", "features"])
+def test_of_eight_killed_processes_every_video_is_in_the_table_once(
+    command, checkpoint, two_dozen, tmp_path, in_eight_processes
+):
+    pandas = pytest.importorskip("pandas")
+    pytest.importorskip("pyarrow")
+    options = ["--single-view"] if command == "predict" else ["--window", "1"]
+    words = [command, checkpoint, *two_dozen, *options, "--output"]
+    statuses, first = in_eight_processes(*words, tmp_path / "out.parquet", kill=True)
+    assert statuses == [-9] * 8 and len(first) == 12
+    assert not (tmp_path / "out.parquet").exists()
+    lines = [
+        json.loads(line)
+        for path in (tmp_path / "out.parquet.partial").glob("*.jsonl")
+        for line in path.read_text().splitlines()
+    ]
+    assert sorted(line["video"] for line in lines) == sorted(first)
+
+    statuses, then = in_eight_processes(*words, tmp_path / "out.parquet")
+
+    assert sorted(statuses) == [0] * 7 + [1]
+    assert sorted(first + then) == two_dozen
+    table = pandas.read_parquet(tmp_path / "out.parquet")
+    readable = [video for number, video in enumerate(two_dozen) if number % 3 != 1]
+    assert not (tmp_path / "out.parquet.partial").exists()
+    if command == "predict":
+        assert list(table.video[::5]) == readable
+        main([str(word) for word in (*words, tmp_path / "alone.csv")])
+        alone = pandas.read_csv(tmp_path / "alone.csv")
+        assert list(table.columns) == list(alone.columns)
+        assert table["class"].tolist() == alone["class"].astype(str).tolist()
+        np.testing.assert_allclose(table.score, alone.score, atol=1e-6)
+    else:
+        # Two windows of a second in each.
+        assert list(table.video[::2]) == readable and set(table.start) == {0.0, 1.0}
+        main([str(word) for word in (*words, tmp_path / "alone")])
+        for stream in ("slow", "fast"):
+            arrays = [
+                np.load(path) for path in sorted((tmp_path / "alone").glob(f"*.{stream}.npy"))
+            ]
+            np.testing.assert_allclose(
+                np.stack(table[stream]), np.concatenate(arrays), rtol=1e-4, atol=1e-5
+            )
+            assert np.stack(table[stream]).std(axis=0).max() > 0.01
+
+
+def test_maps_are_no_table(checkpoint, many, tmp_path, capsys):
+    pytest.importorskip("pyarrow")
+    words = ["features", str(checkpoint), *many, "--maps", "--output", str(tmp_path / "a.parquet")]
+    assert main(words) == 2
+    assert "--maps: a map is no row of" in capsys.readouterr().err
+    assert not (tmp_path / "a.parquet.partial").exists()
+
+
+def test_parquet_without_its_package_is_said_before_the_work(
+    checkpoint, many, tmp_path, capsys, monkeypatch
+):
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    assert main(["predict", str(checkpoint), *many, "--output", str(tmp_path / "a.parquet")]) == 2
+    assert "pip install pyarrow" in capsys.readouterr().err
+    assert not (tmp_path / "a.parquet.partial").exists()

@@ -21,14 +21,24 @@ openvino = pytest.importorskip("openvino")
 NAMES = {'a "quoted" name': 0, "Ärger & <so>": 1, "c": 2, "d": 3, "e": 4, "f": 5, "g": 6}
 
 
+@pytest.fixture(scope="module")
+def exported():
+    """The files of each network and precision, which takes seconds to export."""
+    return {}
+
+
 @pytest.fixture
-def program(trained, folder):
+def program(trained, folder, exported):
     """Returns a function: network, precision -> config, upstream's network and the .xml file."""
 
     def make(name="SlowFastAC", precision="float32"):
-        cfg, model, checkpoint = trained(name)
-        network = load_model(checkpoint, classes=NAMES, device="cpu")
-        export(network, "openvino", folder / "x.xml", precision)
+        cfg, model, checkpoint = trained(name)  # the same weights each time
+        if (name, precision) not in exported:
+            network = load_model(checkpoint, classes=NAMES, device="cpu")
+            export(network, "openvino", folder / "x.xml", precision)
+            exported[name, precision] = {p.name: p.read_bytes() for p in folder.iterdir()}
+        for file, content in exported[name, precision].items():
+            (folder / file).write_bytes(content)
         return cfg, model, folder / "x.xml"
 
     return make
@@ -59,6 +69,7 @@ def test_the_file_says_what_the_other_programs_say(program):
     assert (texts["model"], texts["precision"]) == ("SlowFastAC", "float32")
 
 
+@pytest.mark.slow
 def test_predict_and_load_take_it(calibrated, videos, tmp_path):
     _, _, checkpoint = calibrated()
     weights = load_model(checkpoint, classes=NAMES, device="cpu")
@@ -74,6 +85,7 @@ def test_predict_and_load_take_it(calibrated, videos, tmp_path):
         load_model(tmp_path / "x.xml", compile=True)
 
 
+@pytest.mark.slow
 def test_bfloat16_is_asked_for_when_the_file_is_opened(program, monkeypatch, noise, scores):
     cfg, model, path = program(precision="bfloat16")
     asked = []
@@ -160,6 +172,7 @@ def test_another_ir_is_refused(tmp_path):
         load_model(tmp_path / "x.xml")
 
 
+@pytest.mark.slow
 def test_nothing_is_reported_from_the_users_home(trained, folder, tmp_path):
     """OpenVINO keeps an identifier in the home of users whose conversions it reports."""
     _, _, checkpoint = trained()

@@ -69,7 +69,7 @@ def test_a_bad_file_is_reported_and_the_rest_goes_on(
     assert [row["rank"] for row in rows] == ["1", "2", "3", "4", "5"]
     scores = [float(row["score"]) for row in rows]
     assert scores == sorted(scores, reverse=True)
-    assert run_predict(checkpoint, folder, "--fast", "--output", tmp_path / "out.json") == 1
+    assert run_predict(checkpoint, folder, "--single-view", "--output", tmp_path / "out.json") == 1
     errors = [v for v in json.loads((tmp_path / "out.json").read_text())["videos"] if "error" in v]
     assert [os.path.basename(entry["video"]) for entry in errors] == ["broken.mp4"]
 

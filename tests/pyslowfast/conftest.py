@@ -78,7 +78,7 @@ def runs(video_lists):
     return Runs(video_lists)
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def finished(runs, tmp_path_factory):
     """OUTPUT_DIR of a finished run of the method; tests change copies of it."""
     output = tmp_path_factory.mktemp("finished")

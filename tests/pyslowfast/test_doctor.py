@@ -52,6 +52,7 @@ def test_every_required_module_is_one_that_this_python_has():
         assert importlib.util.find_spec(module), module
 
 
+@pytest.mark.slow
 def test_two_spawned_workers_register_repair_train_and_agree():
     command = [sys.executable, "-m", "slowfast_ac", "doctor", "--workers", "2"]
     process = subprocess.run(command, capture_output=True, text=True, check=False)

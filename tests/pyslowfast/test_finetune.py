@@ -79,6 +79,7 @@ def test_a_file_that_would_run_code_is_not_loaded(refused, tmp_path):
     assert not witness.exists()
 
 
+@pytest.mark.slow
 def test_frozen_bn_keeps_all_running_statistics_in_a_run(
     pretrained, runs, differing, classifier, tmp_path
 ):
@@ -97,6 +98,7 @@ def test_frozen_bn_keeps_all_running_statistics_in_a_run(
     assert len(moved) > 0.5 * len(set(backbone) - statistics)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("network", "frozen"),
     [

@@ -19,6 +19,7 @@ def copy(finished, tmp_path):
     return shutil.copytree(finished, tmp_path / "copy")
 
 
+@pytest.mark.slow
 def test_a_series_of_tests_has_1_3_5_7_and_10_views_and_its_folder_is_made(runs, json_stats, copy):
     printed = runs(
         *(copy, "TRAIN.ENABLE", False, "TEST.NUM_ENSEMBLE_VIEWS", -1),

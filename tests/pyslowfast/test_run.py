@@ -44,6 +44,7 @@ def test_scores_are_sums_of_softmax_over_views(finished):
     assert labels.tolist() == [0, 0, 1, 1, 2, 2]
 
 
+@pytest.mark.slow
 def test_a_finished_run_is_not_trained_again(finished, runs, tmp_path):
     shutil.copytree(finished, tmp_path / "copy")
     before = torch.load(
@@ -54,6 +55,7 @@ def test_a_finished_run_is_not_trained_again(finished, runs, tmp_path):
     assert all(torch.equal(before["model_state"][k], v) for k, v in after["model_state"].items())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "model",
     [
@@ -176,7 +178,7 @@ def test_a_config_cannot_run_code(refused, tmp_path):
     assert not witness.exists()
 
 
-@pytest.mark.parametrize("workers", [0, 1])
+@pytest.mark.parametrize("workers", [0, pytest.param(1, marks=pytest.mark.slow)])
 def test_a_video_of_the_test_that_cannot_be_read_is_named_in_one_line(
     runs, finished, tmp_path, workers
 ):

@@ -1,19 +1,23 @@
 """Checking a list by decoding every video of it in full."""
 
-import itertools
+import contextlib
 import os
+import tempfile
 from collections import defaultdict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import PurePath
+from pathlib import Path, PurePath
+from typing import Any
 
 from slowfast_ac.data.datasets.folder import underscored
-from slowfast_ac.data.datasets.remarks import TARGET_FPS, Remark, remarks
+from slowfast_ac.data.datasets.remarks import TARGET_FPS, remarks
 from slowfast_ac.data.lists import Entry, parse_line, read_lines
-from slowfast_ac.data.parallel import iter_processes
+from slowfast_ac.data.parallel import keep_results
 from slowfast_ac.data.reader import VideoReader
 from slowfast_ac.errors import InputError
 from slowfast_ac.files import write_csv, write_text
+from slowfast_ac.journal import KEY, Journal
+from slowfast_ac.ranks import ALONE, Rank
 
 
 @dataclass(frozen=True)
@@ -80,23 +84,6 @@ class Report:
         write_csv(path, ("line", "severity", "kind", "path", "reason"), rows)
 
 
-@dataclass(frozen=True)
-class _Decoded:
-    """The result of decoding a whole video.
-
-    Args:
-        num_frames: frames that can be decoded.
-        duration: seconds.
-        fps: frames per second, on average.
-        remarks: on the video.
-    """
-
-    num_frames: int
-    duration: float
-    fps: float
-    remarks: list[Remark]
-
-
 def check_videos(
     path: str | os.PathLike,
     separator: str = " ",
@@ -106,7 +93,9 @@ def check_videos(
     clip_frames: int | None = None,
     workers: int | None = None,
     tell: Callable[[Finding], None] | None = None,
-) -> Report:
+    report: str | os.PathLike | None = None,
+    rank: Rank = ALONE,
+) -> Report | None:
     """Checks every line of a list and decodes every video in full, in parallel.
 
     A video is held one frame at a time, so its length does not matter.
@@ -119,85 +108,123 @@ def check_videos(
         classes: class map; a video in a folder called like a class must have its label.
         clip_frames: frames that a clip spans at 30 fps, DATA.NUM_FRAMES x DATA.SAMPLING_RATE. A
             shorter video is an error: PySlowFast would repeat its last frame.
-        workers: processes; None for one per CPU core.
-        tell: is called with each finding as soon as it is known, in the order of the lines.
+        workers: processes; None for one per CPU core of this process.
+        tell: is called with each finding of this process as soon as it is known: those of the
+            lines that name no video, then those of the videos, in their order.
+        report: a csv file for all findings. What is known of a video is kept beside it, so that a
+            later call goes on after a kill.
+        rank: which of several processes this is, which decode a part of the videos each.
+
+    Returns:
+        The report; None where another process writes it, since it has videos to do.
 
     Raises:
-        InputError: when the list itself cannot be read.
+        InputError: when the list itself cannot be read, or for several processes and no ``report``.
     """
-    if num_classes is None and classes is not None:
-        num_classes = len(classes)
+    if rank.world_size > 1 and report is None:
+        raise InputError(f"--report: needed, since this is {rank} and each checks its own videos")
     lines = read_lines(path)
-    entries, findings = [], []
-    for number, text in enumerate(lines, start=1):
-        try:
-            video_path, label = parse_line(text, separator, num_classes)
-        except InputError as error:
-            findings.append(Finding(number, "error", "line", "", str(error)))
-            continue
-        entries.append(Entry(os.path.join(prefix, video_path), label, number))
-    findings += _check_repeats(entries)
-    if classes is not None:
-        findings += _check_folders(entries, classes)
-    of_line = defaultdict(list)
-    for finding in findings:
-        of_line[finding.line].append(finding)
-    entry_of = {entry.line: entry for entry in entries}
-    paths = list(dict.fromkeys(entry.path for entry in entries))
-    decoded: dict[str, _Decoded | InputError] = {}
-    ordered, line = [], 1
-    results = iter_processes(_decode, paths, workers, "decoding")
-    # Once more after the last result, for lines at the end that name no video.
-    for done in itertools.chain(results, [None]):
-        if done is not None:
-            decoded[paths[done[0]]] = done[1]
-        while line <= len(lines):
-            entry = entry_of.get(line)
-            if entry is not None:
-                if entry.path not in decoded:
-                    break
-                of_line[line] += _check_video(entry, decoded[entry.path], clip_frames)
-            for finding in sorted(of_line[line], key=lambda finding: finding.severity):
-                ordered.append(finding)
-                if tell is not None:
-                    tell(finding)
-            line += 1
-    return Report(lines, ordered)
+    checked = _Checked(lines, separator, prefix, num_classes, classes, clip_frames)
+    merged: Report | None = None
+
+    def merge(videos: Iterable[Mapping[str, Any]]) -> None:
+        nonlocal merged
+        findings = [*checked.of_lines, *(found for video in videos for found in checked.of(video))]
+        # The sort keeps the order of a line's own.
+        merged = Report(lines, sorted(findings, key=lambda finding: finding.line))
+        if report is not None:
+            merged.write_csv(report)
+
+    with contextlib.ExitStack() as stack:
+        kept = report or Path(stack.enter_context(tempfile.TemporaryDirectory())) / "report.csv"
+        journal = stack.enter_context(
+            contextlib.closing(Journal(kept, {"results": "whole videos, decoded"}, rank))
+        )
+        for finding in checked.of_lines if tell is not None and rank.number == 0 else ():
+            tell(finding)
+        for video in keep_results(_decode, checked.paths, journal, workers, "decoding"):
+            for finding in checked.of(video) if tell is not None else ():
+                tell(finding)
+        journal.finish(checked.paths, merge)
+    return merged
 
 
-def _decode(path: str) -> _Decoded:
+class _Checked:
+    """Compares the lines of a list with their decoded videos; see :func:`check_videos`.
+
+    Attributes:
+        paths: {video: video}, each once.
+        of_lines: the findings of lines that name no video.
+    """
+
+    def __init__(
+        self,
+        lines: list[str],
+        separator: str,
+        prefix: str,
+        num_classes: int | None,
+        classes: Mapping[str, int] | None,
+        clip_frames: int | None,
+    ) -> None:
+        if num_classes is None and classes is not None:
+            num_classes = len(classes)
+        self.of_lines: list[Finding] = []
+        self._clip_frames = clip_frames
+        self._entries: dict[str, list[Entry]] = defaultdict(list)
+        entries = []
+        for number, text in enumerate(lines, start=1):
+            try:
+                video_path, label = parse_line(text, separator, num_classes)
+            except InputError as error:
+                self.of_lines.append(Finding(number, "error", "line", "", str(error)))
+                continue
+            entries.append(Entry(os.path.join(prefix, video_path), label, number))
+            self._entries[entries[-1].path].append(entries[-1])
+        self.paths = {path: path for path in self._entries}
+        self._of_entries: dict[int, list[Finding]] = defaultdict(list)
+        for finding in _check_repeats(self._entries) + _check_folders(entries, classes or {}):
+            self._of_entries[finding.line].append(finding)
+
+    def of(self, video: Mapping[str, Any]) -> Iterator[Finding]:
+        """Yields the findings of every line of a video, errors first."""
+        for entry in self._entries[video[KEY]]:
+            found = self._of_entries.get(entry.line, [])
+            found = found + _check_video(entry, video, self._clip_frames)
+            yield from sorted(found, key=lambda finding: finding.severity)
+
+
+def _decode(path: str) -> dict[str, Any]:
     with VideoReader(path) as reader:
-        num_frames = sum(1 for _ in reader.frames())
-        if not num_frames:
+        frames = sum(1 for _ in reader.frames())
+        if not frames:
             raise InputError(f"cannot read video {path}: no frame can be decoded")
-        timeline = reader.timeline
-        return _Decoded(num_frames, timeline.end, timeline.fps, remarks(reader, num_frames))
+        return {
+            "frames": frames,
+            "seconds": reader.timeline.end,
+            "fps": reader.timeline.fps,
+            "remarks": remarks(reader, frames),
+        }
 
 
-def _check_video(
-    entry: Entry, decoded: _Decoded | InputError, clip_frames: int | None
-) -> list[Finding]:
-    if isinstance(decoded, InputError):
-        return [Finding(entry.line, "error", "unreadable", entry.path, str(decoded))]
+def _check_video(entry: Entry, video: Mapping[str, Any], clip_frames: int | None) -> list[Finding]:
+    if "error" in video:
+        return [Finding(entry.line, "error", "unreadable", entry.path, video["error"])]
     findings = []
     needed = (clip_frames or 0) / TARGET_FPS
-    if decoded.duration + 0.5 / decoded.fps < needed:
+    if video["seconds"] + 0.5 / video["fps"] < needed:
         reason = (
-            f"too short: {decoded.num_frames} frames last {decoded.duration:.2f} s, a clip of "
+            f"too short: {video['frames']} frames last {video['seconds']:.2f} s, a clip of "
             f"{clip_frames} frames at {TARGET_FPS} fps takes {needed:.2f} s"
         )
         findings.append(Finding(entry.line, "error", "short", entry.path, reason))
-    for kind, reason in decoded.remarks:
+    for kind, reason in video["remarks"]:
         findings.append(Finding(entry.line, "note", kind, entry.path, reason))
     return findings
 
 
-def _check_repeats(entries: list[Entry]) -> list[Finding]:
-    of_path = defaultdict(list)
-    for entry in entries:
-        of_path[entry.path].append(entry)
+def _check_repeats(entries: Mapping[str, list[Entry]]) -> list[Finding]:
     findings = []
-    for path, repeats in of_path.items():
+    for path, repeats in entries.items():
         others = ", ".join(f"{entry.label} on line {entry.line}" for entry in repeats)
         if len({entry.label for entry in repeats}) > 1:
             reason = f"listed with different labels: {others}"
@@ -209,6 +236,8 @@ def _check_repeats(entries: list[Entry]) -> list[Finding]:
 
 
 def _check_folders(entries: list[Entry], classes: Mapping[str, int]) -> list[Finding]:
+    if not classes:
+        return []
     labels = {underscored(name.strip('"')): label for name, label in classes.items()}
     findings = []
     for entry in entries:

@@ -1,10 +1,11 @@
 """From a data set's annotations and videos to PySlowFast's lists, class map and config."""
 
+import contextlib
 import json
 import os
 import shlex
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path, PurePath
 
@@ -16,6 +17,8 @@ from slowfast_ac.data.datasets.splits import SPLITS, Dataset, Sample
 from slowfast_ac.data.lists import Entry, format_list
 from slowfast_ac.errors import InputError
 from slowfast_ac.files import write_text
+from slowfast_ac.journal import KEY, Journal
+from slowfast_ac.ranks import ALONE, Rank
 
 SHOWN_CLASSES = 5
 
@@ -40,7 +43,8 @@ def prepare(
     resize: int | None = None,
     workers: int | None = None,
     overwrite: bool = False,
-) -> str:
+    rank: Rank = ALONE,
+) -> str | None:
     """Writes train.csv, val.csv, test.csv, classes.json and a config for a data set.
 
     Missing and unreadable videos are left out of the lists and named in missing.txt. Where a path
@@ -52,16 +56,21 @@ def prepare(
         base: a config that the written one builds on.
         resize: short side in pixels; the smaller videos go to ``videos/<resize>``, finished ones
             are skipped. None for the originals.
-        workers: processes that resize; None for one per CPU core.
+        workers: processes that resize; None for one per CPU core of this process.
         overwrite: replace different lists, class map and config of an earlier call.
+        rank: which of several processes this is, which resize a part of the videos each.
 
     Returns:
-        The report: counts, notes, files and what to type next.
+        The report: counts, notes, files and what to type next. None where another process writes
+        the lists, since it has videos to do.
 
     Raises:
         InputError: when no video is found, two would get one name, or ``output`` holds different
             files already and ``overwrite`` is false. Lists and config are then as they were.
+            Also for several processes and nothing to resize.
     """
+    if rank.world_size > 1 and resize is None:
+        raise InputError(f"--resize: without it there is no work for {rank}; run prepare alone")
     root, output = Path(os.path.abspath(dataset.root)), Path(os.path.abspath(output))
     if output.resolve().is_relative_to(root.resolve()):
         raise InputError(f"--output {output}: is inside the videos' folder {root}; choose another")
@@ -79,7 +88,10 @@ def prepare(
         )
 
     if resize is not None:
-        place = _resize(root, paths, output / "videos" / str(resize), resize, workers)
+        resized = _resize(root, paths, output / "videos" / str(resize), resize, workers, rank)
+        if resized is None:
+            return None
+        place = resized
     elif any(_clean(path) != path for path in paths):
         place = _link_all(root, paths, output / "videos" / "links")
     else:
@@ -130,26 +142,41 @@ def _without_spaces(paths: Iterable[str], suffix: str | None = None) -> dict[str
 
 
 def _resize(
-    root: Path, paths: list[str], prefix: Path, short_side: int, workers: int | None
-) -> _Place:
+    root: Path, paths: list[str], prefix: Path, short_side: int, workers: int | None, rank: Rank
+) -> _Place | None:
     names = _without_spaces(paths, suffix=".mp4")
-    jobs = [ResizeJob(str(root / p), str(prefix / names[p]), short_side) for p in paths]
-    results = resize_videos(jobs, workers)
-    unreadable, remarks = {}, []
-    for path, job in zip(paths, jobs, strict=True):
-        result = results.get(job.source, [])
-        if isinstance(result, InputError):
-            unreadable[path] = str(result)
-        else:
-            remarks += [f"{path}\t{remark.reason}" for remark in result]
+    jobs = {p: ResizeJob(str(root / p), str(prefix / names[p]), short_side) for p in paths}
+    unreadable: dict[str, str] = {}
+    notes = [f"videos with a short side of at most {short_side} pixels: {prefix}"]
+    merged = False
+
+    def merge(entries: Iterator[dict]) -> None:
+        nonlocal merged
+        merged = True
+        remarks = []
+        for entry in entries:
+            if "error" in entry:
+                unreadable[entry[KEY]] = entry["error"]
+            elif not os.path.exists(jobs[entry[KEY]].target):
+                raise InputError(
+                    f"{jobs[entry[KEY]].target}: was written and is gone; delete {journal.folder} "
+                    "and run again"
+                )
+            else:
+                remarks += [f"{entry[KEY]}\t{reason}" for _, reason in entry["remarks"]]
+        if remarks:
+            file = prefix.parent / "notes.txt"
+            write_text(file, "\n".join(remarks) + "\n")
+            notes.append(f"{len(remarks)} remarks on the originals, such as variable rates: {file}")
+
+    with contextlib.closing(Journal(prefix, {"videos": str(root)}, rank)) as journal:
+        resize_videos(jobs, journal, workers)
+        journal.finish(paths, merge)
+    if not merged:
+        return None
     if len(unreadable) == len(paths):
         raise InputError(f"none of the {len(paths)} videos can be read; {unreadable[paths[0]]}")
     names = {path: name for path, name in names.items() if path not in unreadable}
-    notes = [f"videos with a short side of at most {short_side} pixels: {prefix}"]
-    if remarks:
-        file = prefix.parent / "notes.txt"
-        write_text(file, "\n".join(remarks) + "\n")
-        notes.append(f"{len(remarks)} remarks on the originals, such as variable rates: {file}")
     return _Place(prefix, names, unreadable, notes)
 
 

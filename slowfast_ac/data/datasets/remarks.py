@@ -86,16 +86,16 @@ def _of_times(reader: VideoReader) -> list[Remark]:
 
 
 def _of_pictures(reader: VideoReader) -> list[Remark]:
-    found, stream = [], reader.stream
+    found = []
     height, width = reader.shown_size
     if len(reader.stored_sizes) > 1:
         sizes = ", ".join(f"{w} x {h}" for w, h in sorted(reader.stored_sizes))
         reason = f"its size changes ({sizes}); every frame is stretched to {width} x {height}"
         found.append(Remark("size", reason))
     if reader.picture_first:
-        reason = f"a picture comes first; the film, stream {stream.index}, is read"
+        reason = f"a picture comes first; the film, stream {reader.stream.index}, is read"
         found.append(Remark("cover", reason))
-    aspect = stream.sample_aspect_ratio
+    aspect = reader.stream.sample_aspect_ratio
     if aspect and aspect != 1:
         reason = (
             f"pixels are not square ({aspect.numerator}:{aspect.denominator}); the whole picture "

@@ -1,19 +1,19 @@
 """Making videos smaller: the short side to a given size, every frame at its own time, no sound."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
-from glob import escape
 from pathlib import Path
 
 import av
 
 from slowfast_ac.data.datasets.remarks import Remark, remarks
-from slowfast_ac.data.parallel import map_processes
+from slowfast_ac.data.parallel import keep_results
+from slowfast_ac.data.picture import convert
 from slowfast_ac.data.reader import VideoReader
-from slowfast_ac.errors import InputError
 from slowfast_ac.files import atomic_path
+from slowfast_ac.journal import KEY, Journal
 
 
 @dataclass(frozen=True)
@@ -32,21 +32,38 @@ class ResizeJob:
 
 
 def resize_videos(
-    jobs: Sequence[ResizeJob], workers: int | None = None
-) -> dict[str, InputError | list[Remark]]:
-    """Resizes videos in parallel, with a progress bar; what an earlier call finished is skipped.
+    jobs: Mapping[str, ResizeJob], journal: Journal, workers: int | None = None
+) -> None:
+    """Resizes this process's videos in parallel, with a progress bar.
 
     Args:
-        jobs: the videos.
-        workers: processes; None for one per CPU core.
-
-    Returns:
-        For every source that was not skipped, why it cannot be read to its end, or the remarks on
-        it.
+        jobs: {name: job} of all videos.
+        journal: gets for each name the ``remarks`` on its source, or the ``error`` that it cannot
+            be read to its end. A video whose target is there already has no remarks.
+        workers: processes; None for one per CPU core of this process.
     """
-    todo = [job for job in jobs if not os.path.exists(job.target)]
-    results = map_processes(resize_video, todo, workers, "resizing")
-    return {job.source: result for job, result in zip(todo, results, strict=True)}
+    todo = {}
+    for name in journal.todo(list(jobs)):
+        if os.path.exists(jobs[name].target):
+            journal.add({KEY: name, "remarks": []})
+        else:
+            todo[name] = jobs[name].target
+    _remove_left(todo.values())
+    for _ in keep_results(_resized, jobs, journal, workers, "resizing"):
+        pass
+
+
+def _resized(job: ResizeJob) -> dict[str, list[Remark]]:
+    return {"remarks": resize_video(job)}
+
+
+def _remove_left(targets: Iterable[str]) -> None:
+    """Removes what a killed run left of these videos: mkstemp adds eight characters."""
+    targets = set(targets)
+    for folder in {os.path.dirname(target) for target in targets}:
+        for path in Path(folder).glob(".*-????????.mp4"):
+            if str(path.with_name(path.name[1 : -len("-????????.mp4")] + ".mp4")) in targets:
+                path.unlink(missing_ok=True)
 
 
 def resize_video(job: ResizeJob) -> list[Remark]:
@@ -62,9 +79,6 @@ def resize_video(job: ResizeJob) -> list[Remark]:
         InputError: when the source cannot be read to its end.
     """
     target = Path(job.target)
-    # What a killed run left of this very video: mkstemp adds eight characters.
-    for rest in target.parent.glob(f".{escape(target.stem)}-????????{target.suffix}"):
-        rest.unlink(missing_ok=True)
     with VideoReader(job.source) as reader, atomic_path(target) as temporary:
         height, width = reader.shown_size
         with av.open(str(temporary), "w", format="mp4") as output:
@@ -83,7 +97,7 @@ def resize_video(job: ResizeJob) -> list[Remark]:
             for time, frame in reader.frames():
                 # Two frames at one time, as broken files have, cannot be encoded.
                 ticks = max(round(time / clock), ticks + 1)
-                small = frame.reformat(stream.width, stream.height, "yuv420p", interpolation="AREA")
+                small = convert(frame, stream.width, stream.height, "yuv420p", interpolation="AREA")
                 small.pts, small.time_base = ticks, clock
                 # Or the encoder would copy the key frames of the source.
                 small.pict_type = 0

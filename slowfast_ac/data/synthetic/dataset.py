@@ -23,13 +23,15 @@ from slowfast_ac.data.video import write_video
 from slowfast_ac.errors import InputError
 from slowfast_ac.files import write_json
 
-# Family -> its classes and what draws a clip of a label.
+# Family -> its classes and what draws a clip of a label; a script may add its own.
 FAMILIES: dict[str, tuple[tuple[str, ...], Callable]] = {
     "motion": (CLASSES, render_clip),
     "kinds": (kinds.CLASSES, kinds.render_clip),
 }
 SPLITS = ("train", "val", "test")
 CLIPS_PER_CLASS: Mapping[str, int] = MappingProxyType({"train": 40, "val": 10, "test": 10})
+# Seeds of a split's scenes; no data set has more of them.
+_SCENES = 10**6
 # Raise it when the same parameters draw other clips, so that old data sets are not mixed with new.
 VERSION = 1
 
@@ -64,8 +66,8 @@ def write_dataset(
         seed: at least 0.
         num_distractors: things that drift about, on which no class depends.
         workers: processes.
-        family: what the clips show, ``motion`` or ``kinds``.
-        **options: the family's own: ``num_decoys`` of ``kinds``.
+        family: what the clips show, one of :data:`FAMILIES`.
+        **options: the family's own: ``num_decoys``, which all but ``motion`` have.
 
     Returns:
         The absolute path of the folder: DATA.PATH_TO_DATA_DIR.
@@ -92,7 +94,7 @@ def write_dataset(
 
     clips, lists = [], {}
     for split_number, split in enumerate(SPLITS):
-        first = (seed * len(SPLITS) + split_number) * 10**6
+        first = (seed * len(SPLITS) + split_number) * _SCENES
         entries = lists[f"{split}.csv"] = []
         for label, name in enumerate(classes):
             for number in range(clips_per_class[split]):
@@ -113,6 +115,11 @@ def write_dataset(
         write_list(folder / name, entries)
     write_class_map(folder / "classes.json", {name: i for i, name in enumerate(classes)})
     return folder
+
+
+def split_of(scene: int) -> str:
+    """Returns the split of a scene, given the seed that :func:`write_dataset` draws it by."""
+    return SPLITS[scene // _SCENES % len(SPLITS)]
 
 
 def read_boxes(video_path: str | os.PathLike) -> np.ndarray:
@@ -137,7 +144,7 @@ def _family_options(family: str, options: Mapping[str, int]) -> dict[str, int | 
     """Returns what dataset.json says of a family; nothing for the first one there was."""
     if family not in FAMILIES:
         raise InputError(f"family {family!r}: choose one of {', '.join(FAMILIES)}")
-    known = {"num_decoys": 2} if family == "kinds" else {}
+    known = {"num_decoys": 2} if family != "motion" else {}
     for name in options:
         if name not in known:
             raise InputError(f"{name}: not an option of the family {family}")
@@ -146,7 +153,7 @@ def _family_options(family: str, options: Mapping[str, int]) -> dict[str, int | 
 
 def _check(parameters: dict) -> None:
     counts = parameters["clips_per_class"]
-    if set(counts) != set(SPLITS) or not all(0 < count <= 10**6 for count in counts.values()):
+    if set(counts) != set(SPLITS) or not all(0 < count <= _SCENES for count in counts.values()):
         raise InputError(f"clips_per_class {counts}: give at least 1 for each of {SPLITS}")
     if any(length < _MIN_SIDE or length % 2 for length in parameters["size"]):
         raise InputError(f"size {parameters['size']}: give even numbers from {_MIN_SIDE} on")

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+import av
 import numpy as np
 import torch
 import torch.nn.functional as F

@@ -41,8 +41,9 @@ def main(args: argparse.Namespace) -> int:
     import sys
     import tempfile
 
-    # Read by Gradio when it is imported.
+    # Read by Gradio when it is imported: first of all, since it may be missing.
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
+    import gradio  # noqa: F401
 
     from slowfast_ac.cli.heatmap import distinct_names
     from slowfast_ac.cli.predict import parse_views

@@ -189,7 +189,6 @@ def test_the_command_listens_at_home_and_removes_what_it_got(checkpoints, tmp_pa
 
 def test_without_gradio_it_says_what_to_install(monkeypatch, capsys, tmp_path):
     monkeypatch.setitem(sys.modules, "gradio", None)
-    monkeypatch.delitem(sys.modules, "slowfast_ac.visualization.page", raising=False)
     assert main(["app", str(tmp_path / "none.pyth")]) == 2
     assert "app needs the package gradio, which is missing" in capsys.readouterr().err
 

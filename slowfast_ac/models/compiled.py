@@ -32,9 +32,7 @@ def compile_stages(model: nn.Module) -> None:
     torch._dynamo.config.recompile_limit = max(torch._dynamo.config.recompile_limit, _PROGRAMS)
     plain_strides(model)
     for module in find_stages(model) or [model]:
-        module.forward = types.MethodType(  # type: ignore[method-assign]
-            _compiled(type(module).forward), module
-        )
+        module.forward = types.MethodType(_compiled(type(module).forward), module)
 
 
 def plain_strides(model: nn.Module) -> None:

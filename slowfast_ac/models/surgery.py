@@ -37,7 +37,7 @@ def single_pathway(stage: Stage) -> Stage:
     view = copy.copy(stage)
     view.num_pathways = 1
     if "forward" in vars(stage):  # a compiled one, bound to the stage
-        view.forward = types.MethodType(stage.forward.__func__, view)
+        vars(view)["forward"] = types.MethodType(vars(stage)["forward"].__func__, view)
     return view
 
 

@@ -93,7 +93,7 @@ def api() -> str:
 CONTENTS = {
     "Use": ["method", "configuration", "OPTIONS", "REPAIRS", "DATA", "FINETUNE", "FAQ"],
     "Experiments": ["ABLATE", "COMPARE", "HEATMAP", "BENCH"],
-    "Deploy": ["CHECKPOINTS", "PREDICT", "DEPLOY"],
+    "Deploy": ["CHECKPOINTS", "PREDICT", "APP", "DEPLOY"],
     "Python": ["PYTHON", "TRAINING", "PYTORCHVIDEO", "api"],
     "Reference": ["ASKS", "commands", "contributing", "changelog"],
 }

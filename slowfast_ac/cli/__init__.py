@@ -30,6 +30,7 @@ COMMANDS = {
     "convert": "rename a checkpoint's weights between PySlowFast, PyTorchVideo and caffe2",
     "export": "write an inference model, weights or a folder for the Hub, checked against eager",
     "predict": "name the actions in videos",
+    "app": "serve a local page on which anybody can try a network",
     "features": "write a network's pooled features or maps of videos",
     "bench": "measure training, inference and decoding against the fused baseline",
 }

@@ -90,7 +90,8 @@ def main(args: argparse.Namespace) -> int:
     }
     stems = distinct_stems(args.videos)
     failed = False
-    for video, stem in zip(tqdm(args.videos, unit="video", file=sys.stderr), stems, strict=True):
+    progress = tqdm(args.videos, unit="video", file=sys.stderr, disable=None)
+    for video, stem in zip(progress, stems, strict=True):
         try:
             annotation = read_annotation(video)
             label = true_class(video, annotation, entries)

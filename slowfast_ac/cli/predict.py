@@ -137,10 +137,10 @@ def main(args: argparse.Namespace) -> int:
         check_has_maps,
         write_prediction_heatmaps,
     )
-    from slowfast_ac.visualization.score_curves import draw_score_curves
+    from slowfast_ac.visualization.score_curves import draw_score_curves, leading_classes
 
     single = args.single_view or (args.stream and not args.views)
-    views = CENTER_VIEW if single else _parse_views(args.views or "10x3")
+    views = CENTER_VIEW if single else parse_views(args.views or "10x3")
     if args.top < 1:
         raise InputError(f"--top: {args.top} is not positive")
     if args.stream:
@@ -195,7 +195,8 @@ def main(args: argparse.Namespace) -> int:
                     progress.write(f"wrote {path}", file=sys.stdout)
             if args.timeline:
                 picture = Path(args.timeline) / f"{stems[video]}.timeline.png"
-                draw_score_curves(picture, video, model, predictions, args.top)
+                leading = leading_classes(predictions, args.top)
+                draw_score_curves(picture, video, model, predictions, leading)
                 progress.write(f"wrote {picture}", file=sys.stdout)
             entry = describe_predictions(model, video, predictions, args.top)
         except InputError as error:
@@ -253,7 +254,12 @@ def _choose_backend(args: argparse.Namespace, views: int, device) -> str:
     return "openvino"
 
 
-def _parse_views(text: str):
+def parse_views(text: str):
+    """Returns the views that ``--views`` names.
+
+    Raises:
+        InputError: if it names none.
+    """
     import re
 
     from slowfast_ac.data.views import Views

@@ -55,7 +55,7 @@ def attention_quality(
         scales: sizes of the clip that the spatial map averages, 1.0 first.
         output: folder that gets ``attention_quality.csv``, one row per clip and stream, and
             ``attention_quality.json`` with the returned values.
-        progress: show it on stderr.
+        progress: show it on stderr, if that is a terminal.
 
     Returns:
         See :func:`summarise`.
@@ -66,7 +66,8 @@ def attention_quality(
     model = load_model(checkpoint, config=cfg)
     clips = read_clips_with_boxes(model.config, list_path)
     rows = []
-    for entry, annotation in tqdm(clips, unit="clip", file=sys.stderr, disable=not progress):
+    hidden = None if progress else True
+    for entry, annotation in tqdm(clips, unit="clip", file=sys.stderr, disable=hidden):
         rows += measure_clip(model, entry, annotation, scales)
     summary = summarise(rows)
     if output is not None:

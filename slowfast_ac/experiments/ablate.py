@@ -92,7 +92,13 @@ def run_all(runs: Sequence[Run], parallel: int = 1) -> list[str]:
     failed = []
     processes: list[subprocess.Popen] = []
     with (
-        tqdm(total=len(runs), initial=len(runs) - len(todo), unit="run", file=sys.stderr) as bar,
+        tqdm(
+            total=len(runs),
+            initial=len(runs) - len(todo),
+            unit="run",
+            file=sys.stderr,
+            disable=None,
+        ) as bar,
         ThreadPoolExecutor(parallel) as pool,
     ):
         futures = {pool.submit(_execute, run, bar, parallel, processes): run for run in todo}
@@ -103,6 +109,9 @@ def run_all(runs: Sequence[Run], parallel: int = 1) -> list[str]:
                     failed.append(run.name)
                     line = f"failed: {run.name}, see {run.folder / 'output.txt'}"
                     tqdm.write(line, file=sys.stderr)
+                elif bar.disable:
+                    # A log file has no bar, and should still say that something happens.
+                    tqdm.write(f"finished: {run.name}", file=sys.stderr)
                 bar.update()
         except BaseException:
             # Ctrl-C: the runs resume from their last checkpoints next time.

@@ -127,7 +127,8 @@ def measure_attention(runs: Sequence[Run]) -> None:
     Each run directory gets ``attention.json``; runs whose test clips have no boxes get none, nor
     does a run whose clips cannot be read any more, which is named on stderr.
     """
-    for run in tqdm(runs, desc="attention", unit="run", file=sys.stderr, disable=not runs):
+    hidden = None if runs else True
+    for run in tqdm(runs, desc="attention", unit="run", file=sys.stderr, disable=hidden):
         if (run.folder / ATTENTION).is_file():
             continue
         try:

@@ -70,13 +70,26 @@ def write_heatmaps(
     title = f"{name}\n{describe(heatmaps, classes, true_class)}"
     draw_strip(folder / f"{name}.png", heatmaps, title, boxes)
 
+    write_overlay(folder / f"{name}.mp4", video, heatmaps)
+    return [folder / f"{name}{suffix}" for suffix in (".png", ".mp4", ".json")] + written
+
+
+def write_overlay(
+    path: str | os.PathLike, video: str | os.PathLike, heatmaps: Mapping[str, Heatmap]
+) -> None:
+    """Writes the maps over the frames of the first heatmap's clip, as an mp4.
+
+    Args:
+        path: the file to write.
+        video: the video that the maps were made of.
+        heatmaps: by the network's name, one below the other.
+    """
+    times = next(iter(heatmaps.values())).clip.times
     with VideoReader(video) as reader:
         fps = reader.fps
     # The clip's last frame is the last one shown.
-    end = np.nextafter(first.clip.times[-1], np.inf)
-    frames = iter_frames(video, first.clip.times[0], end)
-    write_timed_video(folder / f"{name}.mp4", overlay_frames(frames, heatmaps), fps)
-    return [folder / f"{name}{suffix}" for suffix in (".png", ".mp4", ".json")] + written
+    frames = iter_frames(video, times[0], np.nextafter(times[-1], np.inf))
+    write_timed_video(path, overlay_frames(frames, heatmaps), fps)
 
 
 def describe(

@@ -10,14 +10,15 @@ from slowfast_ac.figures import saved_figure
 from slowfast_ac.inference.load import TrainedModel
 from slowfast_ac.inference.predict import Prediction
 
-# Curves that can be told apart, also without colour.
+# At most so many curves can be told apart, also without colour.
 _STYLES = ("o-", "s--", "D-.", "^:", "v-", "P--", "X-.", "*:")
 
 
 def leading_classes(predictions: Sequence[Prediction], count: int) -> list[int]:
-    """Returns the classes with the highest scores of any window, the highest first."""
+    """Returns the classes with the highest scores of any window, the highest first; at most 8."""
     highest = np.max([prediction.scores for prediction in predictions], axis=0)
-    return [int(c) for c in np.argsort(-highest, kind="stable")[:count]]
+    best = np.argsort(-highest, kind="stable")[: min(count, len(_STYLES))]
+    return [int(class_id) for class_id in best]
 
 
 def draw_score_curves(
@@ -25,25 +26,25 @@ def draw_score_curves(
     video: str,
     model: TrainedModel,
     predictions: Sequence[Prediction],
-    top: int = 5,
+    classes: Sequence[int],
 ) -> None:
-    """Draws the scores of the leading classes; each point is the middle of a window.
+    """Draws the scores of some classes; each point is the middle of a window.
 
     Args:
         path: the file; its suffix chooses the format.
         video: names the picture.
         model: names the classes.
         predictions: of the video's windows, at least one.
-        top: number of curves; there are at most eight.
+        classes: numbers of the classes, see :func:`leading_classes`.
     """
     scores = np.stack([prediction.scores for prediction in predictions])
     middles = [(prediction.start + prediction.end) / 2 for prediction in predictions]
     # Marks of very many windows would hide the curves.
     every = max(1, len(predictions) // 40)
-    with saved_figure(path, figsize=(9, 3.6)) as figure:
+    with saved_figure(path, figsize=(8, 4)) as figure:
         axis = figure.subplots()
         lines, names = [], []
-        for class_id, style in zip(leading_classes(predictions, top), _STYLES, strict=False):
+        for class_id, style in zip(classes, _STYLES, strict=False):
             lines += axis.plot(middles, scores[:, class_id], style, markersize=4, markevery=every)
             names.append(model.class_name(class_id))
         axis.set(xlim=(predictions[0].start, predictions[-1].end), ylim=(0, 1.03))
@@ -51,4 +52,4 @@ def draw_score_curves(
         axis.set_title(Path(video).name, fontsize=10)
         axis.grid(alpha=0.3)
         # Named here, since matplotlib leaves out names that begin with an underscore.
-        figure.legend(lines, names, loc="outside right upper", fontsize=8, frameon=False)
+        figure.legend(lines, names, loc="outside lower center", ncols=4, fontsize=8, frameon=False)

@@ -17,7 +17,6 @@ NOT_IMPORTED = {
     "psutil": "PySlowFast imports it",
     "openvino": "imported by its name, since importing it slowly is worth a check",
     "nncf": "imported by its name",
-    "gradio": "slowfast_ac.app",
     "submitit": "slowfast-ac ablate on a cluster",
 }
 # PySlowFast itself, which no index has as its users need it.

@@ -33,6 +33,7 @@ def predictions():
 def test_the_classes_with_the_highest_scores_lead(predictions):
     assert leading_classes(predictions, 2) == [2, 1]
     assert leading_classes(predictions, 9) == [2, 1, 0, 3]
+    assert len(leading_classes([Prediction(0.0, 1.0, np.linspace(0, 1, 20))], 20)) == 8
 
 
 def test_curves_have_each_windows_score_at_its_middle(model, predictions, monkeypatch):
@@ -44,7 +45,7 @@ def test_curves_have_each_windows_score_at_its_middle(model, predictions, monkey
         yield figures[-1]
 
     monkeypatch.setattr(score_curves, "saved_figure", kept)
-    draw_score_curves("unused.png", "folder/long.mp4", model, predictions, top=3)
+    draw_score_curves("unused.png", "folder/long.mp4", model, predictions, [2, 1, 0])
     [figure] = figures
     [axis] = figure.axes
     assert axis.get_title() == "long.mp4"
@@ -60,6 +61,6 @@ def test_curves_have_each_windows_score_at_its_middle(model, predictions, monkey
 @pytest.mark.parametrize("count", [1, 3])
 def test_the_picture_is_written(model, predictions, tmp_path, count):
     path = tmp_path / "new" / "long.timeline.png"
-    draw_score_curves(path, "long.mp4", model, predictions[:count])
+    draw_score_curves(path, "long.mp4", model, predictions[:count], [3, 0])
     assert cv2.imread(str(path)).std() > 1
     assert [file.name for file in path.parent.iterdir()] == [path.name]

@@ -1,0 +1,119 @@
+"""What networks see in one video, in a form to show: names, scores over time, maps."""
+
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from slowfast_ac.data.views import CENTER_VIEW, Views
+from slowfast_ac.files import StrPath
+from slowfast_ac.inference.load import TrainedModel
+from slowfast_ac.inference.predict import Prediction, predict
+from slowfast_ac.visualization.files import write_overlay
+from slowfast_ac.visualization.heatmap import heatmap
+from slowfast_ac.visualization.score_curves import draw_score_curves, leading_classes
+
+# Of a longer video some clips are left out, so that an answer does not take for ever.
+MOST_WINDOWS = 60
+
+
+@dataclass(frozen=True)
+class Findings:
+    """What one network sees in a video.
+
+    Args:
+        whole: the prediction for the whole video.
+        windows: those of its clips from the beginning to the end; of a short video only ``whole``.
+        timeline: a picture of the windows' scores; None for a short video.
+    """
+
+    whole: Prediction
+    windows: Sequence[Prediction]
+    timeline: Path | None
+
+
+def find(
+    models: Mapping[str, TrainedModel], video: str, folder: StrPath, views: Views, top: int = 5
+) -> dict[str, Findings]:
+    """Returns what each network sees in a video.
+
+    Args:
+        models: the networks by their names. If they have the same classes, their pictures show the
+            same ones, in the same colours.
+        video: the file.
+        folder: gets a new folder with the pictures.
+        views: of the whole video, whose scores are averaged.
+        top: curves of a picture.
+
+    Raises:
+        InputError: if the video cannot be read.
+    """
+    folder = Path(tempfile.mkdtemp(dir=folder))
+    whole, windows = {}, {}
+    for name, model in models.items():
+        whole[name] = windows[name] = predict(model, video, views)
+        clip, end = model.preprocessing.seconds, whole[name][0].end
+        if end > 1.5 * clip:
+            stride = max(clip, end / MOST_WINDOWS)
+            windows[name] = predict(model, video, CENTER_VIEW, stride=stride)
+    share = same_classes(models) == list(models)
+    found = {}
+    for number, (name, model) in enumerate(models.items()):
+        timeline = None
+        if len(windows[name]) > 1:
+            timeline = folder / f"timeline-{number}.png"
+            seen = sum(windows.values(), []) if share else windows[name]
+            draw_score_curves(timeline, video, model, windows[name], leading_classes(seen, top))
+        found[name] = Findings(whole[name][0], windows[name], timeline)
+    return found
+
+
+def draw_maps(
+    models: Mapping[str, TrainedModel], video: str, folder: StrPath, window: Prediction
+) -> Path | None:
+    """Draws where the networks look for the best class of a window, in a clip in its middle.
+
+    A program has no maps, and a network of other classes than the first has no such class; they are
+    left out.
+
+    Args:
+        models: the networks by their names; one is below the other in the video.
+        video: the file.
+        folder: gets a new folder with the maps.
+        window: a prediction of the first network.
+
+    Returns:
+        The video of the maps; None if no network has any.
+
+    Raises:
+        InputError: if the video cannot be read, or a network has no maps.
+    """
+    networks = {name: models[name].network for name in same_classes(models)}
+    [best] = window.top(1)
+    maps = {
+        name: heatmap(
+            network,
+            video,
+            models[name].preprocessing,
+            best,
+            start=window.start,
+            end=window.end,
+        )
+        for name, network in networks.items()
+        if network is not None
+    }
+    if not maps:
+        return None
+    path = Path(tempfile.mkdtemp(dir=folder)) / "maps.mp4"
+    write_overlay(path, video, maps)
+    return path
+
+
+def same_classes(models: Mapping[str, TrainedModel]) -> list[str]:
+    """Returns the names of the networks that have the classes of the first one."""
+    first, *_ = models.values()
+    return [
+        name
+        for name, model in models.items()
+        if (model.classes, model.num_classes) == (first.classes, first.num_classes)
+    ]

@@ -110,6 +110,7 @@ print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024)
 """
 
 
+@pytest.mark.slow
 def test_memory_does_not_grow_with_the_results(tmp_path):
     process = subprocess.run(
         [sys.executable, "-c", MANY, tmp_path / "report.csv"], capture_output=True, check=True

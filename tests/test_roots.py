@@ -13,6 +13,7 @@ def test_where():
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("bad", ["nowhere", "/b"])
 def test_each_root_has_a_process_of_its_own_and_one_failure_is_enough(request, tmp_path, bad):
     conftest = request.config.rootpath / "tests/conftest.py"

@@ -57,7 +57,7 @@ def _read_torch(path: Path, container: str) -> object:
         for name in names:
             is_other = not name.startswith(("numpy.", "builtins."))
             stand_ins.append((stand_in_for(name, dicts=dicts and is_other), name))
-        # torch before 2.6 takes no names, and a stand-in may not do for its class.
+        # A stand-in may not do for its class.
         with contextlib.suppress(Exception), torch.serialization.safe_globals(stand_ins):
             return torch.load(path, map_location="cpu", weights_only=True)
     raise _would_run(path, *names)
@@ -70,8 +70,6 @@ def _globals(path: Path, container: str) -> list[str]:
             return legacy_globals(file)
     try:
         return sorted(torch.serialization.get_unsafe_globals_in_checkpoint(path))
-    except AttributeError:
-        return ["code (torch 2.6 or newer says which)"]
     except (pickle.UnpicklingError, EOFError, UnicodeDecodeError):
         return []
 

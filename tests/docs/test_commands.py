@@ -126,6 +126,7 @@ def test_data(follow, tmp_path):
     )
 
 
+@pytest.mark.slow
 def test_predict(follow, reader, save_network):
     save_network("checkpoint_epoch_00002.pyth", "DATA.SAMPLING_RATE", 8)
     Path("classes.json").write_text(json.dumps({name: n for n, name in enumerate(MOTIONS)}))
@@ -156,6 +157,7 @@ def test_predict(follow, reader, save_network):
     )
 
 
+@pytest.mark.slow
 def test_heatmap(follow, save_network):
     save_network("checkpoint_epoch_00015.pyth")
     film("clip.mp4", 30)
@@ -186,6 +188,7 @@ def test_pytorchvideo(follow, save_network):
     follow("docs/PYTORCHVIDEO.md", causes=errors, code=False)
 
 
+@pytest.mark.slow
 def test_compare(follow, tmp_path):
     import pickle
 
@@ -215,6 +218,7 @@ def test_evidence(follow, tmp_path):
     )
 
 
+@pytest.mark.slow
 def test_earlier_evidence(follow, upstream):
     follow(
         "projects/attention_consistency/EARLIER.md",

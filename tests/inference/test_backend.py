@@ -27,6 +27,7 @@ def test_scores_of_weights_by_openvino_are_torchs(calibrated, videos, name):
         extract_features(ours, videos[0])
 
 
+@pytest.mark.slow
 def test_other_scores_are_refused(trained, monkeypatch):
     pytest.importorskip("openvino")
     from slowfast_ac.inference import optimize

@@ -147,6 +147,7 @@ def test_class_map_and_suffix_must_fit(trained, folder, run_export):
     assert [file.name for file in folder.iterdir()] == ["classes.json"]
 
 
+@pytest.mark.slow
 def test_command_says_what_it_measured(trained, folder, capsys, run_export):
     cfg, _, checkpoint = trained("SlowFastAC")
     path = folder / "x.pt2"

@@ -97,6 +97,7 @@ def test_processes_of_torchrun_share_the_videos(checkpoint, many, tmp_path, run_
             np.testing.assert_allclose(ours, [e["score"] for e in theirs["top"]], atol=1e-6)
 
 
+@pytest.mark.slow
 def test_features_of_finished_videos_are_not_computed_again(
     checkpoint, many, tmp_path, monkeypatch
 ):

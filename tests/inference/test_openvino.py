@@ -124,6 +124,7 @@ def test_half_a_program_is_not_believed(program, tmp_path):
         assert "\n" not in str(error.value)
 
 
+@pytest.mark.slow
 def test_a_kill_between_the_two_files_leaves_none_that_is_believed(program, monkeypatch):
     """The new weights are in place, the old program still names the old ones."""
     _, model, path = program()
@@ -149,6 +150,7 @@ def test_a_kill_between_the_two_files_leaves_none_that_is_believed(program, monk
         load_model(path)
 
 
+@pytest.mark.slow
 def test_a_program_with_other_scores_is_refused_and_both_old_files_stay(program, monkeypatch):
     from slowfast_ac.inference import optimize
 

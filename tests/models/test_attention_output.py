@@ -188,6 +188,7 @@ class Small(TwoStream):
         return StreamFeatures(self.last.layers[0](res4), res4)
 
 
+@pytest.mark.skipif(torch.__version__.startswith("2.9."), reason="torch 2.9 cannot compile it")
 def test_a_compiled_network_takes_the_same_step(clip, labels, assert_same):
     steps = []
     for compiled in (False, True):

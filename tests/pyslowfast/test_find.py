@@ -258,6 +258,7 @@ def root_of(upstream):
     return {ENVIRONMENT: str(upstream.root)} if upstream.kind == "checkout" else {}
 
 
+@pytest.mark.slow
 def test_missing_package_of_pyslowfast_is_named(upstream):
     script = "HIDDEN = ['simplejson']\n" + HIDE + "import slowfast_ac\nslowfast_ac.register()"
     result = run(script, **root_of(upstream))

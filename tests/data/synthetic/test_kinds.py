@@ -113,6 +113,7 @@ def test_more_decoys_show_more_of_the_targets_colour():
     assert share[0] < share[1] < share[2]
 
 
+@pytest.mark.slow
 def test_one_box_does_not_tell_the_motion_but_two_seconds_of_boxes_do(trajectories):
     boxes, motions, seeds = trajectories
     folds = {"groups": seeds, "cv": GroupKFold(4)}

@@ -111,6 +111,7 @@ def test_first_frame_is_the_same_whichever_single_oscillator_runs():
         assert (clips[name][5] != clips["shake"][5]).any()
 
 
+@pytest.mark.slow
 def test_one_box_does_not_tell_the_class_but_a_second_of_boxes_does(trajectories):
     boxes, labels, seeds = trajectories
     folds = {"groups": seeds, "cv": GroupKFold(4)}

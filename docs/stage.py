@@ -95,7 +95,7 @@ CONTENTS = {
     "Experiments": ["ABLATE", "COMPARE", "HEATMAP", "BENCH"],
     "Deploy": ["CHECKPOINTS", "PREDICT", "APP", "DEPLOY"],
     "Python": ["PYTHON", "TRAINING", "PYTORCHVIDEO", "api"],
-    "Reference": ["commands", "contributing", "changelog"],
+    "Reference": ["ASKS", "commands", "contributing", "changelog"],
 }
 
 
@@ -121,8 +121,8 @@ def main(folder: Path) -> None:
         ("api.md", api()),
     ):
         (folder / page).write_text(text)
-    for picture in ROOT.glob("docs/*.png"):
-        shutil.copy(picture, folder)
+    for file in [*ROOT.glob("docs/*.png"), *ROOT.glob("docs/*.ipynb")]:
+        shutil.copy(file, folder)
 
 
 if __name__ == "__main__":

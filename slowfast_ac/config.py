@@ -91,7 +91,8 @@ def add_custom_config(cfg: CfgNode) -> None:
     # float32 for matrix products; float32: no TF32 anywhere; tf32: TF32 for both; bfloat16:
     # autocast, with float32 weights and logits, no loss scaling, not for training on a CPU.
     cfg.COMPUTE.PRECISION = "default"
-    # True: torch.compile for the network's stages. The first steps then take a minute or more.
+    # True: torch.compile for the network's stages, in training and at test. The first steps then
+    # take far longer than the others.
     cfg.COMPUTE.COMPILE = False
 
     # ---------------------------------------------------------------------------------------- #

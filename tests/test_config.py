@@ -31,7 +31,7 @@ DEFAULTS = {
         "FRAME_STRIDE": 2,
         "UPSAMPLE": False,
     },
-    "COMPUTE": {"MEMORY_FORMAT": "contiguous", "PRECISION": "default"},
+    "COMPUTE": {"MEMORY_FORMAT": "contiguous", "PRECISION": "default", "COMPILE": False},
     "FINETUNE": {"FREEZE": [], "BACKBONE_LR_FACTOR": 1.0},
 }
 

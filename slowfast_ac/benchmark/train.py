@@ -51,10 +51,12 @@ class Trainer:
     def count(self) -> dict[str, float]:
         """Counts one step without the optimizer's part; of a compiled network, operations alone.
 
-        Within the counters nothing is compiled, and compiled code keeps other features.
+        Compiled code keeps other features, and the counters cannot see into it.
         """
         present = [*self.model.parameters(), *self.model.buffers(), *self.batch.clips]
-        count = count_step(self.loss, present)
+        # A stage first called within the counters would never be compiled afterwards.
+        with torch.compiler.set_stance("force_eager"):
+            count = count_step(self.loss, present)
         self.optimizer.zero_grad()
         clips = len(self.batch.labels)
         operations = {

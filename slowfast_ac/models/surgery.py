@@ -36,8 +36,9 @@ def single_pathway(stage: Stage) -> Stage:
         return stage
     view = copy.copy(stage)
     view.num_pathways = 1
-    if "forward" in vars(stage):  # a compiled one, bound to the stage
-        vars(view)["forward"] = types.MethodType(vars(stage)["forward"].__func__, view)
+    compiled = vars(stage).get("forward")
+    if compiled is not None:  # a method of the stage itself
+        vars(view)["forward"] = types.MethodType(compiled.__func__, view)
     return view
 
 

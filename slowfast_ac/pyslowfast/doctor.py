@@ -80,8 +80,7 @@ def diagnose(path: str | None = None) -> Diagnosis:
     """
     result = Diagnosis()
     for module, package in REQUIRED.items():
-        present = importlib.util.find_spec(module) is not None
-        result.versions[package] = metadata.version(package) if present else None
+        result.versions[package] = _version(module, package)
     missing = [package for package, version in result.versions.items() if version is None]
     if missing:
         result.problems.append(f"missing packages; run: pip install {' '.join(missing)}")
@@ -98,3 +97,15 @@ def diagnose(path: str | None = None) -> Diagnosis:
         if result.upstream.kind in repair.kinds:
             result.repairs[repair.name] = (repair.name in applied, repair.mends)
     return result
+
+
+def _version(module: str, package: str) -> str | None:
+    """Returns the version of the package that brings a module; None if nothing does."""
+    if importlib.util.find_spec(module) is None:
+        return None
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        # Another package brings it, such as opencv-python-headless.
+        others = metadata.packages_distributions().get(module, [])
+        return f"as {others[0]} {metadata.version(others[0])}" if others else "of unknown version"

@@ -9,6 +9,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch import nn
+from torch._dynamo.utils import counters
 from torch.utils.checkpoint import checkpoint
 
 from slowfast_ac.benchmark import counting, decode, networks, results, runtimes, scaling, views
@@ -243,6 +244,25 @@ def test_without_a_compiler_the_compiled_rows_are_left_out(tiny_cfg, monkeypatch
     rows = bench_train(tiny_cfg(), replace(TIMED, iterations=1, only=("ac_scam_compiled",)))
     assert [row["name"] for row in rows] == ["fused"]
     assert capsys.readouterr().err.count("no compiled rows: no compiler") == 2
+
+
+def test_compiled_rows_are_compiled_and_counted_as_the_others(tiny_cfg, monkeypatch):
+    from slowfast.models import video_model_builder
+
+    monkeypatch.setitem(video_model_builder._MODEL_STAGE_DEPTH, 50, (1, 1, 1, 1))
+    compile_ = torch.compile
+    monkeypatch.setattr(
+        torch, "compile", lambda function, **how: compile_(function, backend="eager", **how)
+    )
+    torch._dynamo.reset()
+    counters.clear()
+    cfg = tiny_cfg("RESNET.NUM_BLOCK_TEMP_KERNEL", [[1, 1]] * 4)
+    fused, compiled = bench_train(cfg, replace(TIMED, iterations=1, only=("fused_compiled",)))
+    torch._dynamo.reset()
+    # Five stages, four lateral connections, and the addition that tries the compiler.
+    assert counters["stats"]["unique_graphs"] == 10
+    assert compiled["gflops"] == fused["gflops"]
+    assert "saved_mebibytes" in fused and "saved_mebibytes" not in compiled
 
 
 @pytest.mark.slow

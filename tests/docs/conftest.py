@@ -199,7 +199,14 @@ NOT_RUN = {
     "docker": "needs Docker",
     "torchrun": "tests/inference/test_many_videos.py starts the processes",
     "srun": "needs Slurm; tests/inference/test_many_videos.py sets its environment",
+    "slowfast-ac ablate configs/suites/table3.yaml --output runs/table3 --submit": "needs Slurm; "
+    "tests/experiments/test_submit.py has submitit's executor of this machine",
     "python projects/attention_consistency/clips.py": "generates 5,760 clips",
+    "python projects/attention_consistency/human_motion.py": "tests/test_human_motion.py does",
+    "slowfast-ac bench loader": "tests/benchmark/test_loader.py",
+    "slowfast-ac ablate configs/suites/table3.yaml --output runs/table3 --submit": "needs Slurm; "
+    "tests/experiments/test_submit.py sends the jobs to processes",
+    "python picture.py": "needs hours of training",
     "python evidence.py collect": "needs hours of training; tests/test_evidence.py collects others",
 }
 # What is shown and is no output of a command, by its first words.
@@ -227,12 +234,12 @@ def follow(reader):
     def run(page, smaller=(), causes=(), before=(), masks=(), code=True):
         causes, before, printed = dict(causes), dict(before), ""
         for block in read_blocks(ROOT / page):
+            if block.first:
+                os.chdir(reader.folder)
             if block.name.startswith((*NOT_RUN, *NO_OUTPUT)) or (block.python and not code):
                 continue
             for start in [start for start in before if block.name.startswith(start)]:
                 before.pop(start)()
-            if block.first:
-                os.chdir(reader.folder)
             words = block.words
             for start in [start for start in causes if not words and block.name.startswith(start)]:
                 words = causes.pop(start)

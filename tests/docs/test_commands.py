@@ -205,10 +205,10 @@ def test_evidence(follow, tmp_path):
     folder = Path("projects/attention_consistency")
     (folder / "evidence").mkdir(parents=True)
     source = ROOT / folder
-    for name in ("evidence.py", "evidence/kinds.json.gz"):
+    for name in ("evidence.py", "evidence/kinds.json.gz", "evidence/human.json.gz"):
         (folder / name).write_bytes((source / name).read_bytes())
-    for name in ("kinds.yaml", "Base-KINDS.yaml"):
-        (folder / name).symlink_to(source / name)
+    for path in source.glob("*.yaml"):
+        (folder / path.name).symlink_to(path)
     follow(
         "projects/attention_consistency/README.md",
         smaller={"--output runs/": "--dry-run --output runs/"},

@@ -98,10 +98,15 @@ def test_suites(follow, lists):
 
 
 def test_bench(follow, lists):
+    your_config()
+    Path("demo/SlowFastAC/seed0").mkdir(parents=True)
+    your_config("demo/SlowFastAC/seed0/config.yaml")
+    Path("wide").symlink_to("lists")
     follow(
         "docs/BENCH.md",
         smaller={
             "--batch 8": f"--batch 2 {QUICK} --only ac_scam",
+            "--batch 4": f"--batch 2 {QUICK}",
             "--batch 1 --output bench/scaling": f"--batch 2 {QUICK} --only classes "
             "--output bench/scaling",
             "R50.yaml --output bench/views": "R50.yaml --iterations 1 --warmup 0 --lengths 1 "
@@ -113,7 +118,9 @@ def test_bench(follow, lists):
         | {
             f"--output bench/{what}": f"--output bench/{what} --opts {TINY}"
             for what in ("train", "infer", "scaling", "views")
-        },
+        }
+        | {"'[256, 320]'": "[64,72]", "--iterations 8 --warmup 2 --threads": "--threads"},
+        masks=[("limited by: the (loader|network)", "limited by: PART")],
     )
 
 
@@ -129,8 +136,7 @@ def test_questions(follow, save_network, lists):
         "docs/FAQ.md",
         causes={"clip ": "slowfast-ac explain clip.yaml"},
         smaller={
-            "--output bench/decode": "--output bench/decode --lengths 1 --iterations 1 --warmup 0",
-            "--output bench/train": f"--output bench/train --batch 2 {QUICK} --only ac_scam",
+            "--output bench/loader": f"--output bench/loader --batch 2 {QUICK}",
             "SLOWFAST_4x16_R50.pyth": "SLOWFAST_4x16_R50.pyth DATA.PATH_TO_DATA_DIR lists "
             f"OUTPUT_DIR run {TINY}",
         },

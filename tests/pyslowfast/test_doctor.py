@@ -31,6 +31,22 @@ def test_a_missing_package_is_named_with_its_command(upstream, capsys, monkeypat
     assert "without PySlowFast these work" in output
 
 
+def test_another_package_may_bring_the_module(upstream, capsys, monkeypatch):
+    real = doctor.metadata.version
+
+    def version(package):
+        if package == "opencv-python":
+            raise doctor.metadata.PackageNotFoundError(package)
+        return "1.2.3" if package == "opencv-python-headless" else real(package)
+
+    monkeypatch.setattr(doctor.metadata, "version", version)
+    monkeypatch.setattr(
+        doctor.metadata, "packages_distributions", lambda: {"cv2": ["opencv-python-headless"]}
+    )
+    assert main(["doctor"]) == 0
+    assert "opencv-python as opencv-python-headless 1.2.3\n" in capsys.readouterr().out
+
+
 def test_a_wrong_path_is_a_problem(upstream, capsys, tmp_path):
     assert main(["doctor", "--pyslowfast", str(tmp_path)]) == 1
     output = capsys.readouterr().out

@@ -204,8 +204,6 @@ NOT_RUN = {
     "python projects/attention_consistency/clips.py": "generates 5,760 clips",
     "python projects/attention_consistency/human_motion.py": "tests/test_human_motion.py does",
     "slowfast-ac bench loader": "tests/benchmark/test_loader.py",
-    "slowfast-ac ablate configs/suites/table3.yaml --output runs/table3 --submit": "needs Slurm; "
-    "tests/experiments/test_submit.py sends the jobs to processes",
     "python picture.py": "needs hours of training",
     "python evidence.py collect": "needs hours of training; tests/test_evidence.py collects others",
 }

@@ -156,6 +156,10 @@ def test_predict(follow, reader, save_network):
     )
 
 
+def test_app(follow):
+    follow("docs/APP.md")
+
+
 def test_heatmap(follow, save_network):
     save_network("checkpoint_epoch_00015.pyth")
     film("clip.mp4", 30)

@@ -197,6 +197,8 @@ NOT_RUN = {
     "pip install": "installs packages",
     "export": "sets a path of the reader's machine",
     "docker": "needs Docker",
+    "ffmpeg": "tests/inference/test_stream_command.py pipes a film",
+    "slowfast-ac app": "runs until Ctrl-C; tests/cli/test_app.py opens it in a browser",
     "torchrun": "tests/inference/test_many_videos.py starts the processes",
     "srun": "needs Slurm; tests/inference/test_many_videos.py sets its environment",
     "slowfast-ac ablate configs/suites/table3.yaml --output runs/table3 --submit": "needs Slurm; "

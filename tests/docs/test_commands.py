@@ -157,6 +157,10 @@ def test_predict(follow, reader, save_network):
     )
 
 
+def test_app(follow):
+    follow("docs/APP.md")
+
+
 @pytest.mark.slow
 def test_heatmap(follow, save_network):
     save_network("checkpoint_epoch_00015.pyth")

@@ -1,5 +1,6 @@
 """``slowfast-ac app`` in a real browser: answers, pictures, keyboard, nothing from elsewhere."""
 
+import contextlib
 import os
 import re
 import shutil
@@ -170,12 +171,15 @@ def test_the_keyboard_reaches_everything_and_bad_input_is_one_line(page, tmp_pat
 def test_the_command_listens_at_home_and_removes_what_it_got(checkpoints, tmp_path):
     pytest.importorskip("gradio", reason="needs gradio: pip install 'slowfast_ac[app]'")
     words = ["-m", "slowfast_ac", "app", *map(str, checkpoints)]
-    with subprocess.Popen(
-        [sys.executable, "-W", "ignore", *words],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        env={**os.environ, "TMPDIR": str(tmp_path)},
-    ) as process:
+    with contextlib.ExitStack() as stack:
+        process = subprocess.Popen(
+            [sys.executable, "-W", "ignore", *words],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env={**os.environ, "TMPDIR": str(tmp_path)},
+        )
+        # Or a test that fails would wait for it for ever.
+        stack.callback(process.kill)
         line = process.stdout.readline().decode()
         assert re.fullmatch(r"http://127\.0\.0\.1:\d+/  \(stop with Ctrl-C\)\n", line), (
             process.stderr.read().decode()

@@ -1,5 +1,6 @@
 """``slowfast-ac predict --stream``: what it prints and writes, how it stops, what it refuses."""
 
+import contextlib
 import json
 import signal
 import subprocess
@@ -43,12 +44,15 @@ def test_ctrl_c_ends_a_pipe_that_says_nothing_more(checkpoint, videos, streamed,
     command = [sys.executable, "-W", "ignore", "-m", "slowfast_ac", "predict", checkpoint]
     command += ["--stream", "-", *OPTIONS, "--output", output]
     data = streamed(videos[0])
-    with subprocess.Popen(
-        [str(word) for word in command],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-    ) as process:
+    with contextlib.ExitStack() as stack:
+        process = subprocess.Popen(
+            [str(word) for word in command],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
+        # Or a test that fails would wait for it for ever.
+        stack.callback(process.kill)
         process.stdin.write(data[: len(data) * 9 // 10])
         process.stdin.flush()
         printed = process.stdout.readline().decode()
@@ -58,7 +62,7 @@ def test_ctrl_c_ends_a_pipe_that_says_nothing_more(checkpoint, videos, streamed,
         assert "0.50 - 1.50 s" in process.stdout.readline().decode()
         process.send_signal(signal.SIGINT)
         errors = process.stderr.read().decode()
-    assert process.returncode == 0, errors
+        assert process.wait() == 0, errors
     assert "answers: 2, " in errors and "Traceback" not in errors
     spans = [json.loads(line)["predictions"][0] for line in output.read_text().splitlines()]
     assert [span["start"] for span in spans] == [0.0, 0.5]

@@ -64,9 +64,11 @@ def main(args: argparse.Namespace) -> int:
     with tempfile.TemporaryDirectory(prefix="slowfast-ac-") as folder:
         os.environ["GRADIO_TEMP_DIR"] = folder
         page = build_page(dict(zip(names, models, strict=True)), folder, views)
-        print(f"{serve(page, args.host, args.port)}  (stop with Ctrl-C)", flush=True)
         try:
+            print(f"{serve(page, args.host, args.port)}  (stop with Ctrl-C)", flush=True)
             page.block_thread()
+        except KeyboardInterrupt:
+            pass
         finally:
             page.close()
     return 0

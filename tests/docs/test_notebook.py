@@ -20,6 +20,7 @@ def test_it_is_stored_without_outputs():
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)
 def test_every_cell_runs(upstream, tmp_path, monkeypatch):
     """Runs the cells as IPython does, where ``!`` starts a command and ``%pip`` installs."""
     monkeypatch.chdir(tmp_path)

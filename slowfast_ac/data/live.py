@@ -2,11 +2,8 @@
 
 import contextlib
 import os
-import select
-import signal
 import stat
 import sys
-import threading
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 from urllib.parse import urlsplit, urlunsplit
@@ -67,18 +64,18 @@ class LiveReader:
         self._timeout = timeout
         self._is_pipe = self.waits and not os.path.isfile(source)
         with self._errors_named(), contextlib.ExitStack() as opened:
-            self._container = opened.enter_context(_open(source, timeout, opened))
+            self._container = opened.enter_context(_open(source, timeout))
             self._stream = films_of(self._container.streams.video)[0]
             # Kept, since a stream that is asked after its container is closed crashes.
             self._rates = self._stream.average_rate, self._stream.guessed_rate
             self._tick = float(self._stream.time_base)
-            self._opened = opened.pop_all()
+            opened.pop_all()
 
     def __enter__(self) -> "LiveReader":
         return self
 
     def __exit__(self, *exception: object) -> None:
-        self._opened.close()
+        self._container.close()
 
     def timeline(self, frames: Sequence[LiveFrame]) -> Timeline:
         """Returns when some of the frames are shown, in seconds since the first of them."""
@@ -138,40 +135,7 @@ class LiveReader:
             raise InputError(f"cannot read {self.name}: {why}") from error
 
 
-class _Pipe:
-    """Reads a pipe so that Ctrl-C ends the wait for data.
-
-    A read of FFmpeg's own misses a signal that comes just before it waits.
-    """
-
-    def __init__(self, descriptor: int) -> None:
-        self._descriptor = descriptor
-        self._told, self._tell = os.pipe()
-        os.set_blocking(self._told, False)
-        os.set_blocking(self._tell, False)
-        self._before: int | None = None
-        if threading.current_thread() is threading.main_thread():
-            self._before = signal.set_wakeup_fd(self._tell, warn_on_full_buffer=False)
-
-    def read(self, size: int) -> bytes:
-        """Returns up to ``size`` bytes, none at the end."""
-        while True:
-            ready, _, _ = select.select([self._descriptor, self._told], [], [])
-            # Where the signal was Ctrl-C, Python raises KeyboardInterrupt here.
-            if self._told in ready:
-                os.read(self._told, 4096)
-            if self._descriptor in ready:
-                return os.read(self._descriptor, size)
-
-    def close(self) -> None:
-        """Stops listening to signals; the pipe stays open."""
-        if self._before is not None:
-            signal.set_wakeup_fd(self._before)
-        os.close(self._told)
-        os.close(self._tell)
-
-
-def _open(source: str, timeout: float, opened: contextlib.ExitStack) -> av.container.InputContainer:
+def _open(source: str, timeout: float) -> av.container.InputContainer:
     films = set(av.formats_available) - NO_FILMS
     if "://" in source:
         scheme = source.partition("://")[0].lower()
@@ -184,19 +148,14 @@ def _open(source: str, timeout: float, opened: contextlib.ExitStack) -> av.conta
             "rtsp_transport": "tcp",
         }
         return av.open(source, metadata_errors="ignore", options=options, timeout=timeout)
-    file: str | _Pipe
     if source == "-":
         if sys.stdin.isatty():
             raise InputError("it is a terminal; pipe a video into it")
-        file = opened.enter_context(contextlib.closing(_Pipe(sys.stdin.fileno())))
+        file = "pipe:0"
     elif is_live(source):
         return av.open(source, format="v4l2")
     elif os.path.isdir(source):
         raise InputError("is a folder, not a video")
-    elif os.path.exists(source) and stat.S_ISFIFO(os.stat(source).st_mode):
-        descriptor = os.open(source, os.O_RDONLY)
-        opened.callback(os.close, descriptor)
-        file = opened.enter_context(contextlib.closing(_Pipe(descriptor)))
     else:
         file = f"file:{source}"
     options = {"format_whitelist": ",".join(sorted(films))}

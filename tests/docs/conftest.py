@@ -19,6 +19,8 @@ from slowfast_ac.cli import main
 ROOT = Path(__file__).resolve().parents[2]
 _FENCE = re.compile(r"^\s*```(\w*)")
 _NUMBER = re.compile(r"(?:(?<![\w.])[+-])?\d[\d,]*(?:\.\d+)?(?:e[+-]?\d+)?")
+# Time, level and place of a line of a run's log, as the wheel and the checkouts write them.
+_LOG_PREFIX = re.compile(r"^\[\d\d/\d\d [\d:]+\](?:\[[A-Z]+\] \S+: +\d+)?: ", re.M)
 
 
 @dataclass
@@ -118,7 +120,7 @@ class Reader:
         with contextlib.redirect_stdout(output), contextlib.redirect_stderr(errors):
             status = self._run(program, rest)
         text = output.getvalue() + re.sub(r".*\r", "", errors.getvalue())  # bars of progress
-        text = text.replace(os.path.realpath(self.folder), "/data")
+        text = _LOG_PREFIX.sub("", text).replace(os.path.realpath(self.folder), "/data")
         return status, text.replace(str(self.folder), "/data")
 
     def _run(self, program, words):
@@ -254,10 +256,7 @@ def follow(reader):
                 assert bool(status) == bool(failed), f"{page}: {words}: {status}\n{printed}"
             pattern = pattern_of(block.printed, masks)
             found = masked(printed, masks) + "\n"
-            # A line of a log begins with its time and place.
-            assert re.search(rf"^(?:\[.*?\]: )?{pattern}", found, re.M), (
-                f"{page}: {block.name}\n{printed}"
-            )
+            assert re.search(f"^{pattern}", found, re.M), f"{page}: {block.name}\n{printed}"
         assert not causes and not before, f"{page} no longer has {[*causes, *before]}"
 
     return run

@@ -19,8 +19,10 @@ from slowfast_ac.cli import main
 ROOT = Path(__file__).resolve().parents[2]
 _FENCE = re.compile(r"^\s*```(\w*)")
 _NUMBER = re.compile(r"(?:(?<![\w.])[+-])?\d[\d,]*(?:\.\d+)?(?:e[+-]?\d+)?")
-# Time, level and place of a line of a run's log, as the wheel and the checkouts write them.
-_LOG_PREFIX = re.compile(r"^\[\d\d/\d\d [\d:]+\](?:\[[A-Z]+\] \S+: +\d+)?: ", re.M)
+# Level and place of a line of a run's log, in the wheel's form and the checkouts'.
+_LOG_PREFIX = re.compile(
+    r"^\[(?:[A-Z]+: \S+: +\d+\]|\d\d/\d\d [\d:]+\]\[[A-Z]+\] \S+: +\d+): ", re.M
+)
 
 
 @dataclass

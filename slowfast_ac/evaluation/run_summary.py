@@ -3,9 +3,7 @@
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from slowfast_ac.pyslowfast.log import LOG, clip_accuracy, read_log
-
-_NAMES = {"map": "mAP", "top1": "top-1", "top5": "top-5"}
+from slowfast_ac.pyslowfast.log import LOG, accuracies, accuracy_text, clip_accuracy, read_log
 
 
 def summarize(
@@ -34,11 +32,8 @@ def summarize(
         yield from _by_clip(lines)
     tests = [line for line in lines if line.get("split") == "test_final"]
     for count, line in zip(views, tests[len(tests) - len(views) :], strict=False):
-        # In percent, mean average precision too.
-        found = {key: line.get(f"{key}_acc", line.get(key)) for key in _NAMES}
-        accuracy = _accuracy({key: float(value) for key, value in found.items() if value})
         clips = f"{_number(count, 'view')} x {_number(crops, 'crop')}"
-        yield f"  by video        {accuracy} (test: {clips} of each video)"
+        yield f"  by video        {accuracy_text(accuracies(line))} (test: {clips} of each video)"
 
 
 def _by_clip(lines: Sequence[dict]) -> Iterator[str]:
@@ -47,16 +42,9 @@ def _by_clip(lines: Sequence[dict]) -> Iterator[str]:
         return
     # Upstream validates a finished training as one epoch more.
     epoch = min(int(number) for number in last["epoch"].split("/"))
-    accuracy = _accuracy(clip_accuracy(lines))
+    accuracy = accuracy_text(clip_accuracy(lines))
     where = f"validation after epoch {epoch}: one clip of each video"
     yield f"  by clip         {accuracy} ({where})"
-
-
-def _accuracy(percents: dict[str, float]) -> str:
-    """Returns for example ``top-1 78.3 %, top-5 95.0 %``."""
-    # Upstream repeats the mean average precision as top-1 and top-5.
-    keys = ["map"] if "map" in percents else list(percents)
-    return ", ".join(f"{_NAMES[key]} {percents[key]:.1f} %" for key in keys)
 
 
 def _number(count: int, noun: str) -> str:

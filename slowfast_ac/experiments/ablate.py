@@ -17,7 +17,6 @@ from tqdm import tqdm
 from slowfast_ac.errors import InputError
 from slowfast_ac.experiments.suite import Run
 from slowfast_ac.files import write_json
-from slowfast_ac.pyslowfast.log import parse_stats
 
 RECORD = "run.json"
 
@@ -145,9 +144,8 @@ def _execute(run: Run, bar: tqdm, parallel: int, processes: list[subprocess.Pope
         for line in process.stdout:
             log.write(line)
             tail.append(line.strip())
-            described = describe(line)
-            if described:
-                bar.set_description(f"{run.name} {described}")
+            if line.startswith(("epoch ", "test ")):
+                bar.set_description(f"{run.name} {line.strip()}")
         # wait() would not tell this process's memory.
         _, status, usage = os.wait4(process.pid, 0)
         process.returncode = status = os.waitstatus_to_exitcode(status)
@@ -167,20 +165,3 @@ def _die_with_suite() -> None:
     # Or the run of a killed suite would go on, and write beside the one that resumes it.
     set_parent_death_signal = 1
     ctypes.CDLL(None).prctl(set_parent_death_signal, signal.SIGKILL)
-
-
-def describe(line: str) -> str:
-    """Returns a short description of one of PySlowFast's json_stats lines, or nothing."""
-    stats = parse_stats(line)
-    if stats is None:
-        return ""
-    kind = stats.get("_type", stats.get("split", ""))
-    if kind.startswith("train_iter"):
-        return f"epoch {stats['epoch']} iter {stats['iter']} loss {float(stats['loss']):.2f}"
-    if kind == "val_epoch":
-        return f"epoch {stats['epoch']} val top-1 error {float(stats['top1_err']):.1f}"
-    if kind == "test_iter":
-        return f"test {stats['cur_iter']}"
-    if kind == "test_final":
-        return f"test top-1 {stats['top1_acc']}"
-    return ""

@@ -104,6 +104,7 @@ class AttentionMixin(_Network):
                 "maps of %d x %d: AC.LAMBDA %g; the pull of the paper's %g on %d x %d is %.2g here",
                 *(side, side, cfg.AC.LAMBDA, PAPER_LAMBDA, PAPER_SIDE, PAPER_SIDE),
                 equal_lambda(cfg),
+                extra={"detail": True},  # printed at the start of a run, with the rest of explain
             )
 
 

@@ -20,9 +20,10 @@ def setup(path: str | os.PathLike | None = None) -> Upstream:
     """
     from slowfast_ac.pyslowfast.class_names import install_class_names
     from slowfast_ac.pyslowfast.compute import install_compute
+    from slowfast_ac.pyslowfast.console import extend_logging
     from slowfast_ac.pyslowfast.finetune import install_finetune
     from slowfast_ac.pyslowfast.register import register_into
-    from slowfast_ac.pyslowfast.repairs import apply_repairs, log_repairs_in
+    from slowfast_ac.pyslowfast.repairs import apply_repairs
     from slowfast_ac.pyslowfast.supported import explain_import
 
     upstream = find(path)
@@ -38,7 +39,7 @@ def setup(path: str | os.PathLike | None = None) -> Upstream:
         install_compute(upstream)
         install_finetune(upstream)
         install_class_names()
-        log_repairs_in(upstream)
+        extend_logging(upstream)
     except InputError:
         raise
     except Exception as error:

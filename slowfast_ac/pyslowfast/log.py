@@ -2,7 +2,7 @@
 
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import simplejson
@@ -58,12 +58,33 @@ def read_log(run: str | os.PathLike) -> list[dict]:
 def clip_accuracy(log: Sequence[dict]) -> dict[str, float]:
     """Returns the accuracies of the last validation of a log, one clip per video, in %.
 
-    Returns:
-        ``top1`` and ``top5``, or ``map`` where a video has several labels; nothing without a
-        validation.
+    They are empty without a validation.
     """
     last: dict = next((line for line in reversed(log) if line.get("_type") == "val_epoch"), {})
-    values = {
-        rank: 100 - float(last[f"{rank}_err"]) for rank in ("top1", "top5") if f"{rank}_err" in last
-    }
-    return values | ({"map": 100 * float(last["map"])} if "map" in last else {})
+    return accuracies(last)
+
+
+def accuracies(stats: dict) -> dict[str, float]:
+    """Returns the accuracies of an epoch's or a test's ``json_stats``, in %.
+
+    Returns:
+        ``top1`` and ``top5``, or ``map`` where a video has several labels; nothing where the line
+        has none.
+    """
+    if "map" in stats:
+        # Upstream repeats it as top-1 and top-5 of a test, which is in percent.
+        percent = 1 if stats.get("split") == "test_final" else 100
+        return {"map": percent * float(stats["map"])}
+    found = {}
+    for key in ("top1", "top5"):
+        if f"{key}_acc" in stats:
+            found[key] = float(stats[f"{key}_acc"])
+        elif f"{key}_err" in stats:
+            found[key] = 100 - float(stats[f"{key}_err"])
+    return found
+
+
+def accuracy_text(percents: Mapping[str, float]) -> str:
+    """Returns accuracies as a text, for example ``top-1 78.3 %, top-5 95.0 %``."""
+    names = {"map": "mAP", "top1": "top-1", "top5": "top-5"}
+    return ", ".join(f"{names[key]} {value:.1f} %" for key, value in percents.items())

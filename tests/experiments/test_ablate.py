@@ -16,7 +16,6 @@ import yaml
 from slowfast_ac.cli import main
 from slowfast_ac.errors import InputError
 from slowfast_ac.experiments.ablate import (
-    describe,
     is_finished,
     require_same_settings,
     run_all,
@@ -193,22 +192,6 @@ def test_of_jobs_that_share_a_folder_each_measures_its_own_runs(
     monkeypatch.setattr(report, "write_report", lambda *_: page)
     assert main(["ablate", str(write_suite(tmp_path)), "--output", str(tmp_path), *words]) == 0
     assert names == measured
-
-
-@pytest.mark.parametrize(
-    ("line", "expected"),
-    [
-        (
-            'json_stats: {"_type": "train_iter", "epoch": "1/2", "iter": "3/9", "loss": 1.234}',
-            "epoch 1/2 iter 3/9 loss 1.23",
-        ),
-        ('json_stats: {"split": "test_final", "top1_acc": "50.00"}', "test top-1 50.00"),
-        ("something else", ""),
-        ('json_stats: {"_type": "train_it', ""),
-    ],
-)
-def test_progress_is_read_from_the_log(line, expected):
-    assert describe(line) == expected
 
 
 @pytest.mark.slow

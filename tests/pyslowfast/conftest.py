@@ -56,15 +56,15 @@ class Runs:
         return printed
 
     def kill(self, output, *opts, when):
-        """Kills a run once its output has the pattern ``when``; returns what it had printed."""
-        path = Path(output) / "printed.txt"
+        """Kills a run once its log has the pattern ``when``; returns what it had printed."""
+        path, log_file = Path(output) / "printed.txt", Path(output) / "stdout.log"
         path.parent.mkdir(parents=True, exist_ok=True)
         with open(path, "w") as log:
             process = self.start(output, *opts, stdout=log, stderr=log)
         deadline = time.monotonic() + 240
         found = None
         while not found and process.poll() is None and time.monotonic() < deadline:
-            found = re.search(when, path.read_text())
+            found = log_file.exists() and re.search(when, log_file.read_text())
             time.sleep(0.02)
         process.send_signal(signal.SIGKILL)
         process.wait()

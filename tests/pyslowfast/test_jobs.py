@@ -21,12 +21,14 @@ def copy(finished, tmp_path):
 
 @pytest.mark.slow
 def test_a_series_of_tests_has_1_3_5_7_and_10_views_and_its_folder_is_made(runs, json_stats, copy):
+    log = copy / "stdout.log"
+    before = len(log.read_text())
     printed = runs(
         *(copy, "TRAIN.ENABLE", False, "TEST.NUM_ENSEMBLE_VIEWS", -1),
         *("TEST.NUM_SPATIAL_CROPS", 1, "TEST.SAVE_RESULTS_PATH", "a/b/test.pkl"),
     )
     batches, tests = 0, []
-    for line in json_stats(printed):
+    for line in json_stats(log.read_text()[before:]):
         batches += line.get("split") == "test_iter"
         if line.get("split") == "test_final":
             tests.append(batches)

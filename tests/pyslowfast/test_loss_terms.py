@@ -11,11 +11,12 @@ from slowfast_ac.pyslowfast import loss_terms
 def test_both_terms_are_in_tensorboard_as_they_are_in_the_log(runs, json_stats, tmp_path):
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-    printed = runs(
+    runs(
         *(tmp_path, "SOLVER.MAX_EPOCH", 1, "TEST.ENABLE", False, "TENSORBOARD.ENABLE", True),
         *("LOG_MODEL_INFO", False, "BN.USE_PRECISE_STATS", False),
     )
-    steps = [s for s in json_stats(printed) if s.get("_type", "").startswith("train_iter")]
+    lines = json_stats((tmp_path / "stdout.log").read_text())
+    steps = [line for line in lines if line.get("_type", "").startswith("train_iter")]
     (folder,) = tmp_path.glob("runs-*")
     events = EventAccumulator(str(folder)).Reload()
     losses = {

@@ -4,8 +4,6 @@ Each repair documents what it fixes and why, tests whether it is needed, and is 
 None overrides a newer package that has the fix, and none edits a file.
 """
 
-import functools
-import importlib
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -80,21 +78,8 @@ def log_repairs(output_dir: str | None) -> None:
     if output_dir in _logged:
         return
     _logged.add(output_dir)
+    logger.info(
+        "%d repairs of PySlowFast, see the log or slowfast-ac doctor", len(_applied)
+    )
     for repair in _applied.values():
-        logger.info("repaired %s: %s", repair.name, repair.mends)
-
-
-def log_repairs_in(upstream: Upstream) -> None:
-    """Has every log that a checkout opens begin with the repairs; a second call changes nothing."""
-    module = importlib.import_module("slowfast.utils.logging")
-    original = module.setup_logging
-    # The wheel's loop opens its log itself.
-    if upstream.kind == "wheel" or hasattr(original, "__wrapped__"):
-        return
-
-    @functools.wraps(original)
-    def setup_logging(output_dir: str | None = None) -> None:
-        original(output_dir)
-        log_repairs(output_dir)
-
-    module.setup_logging = setup_logging
+        logger.info("repaired %s: %s", repair.name, repair.mends, extra={"detail": True})

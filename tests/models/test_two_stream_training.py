@@ -123,9 +123,13 @@ def test_without_scam_grad_the_second_scale_is_a_constant(
 )
 def test_every_parameter_gets_a_gradient(build, criterion, clips, opts, gradients, labels):
     model = build(*opts)
-    found = gradients(model, criterion(model(clips), labels)[0])
-    assert {name for name, grad in found.items() if grad is None} == set()
-    assert {name for name, grad in found.items() if grad.abs().sum() == 0} == set()
+    zero = []
+    # A single channel can miss one pair of clips, rectified or cancelled by rounding.
+    for batch in (clips, [torch.randn_like(clip) for clip in clips]):
+        found = gradients(model, criterion(model(batch), labels)[0])
+        assert {name for name, grad in found.items() if grad is None} == set()
+        zero.append({name for name, grad in found.items() if grad.abs().sum() == 0})
+    assert set.intersection(*zero) == set()
 
 
 @pytest.mark.parametrize("opts", [["AC.LAMBDA", 0.0], ["AC.DETACH_SPATIAL", True]], ids=str)

@@ -6,7 +6,7 @@ import argparse
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the arguments."""
     parser.add_argument("baseline", help="result file (TEST.SAVE_RESULTS_PATH) or run directory")
-    parser.add_argument("ours", help="the same, for the other network and the same videos")
+    parser.add_argument("other", help="the same, for the other network and the same videos")
     parser.add_argument("--classes", metavar="JSON", help="class map, name -> number")
     parser.add_argument(
         "--groups", metavar="JSON", help="group -> class names (default: the paper's two groups)"
@@ -21,7 +21,7 @@ def main(args: argparse.Namespace) -> None:
 
     text = compare(
         args.baseline,
-        args.ours,
+        args.other,
         args.output,
         args.classes,
         args.groups,

@@ -29,7 +29,7 @@ PAPER_GROUPS = Path(__file__).parent / "groups.json"
 
 def compare(
     baseline: str | os.PathLike,
-    ours: str | os.PathLike,
+    other: str | os.PathLike,
     output: str | os.PathLike,
     classes: str | os.PathLike | None = None,
     groups: str | os.PathLike | None = None,
@@ -40,7 +40,7 @@ def compare(
 
     Args:
         baseline: result file or run directory.
-        ours: the same for the other network, on the same videos.
+        other: the same for the other network, on the same videos.
         output: folder for compare.md, compare.json, per_class.csv and .png, confusion_*.csv and
             .png.
         classes: class map; without one, classes are called by their numbers.
@@ -54,8 +54,8 @@ def compare(
         InputError: naming the file, for results of different videos, labels or class counts.
     """
     output = require_new(output, "compare.md", overwrite)
-    first, second = read_results(baseline), read_results(ours)
-    _require_same_videos(first, second, baseline, ours)
+    first, second = read_results(baseline), read_results(other)
+    _require_same_videos(first, second, baseline, other)
     names = result_names(classes, first.scores.shape[1])
     if first.multi_label:
         text = _compare_multi_label(first, second, names, output)
@@ -68,14 +68,14 @@ def compare(
     return text
 
 
-def per_class(baseline: Results, ours: Results, names: Sequence[str]) -> list[dict]:
+def per_class(baseline: Results, other: Results, names: Sequence[str]) -> list[dict]:
     """Returns a row per class: its videos, both accuracies, their difference, p-values and more.
 
     ``p_holm`` is McNemar's p-value corrected for the number of classes; ``baseline_low`` to
-    ``baseline_high``, and likewise ``ours``, is Wilson's interval of the accuracy.
+    ``baseline_high``, and likewise ``other``, is Wilson's interval of the accuracy.
     """
-    right = [results.right() for results in (baseline, ours)]
-    tables = {"baseline": precision_recall(baseline), "ours": precision_recall(ours)}
+    right = [results.right() for results in (baseline, other)]
+    tables = {"baseline": precision_recall(baseline), "other": precision_recall(other)}
     rows = []
     for label, name in enumerate(names):
         chosen = baseline.labels == label
@@ -84,11 +84,11 @@ def per_class(baseline: Results, ours: Results, names: Sequence[str]) -> list[di
         if row["videos"]:
             row |= {
                 "baseline": float(first.mean()),
-                "ours": float(second.mean()),
+                "other": float(second.mean()),
                 "difference": float(second.mean() - first.mean()),
                 "p": mcnemar(first, second),
             }
-            for which, right_ones in (("baseline", first), ("ours", second)):
+            for which, right_ones in (("baseline", first), ("other", second)):
                 low, high = wilson(int(right_ones.sum()), len(right_ones))
                 row |= {f"{which}_low": low, f"{which}_high": high}
         for which, table in tables.items():
@@ -101,18 +101,18 @@ def per_class(baseline: Results, ours: Results, names: Sequence[str]) -> list[di
     return rows
 
 
-def overall(baseline: Results, ours: Results, chosen: np.ndarray | None = None) -> dict:
+def overall(baseline: Results, other: Results, chosen: np.ndarray | None = None) -> dict:
     """Returns top-1 and top-5 of both, the difference with its interval, and McNemar's p-value.
 
     Args:
         baseline: single-label results.
-        ours: of the same videos.
+        other: of the same videos.
         chosen: (V,) bool, the videos to look at; None for all.
     """
     chosen = np.ones(len(baseline.labels), dtype=bool) if chosen is None else chosen
-    first, second = (results.right()[chosen] for results in (baseline, ours))
+    first, second = (results.right()[chosen] for results in (baseline, other))
     summary: dict[str, Any] = {"videos": int(chosen.sum())}
-    for name, results, right in (("baseline", baseline, first), ("ours", ours, second)):
+    for name, results, right in (("baseline", baseline, first), ("other", other, second)):
         low, high = wilson(int(right.sum()), len(right))
         summary[name] = {
             "top1": float(right.mean()),
@@ -197,13 +197,13 @@ def _compare_single_label(
         },
         "absent_members": {group: members for group, members in absent.items() if members},
         "averages": {
-            which: averages(results) for which, results in (("baseline", first), ("ours", second))
+            which: averages(results) for which, results in (("baseline", first), ("other", second))
         },
         "classes": rows,
     }
     write_json(output / "compare.json", summary)
     write_table(output / "per_class.csv", pandas.DataFrame(rows))
-    for which, results in (("baseline", first), ("ours", second)):
+    for which, results in (("baseline", first), ("other", second)):
         write_confusion(results, names, output / f"confusion_{which}", which)
     members = [number for group in groups.values() for number in group]
     draw_classes(rows, members, output / "per_class.png")
@@ -211,24 +211,24 @@ def _compare_single_label(
 
 
 def _compare_multi_label(first: Results, second: Results, names: list[str], output: Path) -> str:
-    baseline, ours = average_precision(first), average_precision(second)
+    baseline, other = average_precision(first), average_precision(second)
     rows = []
     for label, name in enumerate(names):
         row: dict[str, Any] = {"class": name, "videos": int(first.labels[:, label].sum())}
         if row["videos"]:
-            row["baseline"], row["ours"] = float(baseline[label]), float(ours[label])
-            row["difference"] = row["ours"] - row["baseline"]
+            row["baseline"], row["other"] = float(baseline[label]), float(other[label])
+            row["difference"] = row["other"] - row["baseline"]
         rows.append(row)
     present = [row for row in rows if row["videos"]]
-    means = {key: float(np.mean([row[key] for row in present])) for key in ("baseline", "ours")}
+    means = {key: float(np.mean([row[key] for row in present])) for key in ("baseline", "other")}
     write_json(output / "compare.json", {"mean_average_precision": means, "classes": rows})
     write_table(output / "per_class.csv", pandas.DataFrame(rows))
     draw_classes(rows, [], output / "per_class.png")
     return (
         f"# Comparison on {len(first.labels)} videos, several labels each\n\n"
         f"Mean average precision {100 * means['baseline']:.2f} (baseline), "
-        f"{100 * means['ours']:.2f} (ours) over {len(present)} classes. The tests of significance "
-        "are for one label a video and are left out.\n"
+        f"{100 * means['other']:.2f} (other) over {len(present)} classes. The tests of "
+        "significance are for one label per video and are left out.\n"
     )
 
 
@@ -239,7 +239,7 @@ def _text(summary: dict) -> str:
         {
             "videos": f"{name}, {part['videos']}",
             "baseline top-1 %": f"{100 * part['baseline']['top1']:.1f}",
-            "ours top-1 %": f"{100 * part['ours']['top1']:.1f}",
+            "other top-1 %": f"{100 * part['other']['top1']:.1f}",
             "difference": f"{100 * part['difference']:+.1f}",
             "95 % interval": "{:+.1f} to {:+.1f}".format(*(100 * end for end in part["interval"])),
             "p": f"{part['p']:.3g}",
@@ -250,11 +250,11 @@ def _text(summary: dict) -> str:
     verdict = "is more than chance explains" if total["p"] < 0.05 else "may be chance"
     lines += [
         "",
-        f"Ours gains {total['gained']} videos and loses {total['lost']}; at the level of 0.05 the "
-        f"difference {verdict} (exact McNemar test, p = {total['p']:.3g}). It speaks of these "
-        "videos and these two trainings; another seed is another training.",
+        f"The other network gains {total['gained']} videos and loses {total['lost']}; at the level "
+        f"of 0.05 the difference {verdict} (exact McNemar test, p = {total['p']:.3g}). This holds "
+        "for these videos and these two trainings; other seeds can differ.",
         "",
-        f"Top-5: {100 * total['baseline']['top5']:.1f} and {100 * total['ours']['top5']:.1f} %.",
+        f"Top-5: {100 * total['baseline']['top5']:.1f} and {100 * total['other']['top5']:.1f} %.",
     ]
     for which, means in summary["averages"].items():
         lines.append(
@@ -278,12 +278,14 @@ def _text(summary: dict) -> str:
 
 
 def _require_same_videos(
-    first: Results, second: Results, baseline: str | os.PathLike, ours: str | os.PathLike
+    first: Results, second: Results, baseline: str | os.PathLike, other: str | os.PathLike
 ) -> None:
     if first.scores.shape != second.scores.shape:
         raise InputError(
-            f"{ours}: {second.scores.shape[0]} videos of {second.scores.shape[1]} classes, but "
+            f"{other}: {second.scores.shape[0]} videos of {second.scores.shape[1]} classes, but "
             f"{baseline} has {first.scores.shape[0]} of {first.scores.shape[1]}"
         )
     if not np.array_equal(first.labels, second.labels):
-        raise InputError(f"{ours}: its labels differ from those of {baseline}: not the same videos")
+        raise InputError(
+            f"{other}: its labels differ from those of {baseline}: not the same videos"
+        )

@@ -16,7 +16,7 @@ def draw_classes(rows: Sequence[dict], members: Sequence[int], path: Path) -> No
     """Draws both accuracies of each class as bars.
 
     Args:
-        rows: one per class, with ``class``, ``baseline``, ``ours`` and ``difference``.
+        rows: one per class, with ``class``, ``baseline``, ``other`` and ``difference``.
         members: numbers of the classes to show; when empty, those that changed most.
         path: the png.
     """
@@ -28,10 +28,10 @@ def draw_classes(rows: Sequence[dict], members: Sequence[int], path: Path) -> No
     position = np.arange(len(chosen), dtype=float)
     with saved_figure(path, figsize=(max(6, 0.6 * len(chosen)), 4.5)) as figure:
         axis = figure.subplots()
-        for offset, key in ((-0.2, "baseline"), (0.2, "ours")):
+        for offset, key in ((-0.2, "baseline"), (0.2, "other")):
             axis.bar(position + offset, [100 * row[key] for row in chosen], 0.4, label=key)
         for place, row in zip(position, chosen, strict=True):
-            height = 100 * max(row["baseline"], row["ours"])
+            height = 100 * max(row["baseline"], row["other"])
             text = f"{100 * row['difference']:+.1f}"
             axis.text(float(place), height + 1, text, ha="center", fontsize=7)
         names = [row["class"] for row in chosen]

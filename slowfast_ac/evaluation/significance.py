@@ -6,7 +6,7 @@ import numpy as np
 import scipy.stats
 
 
-def mcnemar(baseline: np.ndarray, ours: np.ndarray) -> float:
+def mcnemar(baseline: np.ndarray, other: np.ndarray) -> float:
     """Exact McNemar test of two classifiers on the same videos.
 
     Only the videos that one gets right and the other wrong count. Without a difference between the
@@ -14,13 +14,13 @@ def mcnemar(baseline: np.ndarray, ours: np.ndarray) -> float:
 
     Args:
         baseline: (V,) bool, whether each video is right.
-        ours: (V,) bool.
+        other: (V,) bool.
 
     Returns:
         The two-sided p-value; 1 where the two never differ.
     """
-    gained = int((ours & ~baseline).sum())
-    lost = int((baseline & ~ours).sum())
+    gained = int((other & ~baseline).sum())
+    lost = int((baseline & ~other).sum())
     if gained + lost == 0:
         return 1.0
     return float(scipy.stats.binomtest(gained, gained + lost).pvalue)
@@ -48,7 +48,7 @@ def wilson(right: int, total: int) -> tuple[float, float]:
     return float(interval.low), float(interval.high)
 
 
-def difference_interval(baseline: np.ndarray, ours: np.ndarray) -> tuple[float, float]:
+def difference_interval(baseline: np.ndarray, other: np.ndarray) -> tuple[float, float]:
     """95 % interval of the difference of two accuracies on the same videos.
 
     Half a video is added to each cell of the table of right and wrong by right and wrong, so
@@ -56,13 +56,13 @@ def difference_interval(baseline: np.ndarray, ours: np.ndarray) -> tuple[float, 
 
     Args:
         baseline: (V,) bool, whether each video is right; V at least 1.
-        ours: (V,) bool.
+        other: (V,) bool.
 
     Returns:
-        Low and high end of the difference ours - baseline, between -1 and 1.
+        Low and high end of the difference other - baseline, between -1 and 1.
     """
     total = len(baseline) + 2
-    gained, lost = (ours & ~baseline).sum() + 0.5, (baseline & ~ours).sum() + 0.5
+    gained, lost = (other & ~baseline).sum() + 0.5, (baseline & ~other).sum() + 0.5
     middle = (gained - lost) / total
     error = np.sqrt(gained + lost - (gained - lost) ** 2 / total) / total
     low, high = middle + scipy.stats.norm.ppf([0.025, 0.975]) * error

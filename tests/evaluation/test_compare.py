@@ -16,10 +16,10 @@ from slowfast_ac.evaluation.significance import difference_interval, holm, mcnem
 @pytest.mark.parametrize(("gained", "lost"), [(10, 2), (3, 3), (0, 7), (1, 0)])
 def test_mcnemar_is_the_binomial_tail_of_the_videos_that_differ(gained, lost):
     baseline = np.array([False] * gained + [True] * lost + [True] * 20)
-    ours = np.array([True] * gained + [False] * lost + [True] * 20)
+    other = np.array([True] * gained + [False] * lost + [True] * 20)
     count = gained + lost
     tail = scipy.stats.binom.cdf(min(gained, lost), count, 0.5)
-    assert mcnemar(baseline, ours) == pytest.approx(min(1, 2 * tail))
+    assert mcnemar(baseline, other) == pytest.approx(min(1, 2 * tail))
 
 
 def test_mcnemar_of_equal_results_is_one():
@@ -56,11 +56,11 @@ def test_the_difference_lies_in_its_interval_as_often_as_it_claims():
 
 
 def test_the_interval_of_many_videos_is_that_of_a_paired_mean():
-    baseline, ours = two_results(1300, 900, 10_000)
-    changes = ours.astype(float) - baseline
+    baseline, other = two_results(1300, 900, 10_000)
+    changes = other.astype(float) - baseline
     error = scipy.stats.sem(changes)
     expected = scipy.stats.norm.interval(0.95, loc=changes.mean(), scale=error)
-    np.testing.assert_allclose(difference_interval(baseline, ours), expected, atol=2e-4)
+    np.testing.assert_allclose(difference_interval(baseline, other), expected, atol=2e-4)
 
 
 @pytest.mark.parametrize("total", [1, 10, 400])
@@ -76,9 +76,9 @@ def test_overall_counts_by_hand(make_results):
         make_results([0, 1, 1, 0, 0], labels, 3), make_results([0, 0, 1, 1, 0], labels, 3)
     )
     assert summary["baseline"]["top1"] == pytest.approx(2 / 5)
-    assert summary["ours"]["top1"] == pytest.approx(4 / 5)
+    assert summary["other"]["top1"] == pytest.approx(4 / 5)
     assert (summary["gained"], summary["lost"]) == (2, 0)
-    assert summary["ours"]["top5"] == 1  # three classes
+    assert summary["other"]["top5"] == 1  # three classes
 
 
 def test_per_class_is_sklearns_precision_and_recall(make_pair):
@@ -86,14 +86,16 @@ def test_per_class_is_sklearns_precision_and_recall(make_pair):
     rows = per_class(first, second, list("abcdef"))
     predicted = second.scores.argmax(axis=1)
     expected = precision_score(second.labels, predicted, average=None)
-    np.testing.assert_allclose([row["ours_precision"] for row in rows], expected)
+    np.testing.assert_allclose([row["other_precision"] for row in rows], expected)
     expected = f1_score(second.labels, predicted, average=None)
-    np.testing.assert_allclose([row["ours_f1"] for row in rows], expected)
-    np.testing.assert_allclose([row["ours"] for row in rows], [row["ours_recall"] for row in rows])
+    np.testing.assert_allclose([row["other_f1"] for row in rows], expected)
+    np.testing.assert_allclose(
+        [row["other"] for row in rows], [row["other_recall"] for row in rows]
+    )
     assert sum(row["videos"] for row in rows) == 120
     for row in rows:
-        right = round(row["ours"] * row["videos"])
-        assert (row["ours_low"], row["ours_high"]) == wilson(right, row["videos"])
+        right = round(row["other"] * row["videos"])
+        assert (row["other_low"], row["other_high"]) == wilson(right, row["videos"])
         assert row["baseline_low"] < row["baseline"] < row["baseline_high"]
 
 
@@ -111,7 +113,7 @@ def test_everything_is_written(tmp_path, classes, make_pair, write_results):
     assert f"# Comparison on {4 * classes} videos" in text
     written = {path.name for path in (tmp_path / "output").iterdir()}
     tables = {"compare.md", "compare.json", "per_class.csv", "per_class.png"}
-    pictures = {f"confusion_{w}.{s}" for w in ("baseline", "ours") for s in ("csv", "png")}
+    pictures = {f"confusion_{w}.{s}" for w in ("baseline", "other") for s in ("csv", "png")}
     assert written == tables | pictures
 
 
@@ -180,4 +182,4 @@ def test_several_labels_are_compared_by_average_precision(tmp_path, write_result
         write_results(tmp_path / "b.pkl", perfect),
         tmp_path / "o",
     )
-    assert "100.00 (ours)" in text
+    assert "100.00 (other)" in text

@@ -78,8 +78,6 @@ def log_repairs(output_dir: str | None) -> None:
     if output_dir in _logged:
         return
     _logged.add(output_dir)
-    logger.info(
-        "%d repairs of PySlowFast, see the log or slowfast-ac doctor", len(_applied)
-    )
+    logger.info("%d repairs of PySlowFast, see the log or slowfast-ac doctor", len(_applied))
     for repair in _applied.values():
         logger.info("repaired %s: %s", repair.name, repair.mends, extra={"detail": True})

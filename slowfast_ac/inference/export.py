@@ -13,8 +13,8 @@ from slowfast_ac.checkpoint.save import save_checkpoint
 from slowfast_ac.errors import InputError
 from slowfast_ac.files import StrPath, check_suffix
 from slowfast_ac.inference.load import TrainedModel
-from slowfast_ac.inference.program import ProgramReport, write_program
-from slowfast_ac.inference.quantize import Quantized
+from slowfast_ac.inference.programs.write import ProgramReport, write_program
+from slowfast_ac.inference.programs.quantize import Quantized
 
 SUFFIXES = {
     "pyslowfast": ".pyth",
@@ -51,7 +51,7 @@ def export(
         model: what to write, on the CPU.
         format: ``pyslowfast``, ``pytorchvideo`` (weights under these names), ``safetensors``
             (weights under PySlowFast's names), ``onnx``, ``pt2`` or ``openvino`` (programs, see
-            :func:`~slowfast_ac.inference.program.write_program`).
+            :func:`~slowfast_ac.inference.programs.write.write_program`).
         path: with the format's suffix.
         precision: of the program's convolutions, see :func:`check_precision`.
         quantized: the network in int8, for that precision alone.

@@ -18,8 +18,8 @@ from slowfast_ac.data.preprocessing import Preprocessing
 from slowfast_ac.errors import InputError
 from slowfast_ac.files import StrPath, atomic_pair, atomic_path
 from slowfast_ac.inference.clip_model import InferenceModel
-from slowfast_ac.inference.open_program import open_program
-from slowfast_ac.inference.openvino_program import (
+from slowfast_ac.inference.programs.open import open_program
+from slowfast_ac.inference.programs.openvino import (
     WEIGHTS,
     compile_model,
     convert,
@@ -68,7 +68,7 @@ def write_program(
         metadata: stored in it.
         precision: of the convolutions; clips and scores are float32.
         quantized: for int8 the network as OpenVINO's ``Model``, see
-            :func:`~slowfast_ac.inference.quantize.quantize`.
+            :func:`~slowfast_ac.inference.programs.quantize.quantize`.
 
     Raises:
         InputError: if a score differs by more than TOLERANCE.

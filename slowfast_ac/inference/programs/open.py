@@ -10,7 +10,7 @@ from torch import Tensor
 
 from slowfast_ac.data.preprocessing import Preprocessing
 from slowfast_ac.errors import InputError
-from slowfast_ac.inference.openvino_program import open_openvino
+from slowfast_ac.inference.programs.openvino import open_openvino
 
 PROGRAMS = (".onnx", ".pt2", ".xml")
 RUNTIMES = {".onnx": "ONNX Runtime", ".xml": "OpenVINO"}
@@ -65,7 +65,7 @@ def open_program(path: str, local: Path, trust: bool) -> Program:
 
 
 def open_onnx(path: str, local: Path) -> tuple[Callable[[Tensor], Tensor], Mapping[str, str]]:
-    """Opens a program of ONNX Runtime; see :func:`~.openvino_program.open_openvino`."""
+    """Opens a program of ONNX Runtime; see :func:`~.openvino.open_openvino`."""
     try:
         import onnxruntime
         from onnxruntime.capi import onnxruntime_pybind11_state as errors

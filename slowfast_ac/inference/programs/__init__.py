@@ -1,0 +1,1 @@
+"""Programs that run without this package: ONNX, OpenVINO and PyTorch's ``.pt2``."""

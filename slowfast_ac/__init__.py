@@ -41,8 +41,8 @@ if TYPE_CHECKING:
     from slowfast_ac.visualization.heatmap import heatmap
 
 
-# Modules of the public names that need torch. Importing torch takes seconds, so they are imported
-# on first use (PEP 562): the command line imports this package too.
+# The modules that define the public names. They import torch, which takes seconds, so they are
+# loaded on first use (PEP 562): the command line imports this package too.
 _HOMES = {
     "AttentionConsistencyLoss": "slowfast_ac.losses",
     "AttentionMaps": "slowfast_ac.losses",
@@ -106,14 +106,14 @@ def __dir__() -> list[str]:
 def register(path: str | os.PathLike[str] | None = None) -> None:
     """Adds the models, the criterion and the config keys to PySlowFast.
 
-    Works with a checkout and with the wheel, and applies the repairs that either needs with current
-    packages. Call it before importing ``slowfast``. A second call does no harm.
+    Works with a checkout and with the wheel, and applies the repairs that either needs to run on
+    current packages. Call it before importing ``slowfast``. It is safe to call it again.
 
     Args:
         path: folder of a checkout; by default PYSLOWFAST_ROOT or an importable PySlowFast.
 
     Raises:
-        InputError: if there is no PySlowFast.
+        InputError: if PySlowFast is not found.
     """
     from slowfast_ac.pyslowfast import setup
 
@@ -121,11 +121,11 @@ def register(path: str | os.PathLike[str] | None = None) -> None:
 
 
 def add_custom_config(cfg: CfgNode) -> None:
-    """Adds the keys to a PySlowFast config, and the models and the criterion to PySlowFast.
+    """Adds the config keys to a PySlowFast config, and the models and criterion to PySlowFast.
 
-    If you have your own launcher, this is the only line that you need: in PySlowFast's
-    ``slowfast/config/custom_config.py``, import this in place of the function there. PySlowFast
-    calls it in every process.
+    With your own launcher, this is the only change you need: in PySlowFast's
+    ``slowfast/config/custom_config.py``, import this function in place of the one defined there.
+    PySlowFast calls it in every process.
 
     Args:
         cfg: the config to which the nodes AC, SCAM, COMPUTE and FINETUNE are added.

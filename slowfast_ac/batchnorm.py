@@ -1,4 +1,4 @@
-"""Passes that do not change BatchNorm's running statistics."""
+"""Forward passes that leave BatchNorm's running statistics unchanged."""
 
 import contextlib
 from collections.abc import Iterator
@@ -11,12 +11,12 @@ from torch.nn.modules.batchnorm import _BatchNorm
 def frozen_running_stats(module: nn.Module) -> Iterator[None]:
     """Within the block, BatchNorm layers normalise as before but keep their running statistics.
 
-    A second scale is a second pass in training mode. Its batch statistics must not reach the
-    running ones, which are used at test time on full-scale clips only, and a pass without gradient
-    updates them all the same.
+    Each further scale is another pass in training mode, and even a pass without gradients would
+    update the running statistics. These are used at test time on full-scale clips only, so the
+    batch statistics of other scales must not reach them.
 
-    Layers in evaluation mode (PySlowFast's MODEL.FROZEN_BN) normalise with their running
-    statistics, as everywhere. SubBatchNorm3d is covered by the BatchNorm3d layers inside it.
+    Layers in evaluation mode (PySlowFast's MODEL.FROZEN_BN) still normalise with their running
+    statistics. SubBatchNorm3d is covered by the BatchNorm3d layers inside it.
 
     Args:
         module: the module whose layers keep their statistics.

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from slowfast_ac.errors import InputError
 
-# Pixels of the clip that one position of a stream's last feature map covers, each way.
+# Pixels of the clip per position of a stream's last feature map, in each direction.
 STRIDE = 32
 TEMPORAL_REDUCTIONS = ("weighted", "average", "random")
 NORMALIZATIONS = ("none", "l2", "minmax")
@@ -30,11 +30,11 @@ def spatial_cam(
 ) -> Tensor:
     """Multi-scale class activation map of the spatial stream, SCAM (Eq. 1).
 
-    The maps are averaged over the clip's frames; the paper leaves this open.
+    The maps are averaged over the clip's frames; the paper does not specify this.
 
     Args:
-        features: last feature map of the spatial stream, one (N, C, T, H, W) tensor per scale of
-            the same clip. The first sets the size of the map; the others are resampled to it.
+        features: last feature map of the spatial stream, one (N, C, T, H, W) tensor for each scale
+            of the same clip. The first sets the size of the map; the others are resampled to it.
         weight: (L, C), the spatial stream's columns of the classifier.
         scales: size of each scale's clip relative to the first.
 
@@ -42,7 +42,7 @@ def spatial_cam(
         (N, L, H, W), the average of the maps over the scales.
 
     Raises:
-        InputError: naming the argument, if there is no scale, or not one scale per volume.
+        InputError: naming the argument, if there are no features, or not one scale for each.
     """
     if not features:
         raise InputError("features: give those of at least one scale")
@@ -89,21 +89,21 @@ def attention_consistency_loss(
 ) -> Tensor:
     """Attention-consistency loss (Eq. 3), without its factor lambda.
 
-    The norm over a map is not squared. If two maps agree, its gradient is taken as zero.
+    The norm over a map is not squared. Where two maps are equal, its gradient is taken to be zero.
 
     Args:
         temporal: (N, L, H, W), map of the temporal stream.
         spatial: (N, L, H, W), map of the spatial stream.
         class_weight: weight of each class in the sum over classes, broadcastable to (N, L). None
             weights all classes equally.
-        distance: ``norm``, that of Eq. 3, or ``mse``, the mean squared error of the work that the
-            paper descends from: Guo et al., "Visual Attention Consistency Under Image Transforms
-            for Multi-Label Image Classification", CVPR 2019.
+        distance: ``norm``, as in Eq. 3, or ``mse``, the mean squared error, as in the work that the
+            paper builds on: Guo et al., "Visual Attention Consistency Under Image Transforms for
+            Multi-Label Image Classification", CVPR 2019.
 
     Returns:
         A scalar. ``norm``: 1 / (N H W) of the sum over clips and classes of the norms. ``mse``: the
-        mean of the squared differences over clips and positions, and over classes unless they have
-        weights. For N = 0 a zero that is still connected to the graph.
+        mean of the squared differences over clips and positions, and over classes unless they are
+        weighted. For N = 0, a zero that is still connected to the graph.
 
     Raises:
         InputError: naming the argument, for maps of different shapes or an unknown distance.
@@ -130,12 +130,12 @@ def attention_consistency_loss(
 
 
 def normalize_map(cam: Tensor, how: str = "none") -> Tensor:
-    """Brings maps to a common scale before they are compared; the paper does not mention it.
+    """Normalises maps before they are compared; the paper does not mention this step.
 
     Args:
         cam: (N, L, H, W).
-        how: ``none``, ``l2`` (each map divided by its norm) or ``minmax`` (each map moved to
-            [0, 1]). An all-zero map stays zero under l2, a constant one becomes zero under minmax.
+        how: ``none``, ``l2`` (each map divided by its norm) or ``minmax`` (each map rescaled to
+            [0, 1]). An all-zero map stays zero under l2; a constant map becomes zero under minmax.
 
     Returns:
         (N, L, H, W).
@@ -156,14 +156,14 @@ def normalize_map(cam: Tensor, how: str = "none") -> Tensor:
 
 
 def average_scales(features: Sequence[Tensor], scales: Sequence[float]) -> Tensor:
-    """Average over scales, each laid over the first (R of Eq. 1).
+    """Averages features over scales, each resampled to the first (R of Eq. 1).
 
     Args:
         features: one (N, C, H, W) or (N, C, T, H, W) tensor per scale.
         scales: size of each scale's clip relative to the first.
 
     Returns:
-        A tensor of the shape of the first.
+        A tensor of the same shape as the first.
     """
     size = features[0].shape[-2:]
     pairs = zip(features, scales, strict=True)
@@ -172,16 +172,16 @@ def average_scales(features: Sequence[Tensor], scales: Sequence[float]) -> Tenso
 
 
 def resample(volume: Tensor, size: Sequence[int], scale: float) -> Tensor:
-    """Lays the maps of a resized clip over those of the clip itself (R of Eq. 1).
+    """Resamples the maps of a resized clip to the positions of the clip's own map (R of Eq. 1).
 
-    Position j of a map looks at pixel ``stride * j`` of its input, whatever the size of that. So
-    position j of the clip's own map is position ``scale * j`` of the resized clip's, read
-    bilinearly, and the last one beyond it. At a crop of 224 and a scale of 0.5, with 7 and 4
-    positions, that is resizing with aligned corners.
+    Position j of a map is centred on pixel ``stride * j`` of its input, whatever the input's size.
+    So position j of the clip's own map corresponds to position ``scale * j`` of the resized clip's,
+    which is interpolated bilinearly and clamped to the last one. At a crop of 224 and a scale of
+    0.5, with 7 and 4 positions, this is resizing with aligned corners.
 
     Args:
         volume: (..., h, w).
-        size: (H, W), positions of the clip's own map.
+        size: (H, W) of the clip's own map.
         scale: size of the resized clip relative to the clip.
 
     Returns:
@@ -206,7 +206,7 @@ def resize(volume: Tensor, size: Sequence[int]) -> Tensor:
 
 
 def check_choice(argument: str, value: str, allowed: Sequence[str]) -> None:
-    """Rejects a value that is not one of those allowed.
+    """Rejects a value that is not among the allowed ones.
 
     Raises:
         InputError: naming the argument, the value and the allowed ones.
@@ -216,7 +216,7 @@ def check_choice(argument: str, value: str, allowed: Sequence[str]) -> None:
 
 
 def _reading(cells: int, positions: int, scale: float) -> Tensor:
-    """Returns the weight of each of ``cells`` in each of ``positions``, (positions, cells)."""
+    """Returns the (positions, cells) interpolation weights of the cells at each position."""
     at = (torch.arange(positions, dtype=torch.float64) * scale).clamp_max(cells - 1)
     return (1 - (at[:, None] - torch.arange(cells)).abs()).clamp_min(0)
 

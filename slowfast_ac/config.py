@@ -1,4 +1,4 @@
-"""The config keys, under the nodes AC, SCAM, COMPUTE and FINETUNE, and what the method reads.
+"""The config keys of the nodes AC, SCAM, COMPUTE and FINETUNE, and the settings read from them.
 
 projects/attention_consistency/README.md has the reasons for the defaults.
 """
@@ -15,9 +15,9 @@ from slowfast_ac.losses import ConsistencySettings
 from slowfast_ac.scam_head import MultiScale, SCAMHead
 
 LOSS_NAME = "attention_consistency"
-# MODEL.ARCH of a ResNet that is SlowFast's fast pathway alone.
+# MODEL.ARCH of a ResNet that consists of SlowFast's fast pathway alone.
 FAST = "fast"
-# The paper's lambda is for the maps of a crop of 224.
+# The paper's lambda applies to maps of 7 x 7, from a crop of 224.
 PAPER_LAMBDA, PAPER_SIDE = 1.5, 7
 
 MEMORY_FORMATS = ("contiguous", "channels_last")
@@ -27,7 +27,7 @@ PRECISIONS = ("default", "float32", "tf32", "bfloat16")
 def add_custom_config(cfg: CfgNode) -> None:
     """Adds the nodes AC, SCAM, COMPUTE and FINETUNE with their defaults to a PySlowFast config.
 
-    COMPUTE and FINETUNE work for any model; with their defaults it is the same as upstream's. A
+    COMPUTE and FINETUNE work for any model; with their defaults it behaves as upstream's does. A
     config that already has the nodes is not changed.
     """
     if "AC" in cfg:
@@ -37,29 +37,29 @@ def add_custom_config(cfg: CfgNode) -> None:
     # ---------------------------------------------------------------------------------------- #
     cfg.AC = CfgNode()
     # Factor of the consistency term, lambda of Eq. 4. At least 0; with 0 the term is only measured.
-    # Eq. 3 divides by the number of the map's positions, 49 at a crop of 224. For maps of other
-    # sizes, scale the factor with that number.
+    # Eq. 3 divides by the number of positions in a map, 49 at a crop of 224. For maps of other
+    # sizes, scale the factor in proportion to that number.
     cfg.AC.LAMBDA = 1.5
-    # The other term: the name of any loss of PySlowFast (slowfast/models/losses.py). If
+    # The other term: the name of any PySlowFast loss (slowfast/models/losses.py). If
     # DATA.MULTI_LABEL is set, cross_entropy means bce_logit.
     cfg.AC.BASE_LOSS = "cross_entropy"
     # Classes whose maps are compared: all (as Eq. 3 is written) or label (the clip's own class;
     # soft or multiple labels weight their classes).
     cfg.AC.CLASSES = "label"
     # Distance of two maps: norm (Eq. 3, not squared, summed over classes) or mse (mean squared
-    # error, also over classes, as in the work that the paper descends from).
+    # error, also over classes, as in the work that the paper builds on).
     cfg.AC.DISTANCE = "norm"
     # How the fast pathway's frames become one map: weighted (their sum, Eq. 2), average or random
     # (one frame).
     cfg.AC.TEMPORAL_CAM = "weighted"
     # True: the distance trains only the fast pathway. False: both pathways.
     cfg.AC.DETACH_SPATIAL = False
-    # True: the classifier's weights are constants in the maps, so the distance trains only the
+    # True: the maps treat the classifier's weights as constants, so the distance trains only the
     # pathways. False: it trains the classifier too.
     cfg.AC.DETACH_CLASSIFIER = False
-    # True: the network keeps its lateral connections, an ablation that separates the effect of the
-    # loss from that of removing them. The slow pathway then needs the fast one, so SCAM's scales
-    # run both, on all frames.
+    # True: the network keeps its lateral connections. This ablation separates the effect of the
+    # loss from that of removing them. The slow pathway then needs the fast one, so every SCAM scale
+    # runs both, on all frames.
     cfg.AC.LATERAL = False
     # Normalisation of each map before the distance: none (as Eq. 3 is written), l2 or minmax.
     cfg.AC.NORMALIZE = "l2"
@@ -68,14 +68,14 @@ def add_custom_config(cfg: CfgNode) -> None:
     # SCAM, multi-scale class activation maps of the slow pathway (Eq. 1).
     # ---------------------------------------------------------------------------------------- #
     cfg.SCAM = CfgNode()
-    # False: only the map of the scale that is classified ("AC only" in Table 5).
+    # False: only the map at the scale that is classified ("AC only" in Table 5).
     cfg.SCAM.ENABLE = True
-    # Sizes of the clip relative to the classified one, which comes first: 1.0.
+    # Sizes of the clip relative to the classified clip. The first is 1.0, that clip itself.
     cfg.SCAM.SCALES = [1.0, 0.5]
-    # True: the scales after the first get a gradient, and cost as much as a training step on them.
+    # True: gradients flow through the scales after the first, at the cost of a training step each.
     cfg.SCAM.GRAD = False
     # The scales after the first see every n-th frame of the slow pathway's clip, since their map is
-    # an average over frames. SlowAC uses all frames, since it classifies on these scales.
+    # an average over frames. SlowAC uses all frames, since it also classifies with these scales.
     cfg.SCAM.FRAME_STRIDE = 2
     # True: the map's features are res5 at res4's size plus a 1x1x1 projection of res4
     # (Section 3.4), in training only.
@@ -88,8 +88,8 @@ def add_custom_config(cfg: CfgNode) -> None:
     # Layout of clips, features and convolution weights: contiguous or channels_last.
     cfg.COMPUTE.MEMORY_FORMAT = "contiguous"
     # default: torch's own choice, which on NVIDIA GPUs since Ampere is TF32 for convolutions and
-    # float32 for matrix products; float32: no TF32 anywhere; tf32: TF32 for both; bfloat16:
-    # autocast, with float32 weights and logits, no loss scaling, not for training on a CPU.
+    # float32 for matrix products. float32: no TF32 anywhere. tf32: TF32 for both. bfloat16:
+    # autocast with float32 weights and logits and no loss scaling; not for training on a CPU.
     cfg.COMPUTE.PRECISION = "default"
     # True: torch.compile for the network's stages, in training and at test. The first steps then
     # take far longer than the others.
@@ -103,13 +103,13 @@ def add_custom_config(cfg: CfgNode) -> None:
     # classifier), stages s1 to s5, slow, fast, lateral, one pathway of a stage (s2.fast), or names
     # of modules. For example ["s1", "s2"].
     cfg.FINETUNE.FREEZE = []
-    # Learning rate of the backbone as a factor of the scheduled rate, which the classifier gets.
+    # Factor of the scheduled learning rate for the backbone; the classifier gets the full rate.
     # Above 0 and at most 1.
     cfg.FINETUNE.BACKBONE_LR_FACTOR = 1.0
 
 
 def uses_consistency(cfg: CfgNode) -> bool:
-    """Returns whether the criterion compares the maps, so that the model has to make them."""
+    """Returns whether the criterion compares the maps, so that the model has to compute them."""
     return bool(cfg.MODEL.LOSS_FUNC == LOSS_NAME)
 
 
@@ -120,8 +120,8 @@ def consistency_settings(cfg: CfgNode) -> ConsistencySettings:
         InputError: naming the key, its value and the allowed ones.
     """
     base_loss = cfg.AC.BASE_LOSS
-    # The default must not train multi-label data with a loss for one label. The wheel has no such
-    # data and no such key.
+    # The default must not train multi-label data with a single-label loss. The wheel has no
+    # multi-label data and lacks the key.
     if cfg.DATA.get("MULTI_LABEL", False) and base_loss == "cross_entropy":
         base_loss = "bce_logit"
     with naming_keys(
@@ -142,17 +142,17 @@ def consistency_settings(cfg: CfgNode) -> ConsistencySettings:
 
 
 def multi_scale(cfg: CfgNode) -> MultiScale:
-    """Returns the scales in use: SCAM.SCALES, or the one that is classified.
+    """Returns the scales in use: SCAM.SCALES, or only the one that is classified.
 
     Raises:
-        InputError: naming the key, for scales that do not start with 1.0, or so small that nothing
-            of the training crop is left after the backbone's total stride.
+        InputError: naming the key, for scales that do not start with 1.0, or that make the training
+            crop smaller than the backbone's total stride.
     """
     with naming_keys(scales="SCAM.SCALES", frame_stride="SCAM.FRAME_STRIDE"):
         result = MultiScale(
             scales=cfg.SCAM.SCALES if cfg.SCAM.ENABLE else (1.0,),
             grad=cfg.SCAM.GRAD,
-            # Fewer slow frames would no longer fit the fast pathway's.
+            # With fewer slow frames, the two pathways' frames would no longer match.
             frame_stride=1 if cfg.AC.LATERAL else cfg.SCAM.FRAME_STRIDE,
         )
     smallest = min(result.scales) * cfg.DATA.TRAIN_CROP_SIZE
@@ -166,25 +166,25 @@ def multi_scale(cfg: CfgNode) -> MultiScale:
 
 
 def map_side(cfg: CfgNode) -> int:
-    """Returns the height and width of the maps that are compared, at the training crop."""
+    """Returns the side of the compared maps, in positions, at the training crop."""
     side: int = math.ceil(cfg.DATA.TRAIN_CROP_SIZE / STRIDE)
-    # SCAM.UPSAMPLE compares them at the size of res4's features.
+    # With SCAM.UPSAMPLE, the maps have the size of res4's features.
     return 2 * side if cfg.SCAM.UPSAMPLE else side
 
 
 def equal_lambda(cfg: CfgNode) -> float:
-    """Returns the lambda that pulls on this config's maps as hard as the paper's on 7 x 7.
+    """Returns the lambda that has the same effect on this config's maps as the paper's on 7 x 7.
 
-    Eq. 3 divides by the number of positions, so the same lambda pulls harder on smaller maps.
+    Eq. 3 divides by the number of positions, so the same lambda has more effect on smaller maps.
     """
     return PAPER_LAMBDA * map_side(cfg) ** 2 / PAPER_SIDE**2
 
 
 def build_scam_head(cfg: CfgNode, dim_res4: int, dim_res5: int) -> SCAMHead | None:
-    """Builds the head, or returns None where the criterion does not ask for maps.
+    """Builds the head, or returns None if the criterion needs no maps.
 
     Args:
-        cfg: a config with our nodes that passed :func:`check_values`.
+        cfg: a config that has the nodes and passed :func:`check_values`.
         dim_res4: channels of the slow pathway's res4.
         dim_res5: channels of its res5.
     """
@@ -198,7 +198,7 @@ def build_scam_head(cfg: CfgNode, dim_res4: int, dim_res5: int) -> SCAMHead | No
 
 
 def check_values(cfg: CfgNode) -> None:
-    """Rejects values of AC and SCAM that are unknown or do not go together.
+    """Rejects values of AC and SCAM that are unknown or incompatible.
 
     Raises:
         InputError: naming the key, its value and the allowed ones.
@@ -207,7 +207,7 @@ def check_values(cfg: CfgNode) -> None:
     multi_scale(cfg)
     check_choice("AC.TEMPORAL_CAM", cfg.AC.TEMPORAL_CAM, TEMPORAL_REDUCTIONS)
     if cfg.SCAM.UPSAMPLE and (settings.detach_spatial or settings.lambda_ == 0):
-        # A parameter without gradient would also stop training on several GPUs.
+        # On several GPUs, DistributedDataParallel fails on a parameter without a gradient.
         raise InputError(
             "SCAM.UPSAMPLE: nothing trains its projection with AC.DETACH_SPATIAL True or "
             "AC.LAMBDA 0; set it to False"
@@ -216,10 +216,10 @@ def check_values(cfg: CfgNode) -> None:
 
 @contextlib.contextmanager
 def naming_keys(**keys: str) -> Iterator[None]:
-    """Within the block, an error about an argument names the config key that it was read from.
+    """Within the block, an error about an argument names the config key it was read from instead.
 
     Args:
-        keys: the key of each argument.
+        keys: the config key for each argument.
     """
     try:
         yield

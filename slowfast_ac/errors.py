@@ -12,10 +12,10 @@ class InputError(ValueError):
 
 
 def line_of(error: BaseException) -> str | None:
-    """Returns the message of an InputError, also of one that another process raised.
+    """Returns the message of an InputError, including one that another process raised.
 
-    A DataLoader's worker and a spawned process send an exception's traceback as text, of which the
-    message is the last line. None for any other error.
+    A DataLoader's worker and a spawned process send an exception's traceback as text, whose last
+    line is the message. Returns None for any other error.
     """
     text = str(error)
     sent = re.findall(rf"^{InputError.__module__}\.InputError: (.*)$", text, re.MULTILINE)

@@ -1,4 +1,4 @@
-"""Figures that are written to files, without pyplot and its global state."""
+"""Writes figures to files, without pyplot and its global state."""
 
 import contextlib
 import os
@@ -15,11 +15,12 @@ from slowfast_ac.files import atomic_path
 def saved_figure(path: str | os.PathLike[str], **options: Any) -> Iterator[Figure]:
     """Yields a figure that is written when the block succeeds, whole or not at all.
 
-    A ``$`` is plain text: matplotlib would read a class or file name with ``$`` as mathematics.
+    A ``$`` is plain text: matplotlib would otherwise typeset class or file names with ``$`` as
+    mathematics.
 
     Args:
-        path: the file; its suffix chooses the format.
-        options: of :class:`matplotlib.figure.Figure`. The layout is constrained.
+        path: the file; its suffix determines the format.
+        options: passed to :class:`matplotlib.figure.Figure`. The layout defaults to constrained.
     """
     with rc_context({"text.parse_math": False}):
         figure = Figure(**{"layout": "constrained", "dpi": 120, **options})

@@ -1,4 +1,4 @@
-"""Writes files completely or not at all: under a temporary name, then renamed."""
+"""Writes files completely or not at all: under a temporary name that is then renamed."""
 
 import contextlib
 import csv
@@ -17,12 +17,12 @@ StrPath = str | os.PathLike[str]
 
 
 def check_suffix(path: StrPath, suffixes: Sequence[str], kind: str = "the file") -> None:
-    """Rejects a file name whose suffix is not that of a known format.
+    """Rejects a file name whose suffix is not one of the allowed ones.
 
     Args:
         path: the file.
-        suffixes: the allowed ones.
-        kind: the kind of file with these suffixes, for the message.
+        suffixes: the allowed suffixes.
+        kind: the kind of file, for the message.
 
     Raises:
         InputError: naming the file.
@@ -38,12 +38,12 @@ def check_suffix(path: StrPath, suffixes: Sequence[str], kind: str = "the file")
 def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
     """Yields a temporary path beside ``path`` that replaces it when the block succeeds.
 
-    The temporary name keeps the suffix of ``path``, since writers choose a format by it, and starts
-    with a dot, so that nobody takes it for a finished file. If the block raises, it is removed and
-    ``path`` does not change.
+    The temporary name keeps the suffix of ``path``, since writers choose the format by it, and
+    starts with a dot, so that it is not mistaken for a finished file. If the block raises, the
+    temporary file is removed and ``path`` does not change.
 
     Args:
-        path: the final file. Missing parent folders are made.
+        path: the final file. Missing parent folders are created.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -63,14 +63,14 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def atomic_pair(path: StrPath, suffix: str) -> Iterator[Path]:
-    """Yields as :func:`atomic_path`, for a writer that makes a second file beside the first.
+    """Works like :func:`atomic_path`, for a writer that makes a second file beside the first.
 
-    The second one is replaced first. A kill between the two leaves the old first file beside the
-    new second one: anyone who opens them has to compare them.
+    The second file is replaced first. A kill between the two steps leaves the new second file
+    beside the old first one, so a reader has to check that they belong together.
 
     Args:
         path: the final file.
-        suffix: of the second file, which otherwise has the name of the first.
+        suffix: suffix of the second file, whose name is otherwise that of the first.
     """
     path = Path(path)
     with atomic_path(path) as temporary:
@@ -94,13 +94,13 @@ def write_json(path: str | os.PathLike[str], data: object) -> None:
 
 
 def write_json_lines(path: str | os.PathLike[str], rows: Iterable[object]) -> None:
-    """Writes one line of JSON for each row to ``path``, whole or not at all."""
+    """Writes one line of JSON per row to ``path``, whole or not at all."""
     with atomic_path(path) as temporary, open(temporary, "w", encoding="utf-8") as file:
         file.writelines(json.dumps(row) + "\n" for row in rows)
 
 
 def append_json_line(path: StrPath, row: object) -> None:
-    """Adds one line of JSON to ``path``, so that others can read it while more are to come."""
+    """Appends one line of JSON to ``path``, which can be read while it grows."""
     Path(path).parent.mkdir(parents=True, exist_ok=True)
     with open(path, "a", encoding="utf-8") as file:
         file.write(json.dumps(row) + "\n")
@@ -109,7 +109,7 @@ def append_json_line(path: StrPath, row: object) -> None:
 def write_csv(
     path: str | os.PathLike[str], header: Iterable[str], rows: Iterable[Iterable[object]]
 ) -> None:
-    """Writes a comma-separated table with a header line to ``path``, whole or not at all."""
+    """Writes a comma-separated table with a header to ``path``, whole or not at all."""
     with atomic_path(path) as temporary:
         with open(temporary, "w", newline="", encoding="utf-8") as file:
             writer = csv.writer(file)
@@ -118,12 +118,12 @@ def write_csv(
 
 
 def write_parquet(path: StrPath, columns: Mapping[str, str], rows: Iterable[Mapping]) -> None:
-    """Writes a table to ``path``, whole or not at all; holds a thousand rows at a time.
+    """Writes a table to ``path``, whole or not at all, a thousand rows at a time.
 
     Args:
         path: the file.
         columns: {name: Arrow's name of the type, or ``list<TYPE>``}.
-        rows: {name: value} each.
+        rows: one {name: value} per row.
     """
     import pyarrow
     from pyarrow import parquet
@@ -141,7 +141,7 @@ def write_parquet(path: StrPath, columns: Mapping[str, str], rows: Iterable[Mapp
 
 
 def sha256(path: StrPath) -> str:
-    """Returns the hex digest of a file."""
+    """Returns a file's SHA-256 digest in hexadecimal."""
     digest = hashlib.sha256()
     with open(path, "rb") as file:
         while block := file.read(2**20):

@@ -1,8 +1,8 @@
 """Stores the results of many items one by one, so that a killed command can continue.
 
-While a command works on OUTPUT, ``OUTPUT.partial/`` has ``settings.json`` and, for each process,
-``NUMBER-of-COUNT.jsonl`` with one line of JSON for each item that is done. The process that finds
-every item done writes OUTPUT from them, whole, and removes the folder.
+While a command works on OUTPUT, ``OUTPUT.partial/`` holds ``settings.json`` and, for each process,
+``NUMBER-of-COUNT.jsonl`` with one line of JSON for each finished item. The process that finds every
+item finished writes OUTPUT from these files and removes the folder.
 """
 
 import contextlib
@@ -26,16 +26,16 @@ KEY = "video"
 
 
 class Journal:
-    """The results of one process, and those that others or earlier runs left.
+    """The results of one process, together with those of other processes and earlier runs.
 
     Args:
-        output: the file that the results are for.
-        settings: what the results depend on, for JSON.
+        output: the file to write in the end.
+        settings: the settings that determine the results; JSON values.
         rank: which process this is.
 
     Raises:
-        InputError: if there are results of other settings, or if a process with the same number
-            is at work on them.
+        InputError: if there are results of other settings, or if another process with the same
+            number is writing to them.
     """
 
     def __init__(self, output: StrPath, settings: Mapping[str, Any], rank: Rank) -> None:
@@ -48,18 +48,18 @@ class Journal:
         self.done = {entry[KEY] for _, _, entry in self._entries()}
 
     def todo(self, names: Sequence[str]) -> list[str]:
-        """Returns the items of this process that are not done.
+        """Returns the items that this process has still to do.
 
         Args:
-            names: of all items, in an order that is the same in every process.
+            names: the names of all items, in the same order in every process.
         """
         return [name for name in self.rank.share(names) if name not in self.done]
 
     def add(self, entry: Mapping[str, Any]) -> None:
-        """Keeps what is known of one item, its name under ``video``; a kill after this loses none.
+        """Stores the result of one item; a kill after this call does not lose it.
 
         Args:
-            entry: for JSON.
+            entry: JSON values, with the item's name under ``video``.
         """
         self._file.write(json.dumps(entry).encode() + b"\n")
         self._file.flush()
@@ -71,12 +71,12 @@ class Journal:
         """Writes the output and removes the folder, if every item is done.
 
         Args:
-            names: of all items, those of other processes too.
-            write: is called with the items' entries, read one by one in the order of ``names``.
+            names: the names of all items, including those of other processes.
+            write: called with the items' entries, read one by one in the order of ``names``.
 
         Returns:
-            Whether the output is written, by this process or by another one; otherwise the folder
-            stays, since another process has items to do.
+            Whether the output is written, by this process or another. If not, another process still
+            has items to do, and the folder stays.
         """
         with _locked(self.folder / "settings.json") as is_there:
             if is_there:
@@ -89,12 +89,12 @@ class Journal:
         return True
 
     def close(self) -> None:
-        """Lets go of the file; what it holds stays."""
+        """Closes the file; its entries stay."""
         self._file.close()
 
     def _check_settings(self, settings: dict[str, Any]) -> None:
         path = self.folder / "settings.json"
-        # As JSON has it: a tuple comes back as a list.
+        # Compare as JSON does, which turns a tuple into a list.
         settings = json.loads(json.dumps(settings))
         if not path.exists():
             write_json(path, settings)
@@ -115,7 +115,7 @@ class Journal:
             except OSError as error:
                 file.close()
                 raise InputError(f"{path}: another process writes to it") from error
-        # What a kill left of its last line would spoil the next.
+        # A line that a kill cut short would corrupt the next one.
         file.seek(0)
         file.truncate(file.read().rfind(b"\n") + 1)
         file.seek(0, os.SEEK_END)
@@ -142,7 +142,7 @@ class Journal:
 
 @contextlib.contextmanager
 def _locked(path: Path) -> Iterator[bool]:
-    """Waits until no other process holds the file; yields whether it is still there then."""
+    """Waits until no other process holds the file; yields whether it still exists then."""
     try:
         file = open(path, "rb")  # noqa: SIM115
     except FileNotFoundError:

@@ -18,10 +18,10 @@ from slowfast_ac.errors import InputError
 
 CLASSES = ("all", "label")
 
-# Makes a base loss, called with reduction="mean"; that loss is called (logits, labels).
+# Called with reduction="mean", returns a base loss, which is called with (logits, labels).
 BaseLoss = Callable[..., Callable[[Tensor, Tensor], Tensor]]
 
-# The losses PySlowFast names, as far as torch has them, for use without PySlowFast.
+# PySlowFast's names of the losses that torch has, for use without PySlowFast.
 BASE_LOSSES: dict[str, BaseLoss] = {
     "cross_entropy": nn.CrossEntropyLoss,
     "soft_cross_entropy": nn.CrossEntropyLoss,
@@ -32,14 +32,14 @@ BASE_LOSSES: dict[str, BaseLoss] = {
 
 @dataclass(frozen=True)
 class ConsistencySettings:
-    """Settings for how the two streams' maps enter the loss.
+    """How the two streams' maps enter the loss.
 
     Args:
         lambda_: factor of Eq. 4, at least 0. With 0 the gradient is that of the base loss and the
             distance is only measured.
         base_loss: name of the loss between predictions and labels.
-        classes: which classes' maps are compared: ``all`` or ``label`` (the clip's own class; soft
-            or multiple labels weight their classes).
+        classes: the classes whose maps are compared: ``all`` or ``label`` (the clip's own class;
+            soft or multiple labels weight their classes).
         distance: ``norm`` (Eq. 3) or ``mse`` (mean squared error).
         normalize: normalisation of each map before the distance: ``none``, ``l2`` or ``minmax``.
         detach_spatial: if true, the distance trains only the temporal stream.
@@ -71,8 +71,8 @@ class AttentionMaps(NamedTuple):
     Args:
         spatial: (N, L, H, W), the map of Eq. 1.
         temporal: (N, L, H, W), the map of Eq. 2.
-        settings: how to compare them, from a model that has a config. They are passed with the
-            maps, since PySlowFast builds its losses without a config.
+        settings: how to compare them, set by models that are built from a config. They travel with
+            the maps, since PySlowFast builds its losses without a config.
     """
 
     spatial: Tensor
@@ -85,7 +85,7 @@ class AttentionOutput(NamedTuple):
 
     Args:
         logits: (N, L).
-        attention: the maps; None without gradients, since they would train nothing.
+        attention: the maps; None when gradients are disabled, since they only serve training.
     """
 
     logits: Tensor
@@ -109,14 +109,14 @@ class AttentionConsistencyLoss(nn.Module):
 
     Args:
         reduction: only ``mean``.
-        settings: how the maps are compared. With None, the settings that come with the maps, or
+        settings: how the maps are compared. None uses the settings that come with the maps, or else
             the defaults.
-        find_base_loss: maps the name of a base loss to its class, torch's by default.
-        return_terms: if true, calls return ``(loss, [base loss, consistency])``, the two terms as
-            plain floats, the consistency before its factor lambda; it is nan without maps.
+        find_base_loss: maps the name of a base loss to its class; by default, to torch's.
+        return_terms: if true, calls return ``(loss, [base loss, consistency])`` with both terms as
+            plain floats. The consistency is without its factor lambda, and nan without maps.
 
     Raises:
-        InputError: naming the argument that is not valid.
+        InputError: naming the invalid argument.
     """
 
     def __init__(
@@ -142,8 +142,8 @@ class AttentionConsistencyLoss(nn.Module):
         """Computes the loss.
 
         Args:
-            output: what the network returned: an :class:`AttentionOutput` or (N, L) logits. Logits
-                may carry the maps in an attribute ``attention``, as PySlowFast's models do.
+            output: the network's output, an :class:`AttentionOutput` or (N, L) logits. Logits may
+                carry the maps in an attribute ``attention``, as with PySlowFast's loop.
             labels: (N,) class indices, or (N, L) soft or multiple labels if the base loss accepts
                 them.
 
@@ -168,7 +168,7 @@ class AttentionConsistencyLoss(nn.Module):
         return loss
 
     def base_loss(self, name: str) -> Callable[[Tensor, Tensor], Tensor]:
-        """Returns the base loss of a name; the first call builds it."""
+        """Returns the base loss with this name; the first call builds it."""
         if name not in self._base_losses:
             self._base_losses[name] = self._find_base_loss(name)(reduction="mean")
         return self._base_losses[name]
@@ -177,10 +177,10 @@ class AttentionConsistencyLoss(nn.Module):
 def split_output(
     output: Tensor | tuple[Tensor, AttentionMaps | None],
 ) -> tuple[Tensor, AttentionMaps | None]:
-    """Returns the logits and the maps of a network's output, None where there are no maps.
+    """Splits a network's output into logits and maps; the maps are None if there are none.
 
     Raises:
-        InputError: for what is neither logits nor logits and maps.
+        InputError: if the output is neither logits nor a pair of logits and maps.
     """
     if isinstance(output, Tensor):
         maps = getattr(output, "attention", None)
@@ -191,11 +191,11 @@ def split_output(
 
 
 def consistency_term(maps: AttentionMaps, labels: Tensor, settings: ConsistencySettings) -> Tensor:
-    """Eq. 3 under ``settings``, without its factor lambda.
+    """Computes Eq. 3 according to ``settings``, without its factor lambda.
 
     Args:
         maps: the maps of both streams.
-        labels: (N,) or (N, L), read only where ``settings.classes`` is ``label``.
+        labels: (N,) or (N, L), read only if ``settings.classes`` is ``label``.
         settings: classes, distance, normalisation and detaching; the other fields are not read.
     """
     temporal, spatial = maps.temporal, maps.spatial

@@ -9,13 +9,13 @@ Item = TypeVar("Item")
 
 
 class Rank(NamedTuple):
-    """One of several processes that do a part of the work each.
+    """One of several processes that share the work.
 
     Args:
-        number: from 0.
-        world_size: how many processes there are, on all machines.
-        local: its number on this machine.
-        local_size: how many processes there are on this machine.
+        number: the process's number, from 0.
+        world_size: number of processes on all machines.
+        local: the process's number on this machine.
+        local_size: number of processes on this machine.
     """
 
     number: int = 0
@@ -24,18 +24,18 @@ class Rank(NamedTuple):
     local_size: int = 1
 
     def share(self, items: Sequence[Item]) -> Sequence[Item]:
-        """Returns the part of the work that is this process's: every ``world_size``-th item."""
+        """Returns this process's part of the work: every ``world_size``-th item."""
         return items[self.number :: self.world_size]
 
     def device(self) -> str | None:
-        """Returns the GPU of this process; None leaves the choice to the caller."""
+        """Returns this process's GPU; None leaves the choice to the caller."""
         import torch
 
         gpus = torch.cuda.device_count() if self.world_size > 1 else 0
         return f"cuda:{self.local % gpus}" if gpus else None
 
     def cpus(self) -> int:
-        """Returns how many of this machine's cores are this process's."""
+        """Returns the number of CPU cores that this process may use."""
         cores = os.cpu_count() or 1
         # srun may have bound it to some of them already.
         bound = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else cores
@@ -49,10 +49,10 @@ ALONE = Rank()
 
 
 def this_rank(environment: Mapping[str, str] = os.environ) -> Rank:
-    """Returns this process's rank; one of one if neither torchrun nor srun started it."""
+    """Returns this process's rank; :data:`ALONE` if neither torchrun nor srun started it."""
     for number, count, local, local_size in (
         ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE"),
-        # srun's own name for the count: sbatch sets SLURM_NTASKS for a script that runs alone.
+        # Not SLURM_NTASKS, which sbatch sets even for a script that runs as a single process.
         (
             "SLURM_PROCID",
             "SLURM_STEP_NUM_TASKS",
@@ -61,7 +61,7 @@ def this_rank(environment: Mapping[str, str] = os.environ) -> Rank:
         ),
     ):
         if all(name in environment for name in (number, count, local)):
-            # Of "8(x2),4", the tasks of each machine, the first.
+            # The tasks on each machine, such as "8(x2),4"; the first number is taken.
             here = re.match(r"\d+", environment.get(local_size, "1"))
             return Rank(
                 int(environment[number]),

@@ -1,7 +1,7 @@
 """SCAM: a clip's features at several scales, and both streams' maps made from them.
 
-It runs only in training and does not affect the predictions, so inference costs as much as a
-SlowFast without lateral connections.
+It runs only in training and does not affect the predictions, so inference costs the same as that of
+a SlowFast without lateral connections.
 """
 
 import math
@@ -31,7 +31,7 @@ class StreamFeatures(NamedTuple):
     Args:
         res5: (N, C5, T, H, W), its last feature map.
         res4: (N, C4, T, H', W'), the input of its last stage.
-        scale: size of the clip relative to the one that is classified.
+        scale: size of the clip relative to the classified clip.
     """
 
     res5: Tensor
@@ -44,12 +44,13 @@ class MultiScale:
     """The scales at which the spatial stream sees a clip.
 
     Args:
-        scales: sizes of the clip relative to the classified one, which comes first: 1.0.
-        grad: if true, the scales after the first get a gradient.
+        scales: sizes of the clip relative to the classified clip; the first is 1.0, that clip
+            itself.
+        grad: if true, gradients flow through the scales after the first.
         frame_stride: the scales after the first see every n-th frame.
 
     Raises:
-        InputError: naming the argument that is not valid.
+        InputError: naming the invalid argument.
     """
 
     scales: Sequence[float] = (1.0, 0.5)
@@ -70,10 +71,10 @@ class SCAMHead(nn.Module):
 
     Args:
         temporal_reduction: how the temporal stream's frames become one map.
-        detach_classifier: if true, the classifier's weights are constants in the maps, so comparing
-            them trains only the streams (Guo et al., CVPR 2019).
-        upsample: if given, the channels (C4, C5) of res4 and res5: the features of the spatial map
-            become res5 at res4's size plus a 1x1x1 projection of res4 (Section 3.4).
+        detach_classifier: if true, the maps treat the classifier's weights as constants, so
+            comparing them trains only the streams (Guo et al., CVPR 2019).
+        upsample: channels (C4, C5) of res4 and res5. If given, the spatial map is made from res5 at
+            res4's size plus a 1x1x1 projection of res4 (Section 3.4).
 
     Raises:
         InputError: naming the argument and the allowed values.
@@ -101,7 +102,7 @@ class SCAMHead(nn.Module):
             scales: the spatial stream's features of the clip, one entry per scale; the first sets
                 the size of the maps.
             temporal: (N, C_t, T_t, H, W), res5 of the temporal stream.
-            weight: (L, C5 + C_t), the classifier.
+            weight: (L, C5 + C_t), the classifier's weight.
         """
         if self.detach_classifier:
             weight = weight.detach()
@@ -122,7 +123,7 @@ class SCAMHead(nn.Module):
 
 
 def _refine(volume: Tensor, size: Sequence[int]) -> Tensor:
-    """Resamples from res5's positions to res4's: twice as dense, unless res5 is dilated."""
+    """Resamples from res5's positions to res4's, twice as dense unless res5 is dilated."""
     return volume if volume.shape[-2:] == tuple(size) else resample(volume, size, 0.5)
 
 
@@ -133,14 +134,14 @@ def multi_scale_features(
     stream: Callable[[Tensor], StreamFeatures],
     backbone: nn.Module,
 ) -> list[StreamFeatures]:
-    """Computes features of the same clip at every scale, with the same weights.
+    """Computes the features of a clip at every scale, with the same weights.
 
     Only the first scale's batch statistics reach BatchNorm's running statistics.
 
     Args:
         clip: (N, 3, T, H, W).
-        features: those of ``clip`` itself, used for every scale of 1.0.
-        multi_scale: the scales. With a ``frame_stride`` their features have fewer frames.
+        features: the features of ``clip`` itself, used for every scale of 1.0.
+        multi_scale: the scales. A ``frame_stride`` leaves the other features fewer frames.
         stream: runs the spatial stream on a clip.
         backbone: the module whose BatchNorm layers ``stream`` uses.
 
@@ -159,7 +160,7 @@ def multi_scale_features(
 
 
 def thin_out(clip: Tensor, stride: int) -> Tensor:
-    """Takes every ``stride``-th frame of a (N, C, T, H, W) clip, from the middle of the first few.
+    """Takes the middle frame of every ``stride`` frames of a (N, C, T, H, W) clip.
 
     A stride beyond T leaves one frame.
     """
@@ -167,12 +168,12 @@ def thin_out(clip: Tensor, stride: int) -> Tensor:
 
 
 def rescale(clip: Tensor, scale: float) -> Tensor:
-    """Resizes the frames of a (N, C, T, H, W) clip bilinearly by ``scale``, sizes rounded."""
+    """Resizes the frames of a (N, C, T, H, W) clip bilinearly by ``scale``, rounding their size."""
     return resize(clip, [max(1, round(side * scale)) for side in clip.shape[-2:]])
 
 
 def check_scales(scales: Sequence[float]) -> None:
-    """Rejects scales that do not start with 1.0, the clip that is classified, or are not positive.
+    """Rejects scales that do not start with 1.0, the classified clip, or are not positive.
 
     Raises:
         InputError: naming the argument.

@@ -1,4 +1,4 @@
-"""The method for PyTorchVideo users: a builder in its style, without a config."""
+"""The method for PyTorchVideo users: a builder in PyTorchVideo's style, without a config."""
 
 from collections.abc import Callable, Sequence
 
@@ -48,25 +48,25 @@ def create_slowfast_ac(
         model_num_class: number of classes.
         model_depth: 18, 50, 101 or 152.
         dropout_rate: dropout of the classifier's input features.
-        slowfast_channel_reduction_ratio: the slow pathway's channels per channel of the fast one.
+        slowfast_channel_reduction_ratio: slow channels per fast channel.
         stem_dim_out: channels of the slow pathway's stem.
-        num_frames: frames of a clip, all of which the fast pathway sees.
-        alpha: frames of the fast pathway per frame of the slow one; divides ``num_frames``.
+        num_frames: frames of a clip; the fast pathway sees all of them.
+        alpha: fast frames per slow frame; must divide ``num_frames``.
         crop_size: height and width of a training crop in pixels. The head pools windows of that
-            size, so a larger clip is classified in several places and the logits are averaged.
-        scales: sizes at which the slow pathway sees a clip in training, relative to the one that
-            is classified, which comes first: 1.0.
-        scale_grad: if true, the scales after the first get a gradient.
+            size, so it classifies a larger clip at several positions and averages the logits.
+        scales: sizes at which the slow pathway sees a clip in training, relative to the classified
+            clip. The first is 1.0, that clip itself.
+        scale_grad: if true, gradients flow through the scales after the first.
         frame_stride: the scales after the first see every n-th of the slow pathway's frames.
         scam: builds the head that makes the attention maps, such as
-            ``functools.partial(SCAMHead, temporal_reduction="average")``; with None there are none.
+            ``functools.partial(SCAMHead, temporal_reduction="average")``. None makes no maps.
 
     Returns:
         A network that returns (N, model_num_class) logits, and in training also the attention maps;
         see :class:`SlowFastACNet`.
 
     Raises:
-        InputError: naming the argument that is not valid.
+        InputError: naming the invalid argument.
     """
     if num_frames < 1 or alpha < 1 or num_frames % alpha:
         raise InputError(f"alpha {alpha} does not divide num_frames {num_frames}")
@@ -113,10 +113,10 @@ class SlowFastACNet(PTVTwoStream):
 
     Args:
         model: the network, without lateral connections.
-        scam: makes the attention maps; None for none.
+        scam: makes the attention maps; None makes no maps.
         multi_scale: the scales of the slow pathway's features.
         num_frames: frames of a clip.
-        alpha: frames of the fast pathway per frame of the slow one.
+        alpha: fast frames per slow frame.
         crop_size: the smallest height and width of a clip.
     """
 
@@ -145,11 +145,11 @@ class SlowFastACNet(PTVTwoStream):
             x: a clip (N, 3, num_frames, H, W), or the slow and the fast pathway's clips.
 
         Returns:
-            (N, L) logits in evaluation mode, and in any mode if the network has no ``scam``.
-            In training mode ``(logits, attention)``; ``attention`` is None without gradients.
+            (N, L) logits in evaluation mode, or in any mode if the network has no ``scam``.
+            In training mode ``(logits, attention)``, where ``attention`` is None without gradients.
 
         Raises:
-            InputError: for another number of pathways, frames or channels, or too small frames.
+            InputError: for a wrong number of pathways, frames or channels, or too small frames.
         """
         output = self.attend(self.model, self._pathways(x))
         return output if self.training and self.scam is not None else output.logits

@@ -1,7 +1,7 @@
-"""Networks whose stages torch.compile turns into a few kernels each, in training too.
+"""Compiles the stages of a network with torch.compile, for training too.
 
-The stages alone: what goes on between them (hooks, the maps, a second scale without gradient) is
-Python, which it could only interrupt its graphs for.
+Only the stages are compiled: the Python code between them (hooks, the maps, a second scale without
+gradient) would break the graphs.
 """
 
 import functools
@@ -15,19 +15,19 @@ from torch import nn
 from slowfast_ac.errors import InputError
 from slowfast_ac.models.parts import find_stages
 
-# Programs for one function: stages x (training, Precise BN, test) x pathways and sizes of the clip.
-# Beyond torch's own 8, it would go on uncompiled.
+# Versions of one function: stages x (training, Precise BN, test) x pathways and sizes of the clip.
+# Beyond torch's default limit of 8, it would run uncompiled.
 _PROGRAMS = 64
 
 
 def compile_stages(model: nn.Module) -> None:
-    """Has the stages of a network compiled, each when it is first called in some mode and size.
+    """Compiles the stages of a network, each on its first call in a given mode and size.
 
-    A network without known stages is compiled as a whole. Names of parameters do not change, hooks
-    of a stage still run, those of the layers inside may not.
+    A network without known stages is compiled as a whole. Parameter names do not change. A stage's
+    own hooks still run; those of the layers inside it may not.
 
     Args:
-        model: changed in place. A copy of it is compiled too.
+        model: changed in place. Copies of it are compiled too.
     """
     torch._dynamo.config.recompile_limit = max(torch._dynamo.config.recompile_limit, _PROGRAMS)
     plain_strides(model)
@@ -36,9 +36,9 @@ def compile_stages(model: nn.Module) -> None:
 
 
 def plain_strides(model: nn.Module) -> None:
-    """Makes the convolutions' strides integers: PyTorchVideo's are of numpy.
+    """Makes the convolutions' strides plain integers.
 
-    torch.compile would take those for tensors.
+    PyTorchVideo's are numpy integers, which torch.compile would treat as tensors.
     """
     for module in model.modules():
         if isinstance(module, nn.Conv3d):
@@ -46,14 +46,14 @@ def plain_strides(model: nn.Module) -> None:
 
 
 def check_compiler(device: torch.device) -> None:
-    """Compiles one addition.
+    """Checks that torch.compile works, by compiling one addition.
 
     Raises:
-        InputError: if that fails.
+        InputError: if it does not.
     """
     try:
         torch.compile(lambda value: value + 1)(torch.zeros(8, device=device))
-    except Exception as error:  # what is missing, and so the error, depends on device and version
+    except Exception as error:  # its type depends on what is missing, the device and the version
         error = getattr(error, "inner_exception", error)
         reason = next(iter(str(error).splitlines()), type(error).__name__)
         raise InputError(
@@ -67,7 +67,7 @@ def _compiled(forward: Callable[..., Any]) -> Callable[..., Any]:
 
     @functools.wraps(forward)
     def run(self: nn.Module, *args: Any, **kwargs: Any) -> Any:
-        # Upstream counts operations by such a trace.
+        # Upstream traces the network to count its operations.
         run_one = forward if torch.jit.is_tracing() else compiled
         return run_one(self, *args, **kwargs)
 

@@ -1,4 +1,4 @@
-"""Parameters and operations of a network."""
+"""Counts a network's parameters and operations."""
 
 import torch
 from fvcore.nn import FlopCountAnalysis
@@ -13,18 +13,18 @@ def count_parameters(model: nn.Module) -> int:
 def count_multiply_adds(model: nn.Module, clips: Tensor | list[Tensor]) -> float:
     """Returns the multiply-adds of one pass in evaluation mode, without gradients.
 
-    The rule is fvcore's, and so PySlowFast's: a multiply-add counts once, BatchNorm counts,
-    activations, pooling and additions do not.
+    They are counted as in fvcore, and so in PySlowFast: a multiply-add is one operation, BatchNorm
+    is included, activations, pooling and additions are not.
 
     Args:
-        model: the network; it is in its own mode again afterwards.
+        model: the network; its mode is restored afterwards.
         clips: its input.
     """
     training = model.training
     model.eval()
     with torch.no_grad():
         counter = FlopCountAnalysis(model, (clips,))
-        # What the rule leaves out, and layers that work in training only.
+        # Operations that are not counted, and layers that only run in training, are expected.
         counter.unsupported_ops_warnings(False).uncalled_modules_warnings(False)
         total = float(counter.total())
     model.train(training)

@@ -9,11 +9,11 @@ from slowfast_ac.errors import InputError
 class PackPathway(nn.Module):
     """Turns a clip into ``[slow, fast]``, the input of PyTorchVideo's and PySlowFast's SlowFast.
 
-    The fast pathway sees every frame, the slow one T // alpha of them: the first, the last and
-    others spread evenly between, like PySlowFast's ``pack_pathway_output``.
+    The fast pathway sees every frame. The slow one sees T // alpha of them: the first, the last and
+    others spread evenly in between, as in PySlowFast's ``pack_pathway_output``.
 
     Args:
-        alpha: frames of the fast pathway per frame of the slow one, SLOWFAST.ALPHA.
+        alpha: fast frames per slow frame, SLOWFAST.ALPHA.
 
     Raises:
         InputError: if alpha is not a positive integer.
@@ -35,7 +35,7 @@ class PackPathway(nn.Module):
             The slow pathway's clip with T // alpha frames, and ``clip`` itself.
 
         Raises:
-            InputError: for another shape, or fewer frames than alpha.
+            InputError: for a clip of another shape, or with fewer frames than alpha.
         """
         if clip.ndim not in (4, 5):
             raise InputError(

@@ -1,8 +1,8 @@
-"""Parts of a network by the names that PySlowFast's users know, and freezing them.
+"""Finds parts of a network by the names that PySlowFast's users know, and freezes them.
 
-Stages ``s1`` (the stem) to ``s5``, pathways ``slow`` and ``fast``, ``lateral`` connections, one
-pathway of a stage (``s2.fast``), ``backbone``. Found in the networks of PySlowFast and of
-PyTorchVideo alike; nothing here imports either.
+The names are the stages ``s1`` (the stem) to ``s5``, the pathways ``slow`` and ``fast``, the
+``lateral`` connections, one pathway of a stage (``s2.fast``) and the ``backbone``. They work for
+the networks of both PySlowFast and PyTorchVideo; nothing here imports either.
 """
 
 import types
@@ -16,7 +16,7 @@ BACKBONE = "backbone"
 
 
 def find_parts(model: nn.Module) -> dict[str, list[nn.Module]]:
-    """Returns the modules of every part but the backbone; none where the network has no stages.
+    """Returns the modules of every part but the backbone; empty if the network has no stages.
 
     A stage's part includes the lateral connection that follows it.
     """
@@ -29,9 +29,10 @@ def find_parts(model: nn.Module) -> dict[str, list[nn.Module]]:
 
 
 def find_stages(model: nn.Module) -> list[nn.Module]:
-    """Returns the modules that the stages consist of; none where the network has no stages.
+    """Returns the modules that the stages consist of; empty if the network has no known stages.
 
-    A stage and a lateral connection of PySlowFast, one pathway of a stage in PyTorchVideo.
+    In PySlowFast these are stages and lateral connections, in PyTorchVideo single pathways of a
+    stage and lateral connections.
     """
     found = [
         getattr(model, f"s{number}{suffix}", None)
@@ -45,7 +46,7 @@ def find_stages(model: nn.Module) -> list[nn.Module]:
 
 
 def find_classifier(model: nn.Module) -> nn.Module:
-    """Returns the layer whose outputs are the classes.
+    """Returns the layer whose outputs are the class scores.
 
     Raises:
         InputError: if the network has no known head.
@@ -67,32 +68,32 @@ def new_layers(model: nn.Module) -> list[nn.Module]:
     """Returns the layers outside the backbone: the classifier, and SCAM's own layers.
 
     Raises:
-        InputError: as :func:`find_classifier`.
+        InputError: if the network has no known head.
     """
     scam = getattr(model, "scam", None)
     return [find_classifier(model), *([] if scam is None else [scam])]
 
 
 def names_in(model: nn.Module, modules: Iterable[nn.Module]) -> set[str]:
-    """Returns the names that the network has for the parameters of its modules."""
+    """Returns the network's names for the parameters of some of its modules."""
     ids = {id(parameter) for module in modules for parameter in module.parameters()}
     return {name for name, parameter in model.named_parameters() if id(parameter) in ids}
 
 
 def freeze(model: nn.Module, names: Sequence[str]) -> None:
-    """Freezes parts of a network that is built and not yet wrapped for several GPUs.
+    """Freezes parts of a network that is not yet wrapped for several GPUs.
 
     Their parameters get no gradient, and they stay in evaluation mode when the network is set to
-    training mode: BatchNorm normalises with its running statistics and leaves them alone.
+    training mode, so BatchNorm normalises with its running statistics and does not update them.
 
     Args:
         model: changed in place.
-        names: ``backbone``, names of :func:`find_parts`, or modules (``s4.pathway0_nonlocal1``,
-            ``blocks.0``).
+        names: ``backbone``, names that :func:`find_parts` returns, or names of modules
+            (``s4.pathway0_nonlocal1``, ``blocks.0``).
 
     Raises:
-        InputError: for a part that the network does not have, with those that it has, or one that
-            holds the classifier.
+        InputError: for a part that the network does not have, listing those it has, or a part that
+            contains the classifier.
     """
     if not names:
         return
@@ -117,12 +118,12 @@ def freeze(model: nn.Module, names: Sequence[str]) -> None:
         frozen += found
     for module in frozen:
         module.requires_grad_(False).eval()
-        # Of this module alone, whatever its class is.
+        # Overridden in this module only, whatever its class.
         module.train = types.MethodType(  # type: ignore[method-assign]
             _stay_in_evaluation, module
         )
     if BACKBONE in names:
-        # Transformers have parameters outside of any layer.
+        # Transformers have parameters that belong to no layer.
         trained = names_in(model, new)
         for name, parameter in model.named_parameters():
             if name not in trained:
@@ -152,17 +153,17 @@ def _stages(model: nn.Module) -> Iterator[tuple[str, str, nn.Module]]:
 
 
 def _blocks(network: nn.Module) -> list[nn.Module]:
-    """Returns the five stages and the head of a PyTorchVideo network, or nothing.
+    """Returns the five stages and the head of a PyTorchVideo network; empty for other networks.
 
-    Blocks without parameters (pooling) are left out. The head is missing from a detector, and a
-    transformer's blocks are no stages.
+    Blocks without parameters (pooling) are left out. A detector has no head among its blocks, and
+    the blocks of a transformer are not stages.
     """
     blocks = [block for block in getattr(network, "blocks", ()) if _has_parameters(block)]
     return blocks if len(blocks) in (5, 6) and not hasattr(network, "head") else []
 
 
 def _without(module: nn.Module, excluded: Sequence[nn.Module]) -> Iterator[nn.Module]:
-    """Yields the largest modules inside ``module`` that hold none of the excluded ones."""
+    """Yields the largest modules inside ``module`` that contain none of the excluded ones."""
     for child in module.children():
         if not any(layer in excluded for layer in child.modules()):
             yield child

@@ -1,4 +1,4 @@
-"""The method over PyTorchVideo's SlowFast."""
+"""The method on top of PyTorchVideo's SlowFast."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +21,7 @@ else:
 
 
 class PTVTwoStream(_PyTorchVideoNetwork):
-    """The two streams of a network around ``create_slowfast``'s, its attribute ``model``."""
+    """The two streams of a network that wraps one of ``create_slowfast`` as ``model``."""
 
     def attention_layers(self) -> tuple[nn.Module, nn.Module]:
         """Returns the pooling layer and the last stage."""
@@ -37,7 +37,7 @@ class PTVTwoStream(_PyTorchVideoNetwork):
         return slow_pathway(self.model, clip)
 
     def both_pathways(self, pathways: list[Tensor]) -> StreamFeatures:
-        """Runs both pathways with their lateral connections for the slow one's features."""
+        """Runs both pathways with their lateral connections; returns the slow one's features."""
         x = list(pathways)
         for block in self.model.blocks[:4]:
             x = block(x)
@@ -65,7 +65,7 @@ class PTVSlowFastACMixin(PTVTwoStream, AttentionMixin):
 
 
 def slow_pathway(model: Any, clip: Tensor) -> StreamFeatures:
-    """Runs pathway 0 of a ``create_slowfast`` network alone, lateral connections left out."""
+    """Runs pathway 0 of a ``create_slowfast`` network alone, without lateral connections."""
     x = clip
     for block in model.blocks[:4]:
         x = block.multipathway_blocks[0](x)
@@ -73,7 +73,7 @@ def slow_pathway(model: Any, clip: Tensor) -> StreamFeatures:
 
 
 def remove_lateral_connections(model: Any) -> None:
-    """Takes the lateral connections out of a ``create_slowfast`` network, in place.
+    """Removes the lateral connections of a ``create_slowfast`` network, in place.
 
     The first block of each slow stage loses the fused input channels; names stay as they are.
     """

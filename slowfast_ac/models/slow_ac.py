@@ -24,11 +24,11 @@ else:
 
 
 class SlowACMixin(_PySlowFastNetwork):
-    """Mixin for PySlowFast's ResNet class that classifies on features of several scales.
+    """Mixin for PySlowFast's ResNet class that classifies features of several scales.
 
-    Without a second stream there is nothing to compare, and the paper does not say what SCAM does
-    then. Our interpretation: in training the classifier sees the features averaged over the scales
-    (the volume whose projection is Eq. 1), at test it sees one scale.
+    Without a second stream there is nothing to compare, and the paper does not specify what SCAM
+    does then. Our interpretation: in training, the classifier sees the features averaged over the
+    scales (the volume that Eq. 1 projects); at test time, it sees one scale.
 
     Args:
         cfg: PySlowFast's config with the nodes AC and SCAM.
@@ -65,7 +65,7 @@ class SlowACMixin(_PySlowFastNetwork):
         """
         if bboxes is not None:
             raise InputError("SlowAC is not defined for boxes")
-        # Without gradients (Precise BN, evaluation) one scale is enough: only the first reaches
+        # Without gradients (Precise BN, evaluation) one scale is enough: only the first affects
         # BatchNorm's running statistics.
         if not (self.training and torch.is_grad_enabled()):
             return super().forward(list(x))  # type: ignore[safe-super]

@@ -1,4 +1,4 @@
-"""SlowFastAC: PySlowFast's SlowFast without lateral connections, with maps in training."""
+"""SlowFastAC: PySlowFast's SlowFast without lateral connections; computes maps in training."""
 
 import logging
 from typing import TYPE_CHECKING
@@ -41,9 +41,9 @@ else:
 class AttentionMixin(_Network):
     """Mixin that attaches attention maps to the predictions of a PySlowFast network in training.
 
-    Predictions are the base network's own. In training with gradients, if the criterion is
-    attention_consistency, they carry the maps in an attribute ``attention``, an AttentionMaps of
-    slowfast_ac.losses: PySlowFast's loop accepts only a tensor.
+    The predictions are the base network's. In training with gradients, if the criterion is
+    attention_consistency, they carry the maps in an attribute ``attention``, an
+    :class:`~slowfast_ac.losses.AttentionMaps`, since PySlowFast's loop accepts only a tensor.
     """
 
     settings: ConsistencySettings
@@ -63,7 +63,7 @@ class AttentionMixin(_Network):
         forward = super().forward  # type: ignore[safe-super]
         preds, attention = self.attend(forward, x)
         if attention is not None:
-            # Tensors have no such attribute, but keep one.
+            # Tensors do not define this attribute, but accept it.
             preds.attention = attention._replace(  # type: ignore[attr-defined]
                 settings=self.settings
             )
@@ -71,7 +71,7 @@ class AttentionMixin(_Network):
 
     @staticmethod
     def find_base_loss(name: str) -> BaseLoss:
-        """Looks AC.BASE_LOSS up; the models of PySlowFast have its own losses instead."""
+        """Looks up AC.BASE_LOSS in torch; the registered models override this with PySlowFast's."""
         return find_base_loss(name)
 
     def check(self, cfg: CfgNode) -> None:
@@ -104,16 +104,16 @@ class AttentionMixin(_Network):
                 "maps of %d x %d: AC.LAMBDA %g; the pull of the paper's %g on %d x %d is %.2g here",
                 *(side, side, cfg.AC.LAMBDA, PAPER_LAMBDA, PAPER_SIDE, PAPER_SIDE),
                 equal_lambda(cfg),
-                extra={"detail": True},  # printed at the start of a run, with the rest of explain
+                extra={"detail": True},  # the report at the start of a run already prints it
             )
 
 
 class SlowFastACMixin(AttentionMixin, _PySlowFastNetwork):
-    """Mixin for PySlowFast's SlowFast class, checkout or wheel.
+    """Mixin for PySlowFast's SlowFast class, of the checkout or the wheel.
 
-    Upstream builds the network, so all its options work. Then the lateral connections are removed,
-    unless AC.LATERAL keeps them: ``s{i}_fuse`` becomes an identity and the first block
-    of each slow stage takes only the slow channels. Parameter names do not change.
+    Upstream builds the network, so all its options work. Unless AC.LATERAL is true, the lateral
+    connections are then removed: ``s{i}_fuse`` becomes an identity, and the first block of each
+    slow stage takes only the slow channels. Parameter names do not change.
 
     Args:
         cfg: PySlowFast's config with the nodes AC and SCAM.
@@ -144,7 +144,7 @@ class SlowFastACMixin(AttentionMixin, _PySlowFastNetwork):
         return slow_pathway(self, clip)
 
     def both_pathways(self, pathways: list[Tensor]) -> StreamFeatures:
-        """Runs both pathways with their lateral connections for the slow one's features."""
+        """Runs both pathways with their lateral connections; returns the slow one's features."""
         x = self.s2_fuse(self.s2(self.s1_fuse(self.s1(list(pathways)))))
         x = [self.pathway0_pool(x[0]), self.pathway1_pool(x[1])]
         x = self.s4_fuse(self.s4(self.s3_fuse(self.s3(x))))
@@ -153,7 +153,7 @@ class SlowFastACMixin(AttentionMixin, _PySlowFastNetwork):
 
 
 def remove_lateral_connections(network: nn.Module) -> None:
-    """Takes the lateral connections out of PySlowFast's SlowFast, in place."""
+    """Removes the lateral connections of PySlowFast's SlowFast, in place."""
     for number in (1, 2, 3, 4):
         fuse = getattr(network, f"s{number}_fuse")
         first = getattr(network, f"s{number + 1}").pathway0_res0
@@ -164,7 +164,7 @@ def remove_lateral_connections(network: nn.Module) -> None:
 
 
 def slow_pathway(network: PySlowFastNetwork, clip: Tensor) -> StreamFeatures:
-    """Runs pathway 0 of PySlowFast's SlowFast or ResNet alone, lateral connections left out."""
+    """Runs pathway 0 of PySlowFast's SlowFast or ResNet alone, without lateral connections."""
     x = single_pathway(network.s2)(single_pathway(network.s1)([clip]))
     x = [network.pathway0_pool(x[0])]
     res4 = single_pathway(network.s4)(single_pathway(network.s3)(x))[0]
@@ -172,7 +172,7 @@ def slow_pathway(network: PySlowFastNetwork, clip: Tensor) -> StreamFeatures:
 
 
 def check_supported(cfg: CfgNode) -> None:
-    """Rejects upstream's options that the method is not defined for.
+    """Rejects upstream options that the method is not defined for.
 
     Raises:
         InputError: naming the key and what to do.
@@ -183,7 +183,7 @@ def check_supported(cfg: CfgNode) -> None:
             f"DETECTION.ENABLE: {name} is not defined for boxes; use MODEL.MODEL_NAME "
             "SlowFast or ResNet for detection"
         )
-    # The wheel has none of the following keys.
+    # The wheel lacks the following keys.
     if cfg.MODEL.get("DETACH_FINAL_FC", False):
         raise InputError(
             f"MODEL.DETACH_FINAL_FC: trains the classifier alone, and the maps of {name} would "

@@ -1,7 +1,4 @@
-"""Access to a built network: its lateral connections, one pathway of a stage, a layer's input.
-
-The parts are PySlowFast's or PyTorchVideo's own; nothing here imports either.
-"""
+"""Changes and inspects a built network of PySlowFast or PyTorchVideo; imports neither."""
 
 import contextlib
 import copy
@@ -16,13 +13,13 @@ from slowfast_ac.models.upstream import Stage
 
 
 def without_fused_channels(conv: nn.Conv3d, fused: int) -> nn.Conv3d:
-    """Returns a newly initialised convolution like ``conv`` that takes ``fused`` channels fewer."""
+    """Returns a new convolution like ``conv`` with ``fused`` fewer input channels."""
     names = ("kernel_size", "stride", "padding", "dilation")
     geometry: dict[str, Any] = {name: getattr(conv, name) for name in names}
     narrow = nn.Conv3d(
         conv.in_channels - fused, conv.out_channels, **geometry, bias=conv.bias is not None
     )
-    # The initialisation that both upstreams give their convolutions.
+    # Both upstreams initialise their convolutions like this.
     c2_msra_fill(narrow)
     return narrow
 
@@ -30,21 +27,21 @@ def without_fused_channels(conv: nn.Conv3d, fused: int) -> nn.Conv3d:
 def single_pathway(stage: Stage) -> Stage:
     """Returns PySlowFast's ``stage`` restricted to pathway 0, the slow one.
 
-    A shallow copy: the layers are the same objects, ``stage`` itself is not touched.
+    It is a shallow copy: the layers are shared, and ``stage`` itself does not change.
     """
     if stage.num_pathways == 1:
         return stage
     view = copy.copy(stage)
     view.num_pathways = 1
     compiled = vars(stage).get("forward")
-    if compiled is not None:  # a method of the stage itself
+    if compiled is not None:  # bound to the original stage
         vars(view)["forward"] = types.MethodType(compiled.__func__, view)
     return view
 
 
 @contextlib.contextmanager
 def captured_inputs(module: nn.Module) -> Iterator[list[Tensor]]:
-    """Within the block, the yielded list holds the tensor or tensors given to ``module`` last."""
+    """Within the block, the yielded list holds the latest input tensors of ``module``."""
     captured: list[Tensor] = []
 
     def capture(_: nn.Module, args: tuple[Any, ...]) -> None:

@@ -1,4 +1,4 @@
-"""Names of classes: PySlowFast's class map, and the other forms that people have them in."""
+"""Reads class names from PySlowFast's class map and other common formats."""
 
 import csv
 import json
@@ -20,19 +20,19 @@ _NUMBER_LAST = re.compile(r"(.*\S)[\s,;]+(\d+)")
 
 
 def read_class_map(path: str | os.PathLike[str]) -> dict[str, int]:
-    """Reads the names of classes and their labels.
+    """Reads class names and their labels.
 
     Args:
-        path: JSON: PySlowFast's ``{"class name": label}`` (DEMO.LABEL_FILE_PATH), the other way
-            round, a list, or an object with ``id2label`` or ``label2id``. Text: one name per line,
-            with its label before or after it or with none, as UCF101's classInd.txt (labels from
-            1), a csv or tsv of a column of labels and one of names, or the label map of
-            TensorFlow's pbtxt files, as AVA's. Quotes around a name, as in PyTorchVideo's file of
-            Kinetics, are taken off.
+        path: a JSON or text file. JSON: PySlowFast's ``{"class name": label}``
+            (DEMO.LABEL_FILE_PATH), the reverse, a list, or an object with ``id2label`` or
+            ``label2id``. Text: one name per line, with or without a label before or after it, such
+            as UCF101's classInd.txt (labels from 1), a csv or tsv file with a column of labels and
+            one of names, or a label map in TensorFlow's pbtxt format, such as AVA's. Quotes around
+            a name, as in PyTorchVideo's Kinetics file, are removed.
 
     Raises:
-        InputError: when it is missing or malformed, a name is there twice, or its labels are not 0
-            to n - 1, each once.
+        InputError: if the file is missing or malformed, a name appears twice, or the labels are not
+            0 to n - 1, each once.
     """
     try:
         with open(path, encoding="utf-8-sig") as file:
@@ -59,9 +59,10 @@ def to_class_map(classes: Classes) -> dict[str, int]:
 
 
 def find_class_map(lists: str | os.PathLike[str]) -> str | None:
-    """Returns the class map beside the lists in a folder, as ``prepare`` leaves it, or None.
+    """Returns the class map that ``prepare`` wrote beside the lists in a folder, or None.
 
-    Where a data set has several splits, each has its folder, and the class map is in theirs.
+    If a data set has several splits, each has its own folder, and the class map is in the parent
+    folder.
 
     Args:
         lists: DATA.PATH_TO_DATA_DIR.
@@ -78,7 +79,7 @@ def parse_class_map(text: str, source: str) -> dict[str, int]:
 
     Args:
         text: see :func:`read_class_map`.
-        source: where it is from, for messages.
+        source: origin of the text, for messages.
 
     Raises:
         InputError: as :func:`read_class_map`.
@@ -109,7 +110,7 @@ def write_class_map(path: str | os.PathLike[str], classes: Mapping[str, int]) ->
     """Writes a class map, whole or not at all.
 
     Raises:
-        InputError: when the labels are not 0 to n - 1, each once.
+        InputError: if the labels are not 0 to n - 1, each once.
     """
     _require_labels(classes, str(path))
     write_json(path, dict(classes))
@@ -125,7 +126,7 @@ def _read_lines(text: str) -> list[tuple[object, object]]:
     table = list(csv.reader(lines, delimiter="\t" if "\t" in text else ",", skipinitialspace=True))
     if len(table) > 1 and all(len(row) == 2 for row in table):
         for label, name in ((0, 1), (1, 0)):
-            # A header, which has no number where the other rows have one.
+            # A header has no number where the other rows have one.
             numbers = [row[label].strip() for row in table]
             if not numbers[0].isdecimal() and all(map(str.isdecimal, numbers[1:])):
                 return _counted([(row[name], row[label].strip()) for row in table[1:]])
@@ -151,11 +152,11 @@ def _from_pairs(pairs: Sequence[tuple[object, object]], source: str) -> dict[str
         if isinstance(label, str) and label.isdecimal():
             label = int(label)
         if not isinstance(name, str) or not _unquoted(name):
-            raise InputError(f"{source}: {name!r} is no name of a class; a class map is {FORMS}")
+            raise InputError(f"{source}: {name!r} is not a class name; a class map is {FORMS}")
         if not isinstance(label, int) or isinstance(label, bool):
             raise InputError(f"{source}: the label of {name!r} is {label!r}, not an integer")
         if _unquoted(name) in classes:
-            raise InputError(f"{source}: the name {name!r} is there twice")
+            raise InputError(f"{source}: the name {name!r} appears twice")
         classes[_unquoted(name)] = label
     if not classes:
         raise InputError(f"{source}: no classes in it; a class map is {FORMS}")
@@ -167,7 +168,7 @@ def _once(pairs: list[tuple[str, object]], source: str) -> dict[str, object]:
     names = [name for name, _ in pairs]
     twice = next((name for name in names if names.count(name) > 1), None)
     if twice is not None:
-        raise InputError(f"{source}: the name {twice!r} is there twice")
+        raise InputError(f"{source}: the name {twice!r} appears twice")
     return dict(pairs)
 
 

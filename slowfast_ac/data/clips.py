@@ -1,4 +1,4 @@
-"""Clips of a video as PySlowFast's test samples, normalises, resizes and crops them.
+"""Reads clips and samples, normalises, resizes and crops them as PySlowFast's test does.
 
 Shapes: T frames of H x W pixels as read, h x w as the network sees them.
 """
@@ -23,7 +23,7 @@ from slowfast_ac.data.sampling import Span, clip_frames
 from slowfast_ac.data.timeline import Timeline
 from slowfast_ac.errors import InputError
 
-# Upstream's three crops; of an upright video they are the top, the centre and the bottom.
+# Upstream's three crops; of a portrait video they are the top, the centre and the bottom.
 CROPS = ("left", "center", "right")
 
 
@@ -31,7 +31,7 @@ class Clip(NamedTuple):
     """The frames of a clip.
 
     Args:
-        frames: (T, H, W, 3), uint8 RGB, as the decoder made them.
+        frames: (T, H, W, 3), uint8 RGB, as decoded.
         times: (T,), seconds since the start of the video, float64.
     """
 
@@ -49,10 +49,10 @@ def read_clip(
 
     Args:
         path: the video.
-        preprocessing: what a clip is.
+        preprocessing: defines a clip.
         start: seconds; None takes the clip in the middle of the video.
-        end: seconds; the clip is the one in the middle of ``start`` to ``end``. None: it starts at
-            ``start``.
+        end: seconds; the clip is in the middle of ``start`` to ``end``. None takes the clip that
+            begins at ``start``.
 
     Raises:
         InputError: if the video cannot be read or ends before ``start``.
@@ -73,17 +73,18 @@ def read_clips(
     clips: int | None = None,
     crops: Sequence[str] = (),
 ) -> Iterator[tuple[int, Clip]]:
-    """Yields the clips of spans of one video, which is decoded once.
+    """Yields the clips of several spans of a video, which is decoded once.
 
     Args:
         path: the video.
-        preprocessing: what a clip is; :mod:`slowfast_ac.data.sampling` has the rules.
+        preprocessing: defines a clip; see :mod:`slowfast_ac.data.sampling` for the rules.
         spans: parts of the video.
-        clips: of each span, TEST.NUM_ENSEMBLE_VIEWS; None takes one from its middle.
-        crops: what the frames are for, see :func:`to_pathways`; some decoders make them smaller.
+        clips: clips per span, TEST.NUM_ENSEMBLE_VIEWS; None takes one from the middle.
+        crops: crops that the frames are for, see :func:`to_pathways`. Where the preprocessing
+            resizes while decoding, they determine the size of the frames.
 
     Yields:
-        The number of the span and the clip, in order of the clips' first frames.
+        The number of the span and the clip, in the order of the clips' first frames.
 
     Raises:
         InputError: if the video cannot be read or ends before a span.
@@ -99,11 +100,11 @@ def read_clips(
                 raise _ends_before(reader.name, span.start)
             for places in clip_frames(reader.timeline, preprocessing, span, clips):
                 windows.append(_Window(number, span.start, places))
-        # A span's clips stay in order: sorting keeps what is equal as it is.
+        # The sort is stable, so a span's clips stay in order.
         waiting = deque(sorted(windows, key=lambda window: window.indices[0]))
         indices = sorted({index for window in windows for index in window.indices})
         for shown in reader.at(indices):
-            # At once, so that the decoder can use the frame's memory again.
+            # Converted immediately, so that the decoder can reuse the frame's memory.
             pixels = to_rgb(shown.frame, short_side)
             for window in waiting:
                 window.offer(shown.index, shown.time, pixels)
@@ -111,7 +112,7 @@ def read_clips(
                 window = waiting.popleft()
                 yield window.span, window.clip()
         for window in waiting:
-            # The file has fewer frames than its header or its packets promised.
+            # The file has fewer frames than its header or packets indicate.
             if not window.taken:
                 raise _ends_before(reader.name, window.start)
             yield window.span, window.clip()
@@ -125,15 +126,15 @@ def clips_of_frames(
     clips: int | None = None,
     crops: Sequence[str] = (),
 ) -> Iterator[Clip]:
-    """Yields the clips of a span as :func:`read_clips` does, of frames that are decoded already.
+    """Yields the clips of a span as :func:`read_clips` does, from frames already decoded.
 
     Args:
-        frames: of the timeline.
-        timeline: when they are shown.
-        preprocessing: as in :func:`read_clips`, and so are ``clips`` and ``crops``.
-        span: seconds of the timeline.
-        clips: how many.
-        crops: what the frames are for.
+        frames: all frames of the timeline.
+        timeline: the times at which they are shown.
+        preprocessing: see :func:`read_clips`, also for ``clips`` and ``crops``.
+        span: part of the timeline.
+        clips: number of clips.
+        crops: crops that the frames are for.
     """
     short_side = preprocessing.short_side(crops) if preprocessing.resize_while_decoding else 0
     for places in clip_frames(timeline, preprocessing, span, clips):
@@ -154,13 +155,13 @@ def to_pathways(frames: np.ndarray, preprocessing: Preprocessing, *crops: str) -
 
     Args:
         frames: (T, H, W, 3), uint8 RGB.
-        preprocessing: how.
-        crops: N of :data:`CROPS`, squares of ``crop_size``; without any, the whole frame, its short
-            side ``crop_size``, and N is 1. Of frames for the centre alone the short side is
-            ``single_crop_scale``.
+        preprocessing: the settings.
+        crops: N of :data:`CROPS`, squares of ``crop_size``. Without any, N is 1 and the whole frame
+            is used, with its short side resized to ``crop_size``. For the centre crop alone, the
+            short side is ``single_crop_scale``.
 
     Returns:
-        The slow and the fast pathway's clips, or the one pathway's, (N, 3, T, h, w) each.
+        The slow and the fast pathway's clips, or that of the only pathway, (N, 3, T, h, w) each.
     """
     scale = preprocessing.short_side(crops)
     clip = torch.from_numpy(frames).float() / 255.0
@@ -193,7 +194,7 @@ def uniform_crop(clip: Tensor, size: int, crop: str) -> Tensor:
     """Cuts one of upstream's three squares of ``size`` out of a (3, T, H, W) clip.
 
     Raises:
-        InputError: for a crop that is none of :data:`CROPS`.
+        InputError: for a crop that is not in :data:`CROPS`.
     """
     if crop not in CROPS:
         raise InputError(f"crop {crop!r} is not one of {', '.join(CROPS)}")
@@ -208,12 +209,12 @@ def uniform_crop(clip: Tensor, size: int, crop: str) -> Tensor:
 
 @dataclass
 class _Window:
-    """Takes the frames of one clip out of a stream of frames.
+    """Collects the frames of one clip from a stream of frames.
 
     Args:
-        span: number of the span that the clip is of.
-        start: of the span, seconds.
-        indices: the frames of the clip, by their place in the timeline; ascending.
+        span: number of the clip's span.
+        start: start of the span, seconds.
+        indices: the clip's frames as indices of the timeline, ascending.
     """
 
     span: int

@@ -1,4 +1,4 @@
-"""The videos that command-line arguments name, and names for what is written of them."""
+"""Finds the videos that command-line arguments name, and chooses names for their outputs."""
 
 import glob
 import os
@@ -12,9 +12,9 @@ from slowfast_ac.errors import InputError
 
 
 def find_videos(arguments: Sequence[str]) -> list[str]:
-    """Returns the files that ``arguments`` name: files, folders and globs (``**`` for sub-folders).
+    """Returns the videos that ``arguments`` name: files, folders, globs (``**`` for sub-folders).
 
-    A file is taken whatever its suffix, even if it does not exist: its reader raises the error.
+    A file is accepted whatever its suffix. It need not exist; the reader raises the error later.
 
     Raises:
         InputError: for a folder without videos, or a glob that matches nothing.
@@ -38,7 +38,7 @@ def read_video_list(path: str | os.PathLike) -> list[str]:
     """Returns the videos of a list: PySlowFast's ``path label`` lines, or one path per line.
 
     Raises:
-        InputError: when the list is missing, not UTF-8 text or empty.
+        InputError: if the list is missing, empty or not UTF-8 text.
     """
     videos = []
     for line in filter(str.strip, read_lines(path)):
@@ -48,7 +48,7 @@ def read_video_list(path: str | os.PathLike) -> list[str]:
 
 
 def distinct_stems(videos: Sequence[str | os.PathLike]) -> list[str]:
-    """Returns a name for the files of each video: its own, numbered where it comes twice."""
+    """Returns a distinct name for each video's outputs: its stem, with a number if repeated."""
     taken: set[str] = set()
     numbers: dict[str, int] = {}
     names = []

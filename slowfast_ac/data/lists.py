@@ -1,4 +1,4 @@
-"""PySlowFast's lists of videos, one ``path label`` a line without a header."""
+"""Reads, checks and writes PySlowFast's lists of videos: ``path label`` lines without a header."""
 
 import os
 import shlex
@@ -18,7 +18,7 @@ class Entry:
     """One line of a list.
 
     Args:
-        path: the video, DATA.PATH_PREFIX included.
+        path: the video, including DATA.PATH_PREFIX.
         label: class number, from 0.
         line: line number in the list, from 1; 0 for an entry that does not come from a file.
     """
@@ -36,16 +36,16 @@ def read_list(
 ) -> list[Entry]:
     """Reads a list as PySlowFast does, but strictly.
 
-    PySlowFast itself takes a line it cannot split for a path with label 0.
+    PySlowFast itself treats a line that it cannot split as a path with label 0.
 
     Args:
         path: the list.
         separator: DATA.PATH_LABEL_SEPARATOR.
         prefix: DATA.PATH_PREFIX, joined to every path.
-        num_classes: labels must be below it; None for no limit.
+        num_classes: labels must be below it; None sets no limit.
 
     Raises:
-        InputError: for a missing or empty list, or naming the first bad line and what is wrong.
+        InputError: for a missing or empty list, or naming the first bad line and the reason.
     """
     entries = []
     for number, text in enumerate(read_lines(path), start=1):
@@ -61,7 +61,7 @@ def read_lines(path: str | os.PathLike) -> list[str]:
     """Returns the lines of a list, split where PySlowFast splits them.
 
     Raises:
-        InputError: when the list is missing, not UTF-8 text or empty.
+        InputError: if the list is missing, empty or not UTF-8 text.
     """
     try:
         with open(path, encoding="utf-8") as file:
@@ -83,11 +83,10 @@ def read_lines(path: str | os.PathLike) -> list[str]:
 def parse_line(text: str, separator: str = " ", num_classes: int | None = None) -> tuple[str, int]:
     """Splits one line into path and label.
 
-    Three fields, (path, frame, label), are also taken, since PySlowFast takes them; the middle one
-    is ignored there and here.
+    Like PySlowFast, it also accepts three fields, (path, frame, label), and ignores the middle one.
 
     Raises:
-        InputError: what is wrong with the line, without its number.
+        InputError: saying what is wrong with the line, without its number.
     """
     if not text.strip():
         raise InputError("empty; remove this line (PySlowFast reads it as a video with label 0)")
@@ -119,10 +118,10 @@ def parse_line(text: str, separator: str = " ", num_classes: int | None = None) 
 
 
 def format_list(entries: Iterable[Entry]) -> str:
-    """Returns the text of a list, separated by single spaces, which every PySlowFast reads.
+    """Returns the text of a list that every version of PySlowFast reads: single spaces separate.
 
     Raises:
-        InputError: for a path with white space, which such a list cannot hold.
+        InputError: for a path with white space, which a list cannot contain.
     """
     lines = []
     for entry in entries:
@@ -144,21 +143,21 @@ def check_list(
     num_classes: int | None = None,
     sample: int = 1000,
 ) -> list[Entry]:
-    """Reads a list and opens some of its videos, so that a bad one is met before a run.
+    """Reads a list and opens some of its videos, to find bad ones before a run.
 
     Args:
         path: the list.
         separator: DATA.PATH_LABEL_SEPARATOR.
         prefix: DATA.PATH_PREFIX.
         num_classes: MODEL.NUM_CLASSES.
-        sample: the most videos to open, evenly spread over the list.
+        sample: largest number of videos to open, spread evenly over the list.
 
     Returns:
-        All entries, as :func:`read_list`.
+        All entries, as :func:`read_list` does.
 
     Raises:
-        InputError: for a bad line, or naming the first unreadable video, why it is so, how many
-            others are, and the command that finds them all.
+        InputError: for a bad line, or naming the first unreadable video, the reason, the number of
+            unreadable ones and the command that finds them all.
     """
     entries = read_list(path, separator, prefix, num_classes)
     chosen = np.linspace(0, len(entries) - 1, min(sample, len(entries))).astype(int)
@@ -185,8 +184,8 @@ def _other_separator(text: str, separator: str) -> str | None:
 
 
 def _is_cut_path(first: str, second: str) -> bool:
-    # `my clip.mp4 3` has three fields too, but a video's path without suffix and a frame with one
-    # is a path cut in two.
+    # `my clip.mp4 3` has three fields too. A path without a suffix followed by a "frame" with one
+    # is a single path that contains the separator.
     return not os.path.splitext(first)[1] and bool(os.path.splitext(second)[1])
 
 

@@ -1,4 +1,4 @@
-"""The frames of a source that may never end: a camera, a stream of the network, a pipe, a file."""
+"""Reads frames from a source that may never end: a camera, a network stream, a pipe or a file."""
 
 import contextlib
 import os
@@ -17,20 +17,20 @@ from slowfast_ac.data.picture import Orientation, one_size, orientation, upright
 from slowfast_ac.data.timeline import Timeline, find_rate
 from slowfast_ac.errors import InputError
 
-# Of URLs. None of them reads a file of this machine, also where a playlist asks for one.
+# Allowed URL schemes. None of them can read a local file, even if a playlist refers to one.
 SCHEMES = ("http", "https", "rtmp", "rtmps", "rtp", "rtsp", "rtsps", "srt", "tcp", "udp")
 _PLAYLISTS = {"dash", "hls", "rtp", "rtsp", "sap", "sdp"}
-# Frames that come faster are left out, so that a broken clock cannot fill the memory.
+# Frames per second. Faster ones are dropped, so that a broken clock cannot fill the memory.
 _FASTEST_RATE = 1000
 
 
 class LiveFrame(NamedTuple):
-    """A frame as it came.
+    """A frame of a live source.
 
     Args:
         time: seconds since the first frame.
-        end: seconds at which it ends, by the source's frame rate.
-        picture: upright, of the first frame's size.
+        end: seconds since the first frame at which it ends, by the source's frame rate.
+        picture: the frame, upright and of the first frame's size.
     """
 
     time: float
@@ -39,23 +39,23 @@ class LiveFrame(NamedTuple):
 
 
 class LiveReader:
-    """The film of a source, read once and as it comes.
+    """The video of a source, read once, as it arrives.
 
-    Times are seconds since the first frame and ascend: where a source starts its clock again, they
-    go on. Frames come upright and in one size. What cannot be decoded is left out, since a reader
-    may join between two key frames, and a network loses packets.
+    Times are seconds since the first frame. They keep ascending even if the source restarts its
+    clock. Frames are upright and of one size. Frames that cannot be decoded are skipped, since a
+    reader may join between two key frames and a network may lose packets.
 
     Args:
         source: a URL with one of ``SCHEMES``, a camera such as ``/dev/video0`` (Linux), a named
             pipe, a file, or ``-`` for standard input.
-        timeout: seconds without data after which a URL is given up.
+        timeout: seconds without data after which reading a URL fails.
 
     Attributes:
-        name: of the source, for messages; a URL without its user and password.
-        waits: whether the source waits for its reader, as a pipe does. A camera goes on.
+        name: name of the source for messages; a URL without its user and password.
+        waits: whether the source waits for its reader, as a pipe does but a camera does not.
 
     Raises:
-        InputError: if it cannot be read, now or when a frame is asked for.
+        InputError: if the source cannot be read, now or at a later frame.
     """
 
     def __init__(self, source: str, timeout: float = 30.0) -> None:
@@ -66,7 +66,7 @@ class LiveReader:
         with self._errors_named(), contextlib.ExitStack() as opened:
             self._container = opened.enter_context(_open(source, timeout))
             self._stream = films_of(self._container.streams.video)[0]
-            # Kept, since a stream that is asked after its container is closed crashes.
+            # Stored, since reading them from the stream of a closed container crashes.
             self._rates = self._stream.average_rate, self._stream.guessed_rate
             self._tick = float(self._stream.time_base)
             opened.pop_all()
@@ -78,7 +78,7 @@ class LiveReader:
         self._container.close()
 
     def timeline(self, frames: Sequence[LiveFrame]) -> Timeline:
-        """Returns when some of the frames are shown, in seconds since the first of them."""
+        """Returns the times of some of the frames, in seconds since the first of them."""
         first = frames[0].time
         times = np.array([frame.time - first for frame in frames])
         rate, tolerance = find_rate(times, self._rates, self._tick)
@@ -130,7 +130,7 @@ class LiveReader:
             if isinstance(error, av.error.ExitError):
                 why = f"no data for {self._timeout:g} s"
             elif isinstance(error, av.error.InvalidDataError) and self._is_pipe:
-                # An mp4's index is at its end.
+                # An mp4 file has its index at the end.
                 why = "no video that a pipe can carry; send Matroska or MPEG-TS"
             raise InputError(f"cannot read {self.name}: {why}") from error
 
@@ -144,7 +144,7 @@ def _open(source: str, timeout: float) -> av.container.InputContainer:
         options = {
             "protocol_whitelist": ",".join((*SCHEMES, "crypto", "httpproxy", "tls")),
             "format_whitelist": ",".join(sorted(films | _PLAYLISTS)),
-            # Over UDP, the default, a camera's pictures arrive with holes.
+            # Over UDP, the default, frames arrive with parts missing.
             "rtsp_transport": "tcp",
         }
         return av.open(source, metadata_errors="ignore", options=options, timeout=timeout)
@@ -163,12 +163,12 @@ def _open(source: str, timeout: float) -> av.container.InputContainer:
 
 
 def is_live(source: str) -> bool:
-    """Returns whether a source goes on without its reader: a URL or a camera."""
+    """Returns whether a source does not wait for its reader: a URL or a camera."""
     return "://" in source or (os.path.exists(source) and stat.S_ISCHR(os.stat(source).st_mode))
 
 
 def public_name(source: str) -> str:
-    """Returns the name of a source for messages: a URL loses its user and password."""
+    """Returns the name of a source for messages: a URL without its user and password."""
     if source == "-":
         return "standard input"
     if "://" not in source:

@@ -1,4 +1,4 @@
-"""Opening a video file: which files are read, which of their streams, and what to say of others."""
+"""Opens video files, chooses the stream to read, and explains why other files are not read."""
 
 import errno
 import gc
@@ -11,13 +11,13 @@ import av
 
 from slowfast_ac.errors import InputError
 
-# What FFmpeg would read although it is no film: lists of other files or of the network, which may
-# never end, devices, pictures and text.
+# FFmpeg formats that are not videos: lists of other files or network streams, which may never end,
+# devices, pictures and text.
 NO_FILMS = {"concat", "concatf", "dash", "hls", "imf", "lavfi", "rtp", "rtsp", "sap", "sdp"}
 NO_FILMS |= {"image2", "image2pipe", "tty", "bin", "idf", "adf", "xbin", "vapoursynth", "avisynth"}
 
-# A forked process, such as a loader's worker, has its parent's decoders but not their threads. To
-# free one there, as any garbage collection may, is to wait for its threads for ever, or a crash.
+# A forked process, such as a loader's worker, has its parent's decoders but not their threads. If
+# garbage collection frees a decoder there, it waits forever for these threads, or crashes.
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=gc.freeze)
 
@@ -28,7 +28,7 @@ def open_container(
     """Opens a path or a binary file; an open container is returned as it is."""
     if isinstance(source, av.container.InputContainer):
         return source
-    # The protocol, since a name may hold a colon.
+    # With the protocol, since a file name may contain a colon.
     is_path = isinstance(source, str | os.PathLike)
     file = f"file:{os.fspath(source)}" if is_path else source
     films = sorted(set(av.formats_available) - NO_FILMS)
@@ -47,21 +47,21 @@ def films_of(videos: Sequence[av.VideoStream]) -> list[av.VideoStream]:
         raise InputError(f"it has {'a cover picture and no film' if videos else 'no video stream'}")
     films = [stream for stream in films if stream.codec_context is not None]
     if not films:
-        raise InputError("its codec is not known here")
+        raise InputError("its codec is not supported")
     return films
 
 
 def choose_film(
     container: av.container.InputContainer, videos: Sequence[av.VideoStream]
 ) -> av.VideoStream:
-    """Returns the first of a container's video streams that is no cover picture.
+    """Returns the first of a container's video streams that is not a cover picture.
 
     Raises:
         InputError: if there is none; the file is not named.
     """
     films = films_of(videos)
     if len(films) > 1:
-        # A cover need not be marked as one; it is one frame.
+        # A cover picture is not always marked as one, but has a single frame.
         counts = dict.fromkeys((stream.index for stream in films), 0)
         for packet in container.demux(films):
             counts[packet.stream_index] += packet.size > 0
@@ -75,19 +75,19 @@ def choose_film(
 def rewind(
     container: av.container.InputContainer, stream: av.VideoStream, is_timed: bool = True
 ) -> None:
-    """Goes back to the beginning of a stream, which in one without times is its first byte."""
+    """Seeks to the beginning of a stream: to its start time or, without times, its first byte."""
     if is_timed or stream.start_time is not None:
-        # MPEG-TS skips its first key frame when asked for the exact start.
+        # A seek to the exact start skips the first key frame of MPEG-TS.
         container.seek(min(stream.start_time or 0, 0), stream=stream)
     else:
         container.seek(0, stream=stream, unsupported_byte_offset=True)
 
 
 def regular_file(name: str) -> tuple[str, int, int]:
-    """Returns absolute path, bytes and time of the last change of a file that is to be read.
+    """Returns the absolute path, the size in bytes and the modification time of a regular file.
 
     Raises:
-        InputError: if it is none, or empty. A pipe or a device may never end.
+        InputError: if it is empty or not a regular file; a pipe or a device may never end.
     """
     try:
         status = os.stat(name)
@@ -106,7 +106,7 @@ def regular_file(name: str) -> tuple[str, int, int]:
 
 
 def reason(error: Exception) -> str:
-    """Returns in one line why PyAV, or this package, could not read a file."""
+    """Returns one line that says why PyAV, or this package, could not read a file."""
     if isinstance(error, InputError):
         return str(error)
     if isinstance(error, av.error.InvalidDataError):
@@ -115,7 +115,7 @@ def reason(error: Exception) -> str:
         return "not read as a film (a playlist, a picture or text?)"
     said = getattr(error, "strerror", None)
     if said is None and isinstance(error, IndexError | ValueError):
-        # PyAV's own code met something that no film has.
+        # PyAV's own code failed on data that no valid video has.
         return f"no video, or damaged ({' '.join(str(error).split())})"
     why = said or f"{type(error).__name__}: {error}"
     return " ".join(why.split())

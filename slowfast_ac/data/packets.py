@@ -1,4 +1,4 @@
-"""A timeline from a video's packets, or from its index where that says as much; decodes nothing."""
+"""Reads a video's timeline from its packets, or its index if that suffices, without decoding."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -11,25 +11,25 @@ from slowfast_ac.data.open_video import rewind
 from slowfast_ac.data.timeline import Timeline, find_rate
 from slowfast_ac.errors import InputError
 
-# Frames from which on reading an index is less work than reading the file.
+# Number of frames from which reading the index is cheaper than reading the file.
 _LONG = 100
-# Frames that an encoder may put into another order.
+# Number of frames within which an encoder may change the order.
 _REORDERED = 32
 
 
 @dataclass(frozen=True)
 class Origin:
-    """The beginnings of a file's parts, in its own times and in those of the video.
+    """Where the parts of a file begin, in the file's own times and in those of the video.
 
-    A file whose times go backwards, such as two that were joined, has several parts, each of which
-    follows the one before.
+    A file whose times go backwards, such as two joined files, has several parts that follow one
+    another.
 
     Args:
-        parts: of each part, its first time in the file and its place in the video, in ticks.
-        untimed: frames at the beginning that have no time, as Matroska reads negative ones. They
-            are reached only in a file that was just opened.
-        is_timed: whether packets say when their frames are shown. A raw stream has no times, and
-            AVI has none that say where a B-frame belongs.
+        parts: (first time in the file, start in the video) of each part, in ticks.
+        untimed: number of frames at the beginning without a time, such as those with negative times
+            in Matroska. They can be read only right after the file is opened.
+        is_timed: whether packets have presentation times. A raw stream has none, and those of AVI
+            do not say where a B-frame belongs.
     """
 
     parts: list[tuple[int, int]]
@@ -38,35 +38,35 @@ class Origin:
 
     @property
     def is_seekable(self) -> bool:
-        """Returns whether times can be sought; frames without times are counted from the first."""
+        """Returns whether one can seek by time; otherwise, frames are counted from the first."""
         return self.is_timed and len(self.parts) == 1
 
     def ticks(self, pts: int, part: int = 0) -> int:
-        """Returns ticks from the beginning of the video for a time of the file."""
+        """Converts a time in the file to ticks from the beginning of the video."""
         first, place = self.parts[min(part, len(self.parts) - 1)]
         return pts - first + place
 
 
 def header_rate(stream: av.VideoStream) -> Fraction | None:
-    """Returns the frame rate that the file's header gives, or that FFmpeg takes from its start."""
+    """Returns the frame rate in the file's header, or FFmpeg's guess from its first frames."""
     return stream.average_rate or stream.guessed_rate
 
 
 def read_timeline(
     container: av.container.InputContainer, stream: av.VideoStream, size: int | None
 ) -> tuple[Timeline, Origin]:
-    """Reads when a video's frames are shown.
+    """Reads the times at which a video's frames are shown.
 
     Args:
-        container: at its beginning; wherever, afterwards.
-        stream: the film in it.
-        size: bytes of the file, None where they are not known.
+        container: at its beginning. Its position afterwards is undefined.
+        stream: the video stream to read.
+        size: size of the file in bytes, or None if unknown.
 
     Returns:
-        The timeline, and where in the file's own time it begins.
+        The timeline, and its origin in the file's own times.
 
     Raises:
-        InputError: what is wrong with the file, without its name.
+        InputError: saying what is wrong with the file, without its name.
     """
     rate = header_rate(stream)
     interval = 1 / rate if rate else Fraction(1, 30)
@@ -80,22 +80,22 @@ def read_timeline(
         raise InputError("no frame can be decoded")
     still = int((np.diff(times) <= 0).sum())
     if still > len(times) / 2 or 0 < still == len(times) - 1:
-        raise InputError(f"{still} of its {len(times)} frames begin at the time of another")
+        raise InputError(f"{still} of its {len(times)} frames begin at the same time as another")
     hints = (stream.average_rate, stream.guessed_rate)
     steady, tolerance = find_rate(times, hints, float(stream.time_base))
     if end <= times[-1]:
         end = float(times[-1]) + (1 / float(steady) if steady else float(interval))
     ticks = stream.duration or 0
     said = float(ticks * stream.time_base) if origin.is_timed else 0.0
-    # A duration by the header counts from the first frame to the end of the last, more or less.
+    # The header's duration is roughly from the first frame to the end of the last.
     if said > 0 and abs(said - end) <= 1.5 / (float(steady) if steady else 30):
         end = max(said, float(times[-1]) + 1e-6)
     return Timeline(times, end, steady, rate, tolerance, len(origin.parts) - 1), origin
 
 
 def _from_index(container, stream: av.VideoStream, size: int | None):
-    # MP4 and AVI list all frames, in the order of decoding. Where they are equally spaced in that,
-    # they are so on the screen, but for the last ones, and little else has to be read.
+    # MP4 and AVI list all frames in decoding order. If they are equally spaced in that order, they
+    # are so in presentation order too, except perhaps the last ones, so only those are read.
     count = stream.frames
     if count < _LONG or len(stream.index_entries) != count or _hides_order(stream):
         return None
@@ -121,12 +121,12 @@ def _from_packets(container, stream, interval: Fraction):
     packets = [
         (packet.pts, packet.dts, packet.duration or 0)
         for packet in container.demux(stream)
-        # Empty chunks of AVI and what an edit list cuts off show nothing.
+        # Empty chunks in AVI, and frames that an edit list cuts off, are never shown.
         if packet.size and not packet.is_discard and not _is_hidden(stream, packet)
     ]
     is_timed = not _hides_order(stream) and any(pts is not None for pts, _, _ in packets)
     if not is_timed and all(dts is None for _, dts, _ in packets):
-        # The clock of a raw stream may not hold a whole frame.
+        # A tick of a raw stream's clock may not divide a frame's duration.
         times = np.arange(len(packets)) * float(interval)
         return Origin([(0, 0)], is_timed=False), times, float(len(packets) * interval)
     step = max(1, round(interval / stream.time_base))
@@ -170,7 +170,7 @@ def _hides_order(stream: av.VideoStream) -> bool:
 
 
 def _is_hidden(stream: av.VideoStream, packet: av.Packet) -> bool:
-    # VP8 refers to frames that are never shown; a bit of the first byte says which are.
+    # VP8 has reference frames that are never shown; a bit of the first byte marks shown ones.
     return stream.codec_context.name in ("vp8", "libvpx") and not bytes(packet)[0] >> 4 & 1
 
 

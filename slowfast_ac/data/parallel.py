@@ -1,4 +1,4 @@
-"""A map over processes that outlives the crash of one of them, as broken videos can cause."""
+"""A parallel map that survives the crash of a process, which a broken video can cause."""
 
 import multiprocessing
 import multiprocessing.connection
@@ -43,18 +43,18 @@ def keep_results(
     workers: int | None = None,
     description: str = "",
 ) -> Iterator[dict[str, Any]]:
-    """Calls ``function`` on this process's items that are not done; see :func:`iter_processes`.
+    """Calls ``function`` on the items that this process has still to do.
 
     Args:
-        function: returns what is known of an item, for JSON.
-        items: {name: argument} of all items, in an order that is the same in every process.
-        journal: gets every result as soon as it is known.
-        workers: processes; None for one per CPU core of this process.
-        description: what the progress bar says.
+        function: returns the result for an item, as JSON values.
+        items: {name: argument} of all items, in the same order in every process.
+        journal: stores each result as soon as it is known.
+        workers: number of processes; None for one per CPU core of this process.
+        description: label of the progress bar.
 
     Yields:
-        The new entries of the journal, with an ``error`` in place of an InputError, in the order
-        of the items.
+        The new entries of the journal in the order of the items. If ``function`` raised an
+        InputError, the entry has its message as ``error``.
     """
     names = list(items)
     todo = journal.todo(names)
@@ -81,25 +81,25 @@ def iter_processes(
     """Calls ``function`` on every item in parallel, with a progress bar on stderr.
 
     Args:
-        function: a function of a module; what it takes and returns must pickle.
+        function: a module-level function whose argument and result can be pickled.
         items: its arguments.
-        workers: processes; None for one per CPU core of this process.
-        description: what the progress bar says.
-        done: items that an earlier call did, for the progress bar.
+        workers: number of processes; None for one per CPU core of this process.
+        description: label of the progress bar.
+        done: number of items that earlier calls finished, for the progress bar.
 
     Yields:
-        As soon as it is known, an item's number and what the function returned, or the InputError
-        that it raised, or an InputError when its process died.
+        The number of an item and its result, in the order of completion. The result is an
+        InputError if the function raised one or its process died.
 
     Raises:
-        InputError: for less than one worker.
+        InputError: for fewer than one worker.
     """
     if workers is None:
         workers = this_rank().cpus()
     if workers < 1:
         raise InputError(f"--workers: {workers} is less than one process")
     todo = deque(range(len(items)))
-    disable = None if items else True  # None: shown in a terminal
+    disable = None if items else True  # None shows it in a terminal only
     total = done + len(items)
     with tqdm(
         total=total, initial=done, desc=description, unit="video", disable=disable
@@ -118,7 +118,7 @@ def iter_processes(
                             yield running.pop(future), result
                 except BrokenProcessPool:
                     pass
-            # A process died. Only one of these killed it, so each gets a process of its own.
+            # A process died because of one of these items, so each is tried again separately.
             for index in running.values():
                 result = _call_alone(function, items[index])
                 progress.update()
@@ -141,8 +141,8 @@ def _call_alone(function: Callable[[Item], Result], item: Item) -> Result | Inpu
 
 
 def _pool(workers: int) -> ProcessPoolExecutor:
-    # Not fork: the caller may hold threads of torch or a decoder, which a fork leaves locked. A
-    # fork server imports this package once, not once a worker.
+    # Not fork: locks that threads of torch or a decoder hold would never be released in the child.
+    # A fork server imports this package once, not once per worker.
     methods = multiprocessing.get_all_start_methods()
     context = multiprocessing.get_context("forkserver" if "forkserver" in methods else "spawn")
     context.set_forkserver_preload(["slowfast_ac.data.reader"])
@@ -150,9 +150,9 @@ def _pool(workers: int) -> ProcessPoolExecutor:
 
 
 def _start_worker() -> None:
-    # Ctrl-C ends a worker at once and without a traceback of its own.
+    # Ctrl-C ends a worker immediately and without a traceback.
     signal.signal(signal.SIGINT, signal.SIG_DFL)
-    # A pool's workers otherwise stay for ever when their parent is killed.
+    # Otherwise, a pool's workers outlive a parent that is killed.
     threading.Thread(target=_exit_with_parent, daemon=True).start()
 
 

@@ -1,4 +1,4 @@
-"""A decoded frame as players show it: upright, of one size through a video, as pixels."""
+"""Converts decoded frames to what a player shows: upright pixels, of one size for a whole video."""
 
 import threading
 from typing import Any, NamedTuple
@@ -14,22 +14,23 @@ def to_rgb(frame: av.VideoFrame, short_side: int = 0) -> np.ndarray:
     """Returns the pixels of a frame, (H, W, 3), uint8.
 
     Args:
-        frame: as it was decoded.
-        short_side: resize it to that, smaller or larger, and keep its aspect; 0: do not.
+        frame: a decoded frame.
+        short_side: size that the short side is resized to, up or down, keeping the aspect ratio; 0
+            keeps the frame's size.
     """
     if not short_side:
         return convert(frame, format="rgb24").to_ndarray()
     scale = short_side / min(frame.width, frame.height)
     width, height = round(frame.width * scale), round(frame.height * scale)
-    # The filter that torchvision's decoder resized with.
+    # The filter of torchvision's former decoder.
     return convert(frame, width, height, "rgb24", interpolation="AREA").to_ndarray()
 
 
 def convert(frame: av.VideoFrame, *args: Any, **kwargs: Any) -> av.VideoFrame:
-    """Returns ``frame.reformat(*args, **kwargs)``, in less time.
+    """Returns ``frame.reformat(*args, **kwargs)``, but faster.
 
-    A frame's own ``reformat`` sets a converter up for each frame, with threads that cost a small
-    frame ten times what its conversion does.
+    A frame's own ``reformat`` sets up a converter with threads for every frame, which for a small
+    frame takes ten times as long as the conversion.
     """
     if not hasattr(_local, "reformatter"):
         _local.reformatter = VideoReformatter()
@@ -37,7 +38,7 @@ def convert(frame: av.VideoFrame, *args: Any, **kwargs: Any) -> av.VideoFrame:
 
 
 def one_size(frame: av.VideoFrame, width: int, height: int) -> av.VideoFrame:
-    """Returns the frame, stretched to a size where it has another, as players do."""
+    """Returns the frame, stretched to the given size if it has another, as players do."""
     if (frame.width, frame.height) == (width, height):
         return frame
     return _timed(convert(frame, width, height), frame)
@@ -47,9 +48,9 @@ class Orientation(NamedTuple):
     """The turns that make a stored picture upright.
 
     Args:
-        transposed: rows become columns, first of all.
-        rows_mirrored: upside down, then.
-        columns_mirrored: left for right.
+        transposed: whether rows and columns are swapped, before any mirroring.
+        rows_mirrored: whether the picture is flipped upside down.
+        columns_mirrored: whether the picture is flipped left to right.
     """
 
     transposed: bool = False
@@ -58,7 +59,7 @@ class Orientation(NamedTuple):
 
 
 def orientation(frame: av.VideoFrame) -> Orientation:
-    """Returns what the display matrix of a frame says, to the nearest right angle."""
+    """Returns the orientation in a frame's display matrix, to the nearest right angle."""
     matrix = frame.side_data.get("DISPLAYMATRIX")
     if matrix is None:
         return Orientation()

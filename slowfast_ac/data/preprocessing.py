@@ -1,4 +1,4 @@
-"""The settings that turn a video into a network's input, from a config of PySlowFast."""
+"""The settings that turn a video into a network's input, read from a PySlowFast config."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -18,28 +18,29 @@ class Preprocessing:
 
     Args:
         num_frames: frames of a clip, DATA.NUM_FRAMES.
-        sampling_rate: distance of two of them, in frames at ``target_fps``.
-        alpha: SLOWFAST.ALPHA, the fast pathway's frames per frame of the slow one; None for a
-            network of one pathway.
-        crop_size: pixels of the frame's short side, DATA.TEST_CROP_SIZE.
-        mean: of each channel, DATA.MEAN.
-        std: of each channel, DATA.STD.
-        target_fps: frame rate that ``sampling_rate`` counts in, whatever the video's own is.
+        sampling_rate: distance between two frames of a clip, in frames at ``target_fps``.
+        alpha: fast frames per slow frame, SLOWFAST.ALPHA; None for a network of one pathway.
+        crop_size: side of a crop in pixels, DATA.TEST_CROP_SIZE; also the frame's short side,
+            unless ``single_crop_scale`` applies.
+        mean: mean of each channel, DATA.MEAN.
+        std: standard deviation of each channel, DATA.STD.
+        target_fps: frame rate that ``sampling_rate`` refers to, whatever the video's own rate.
         reverse_input_channel: whether the network takes BGR, DATA.REVERSE_INPUT_CHANNEL.
-        single_crop_scale: pixels of the frame's short side where one crop is taken, the first of
+        single_crop_scale: the frame's short side in pixels if only one crop is taken, the first of
             DATA.TRAIN_JITTER_SCALES; None for ``crop_size``.
-        ends_with_span: whether a clip has no frame that begins after its span, as a checkout's
-            decoder has it; the wheel's takes one more.
-        dataset: TEST.DATASET, which chooses the frames: see :mod:`slowfast_ac.data.sampling`.
+        ends_with_span: whether a clip has no frame that begins after its span, as with a checkout's
+            decoder; the wheel's takes one more.
+        dataset: TEST.DATASET, which determines how frames are chosen; see
+            :mod:`slowfast_ac.data.sampling`.
         use_offset_sampling: whether clips are placed from the first frame to the last,
             DATA.USE_OFFSET_SAMPLING.
-        resize_while_decoding: whether the decoder makes frames of the short side that the network
-            sees, as a checkout's DATA.DECODING_BACKEND torchvision does.
-        ensemble_method: how the scores of several views become one: ``sum`` (their mean) or
+        resize_while_decoding: whether the decoder already resizes frames to the short side that the
+            network sees, as a checkout does with DATA.DECODING_BACKEND torchvision.
+        ensemble_method: how the scores of several views are combined: ``sum`` (their mean) or
             ``max``, DATA.ENSEMBLE_METHOD.
 
     Raises:
-        InputError: naming the field, for a value that no clip can have.
+        InputError: naming the field, for an impossible value.
     """
 
     num_frames: int
@@ -78,10 +79,10 @@ class Preprocessing:
 
     @classmethod
     def from_config(cls, cfg: CfgNode) -> "Preprocessing":
-        """Reads a PySlowFast config.
+        """Reads the settings from a PySlowFast config.
 
         Raises:
-            InputError: for a key of the test that is not known here; see
+            InputError: for a key of the test whose value is not supported; see
                 :mod:`slowfast_ac.data.view_keys`.
         """
         check_views(cfg)
@@ -110,12 +111,12 @@ class Preprocessing:
         )
 
     def to_config(self) -> dict[str, dict[str, object]]:
-        """Returns the keys of PySlowFast that :meth:`from_config` reads this from.
+        """Returns the PySlowFast keys from which :meth:`from_config` reads these settings.
 
         Raises:
-            InputError: naming the field that no config of PySlowFast can say.
+            InputError: naming a field that no PySlowFast config can express.
         """
-        # The wheel has no such key and none of what follows from it.
+        # The wheel lacks this key and the behaviour that depends on it.
         backend = "pyav" if self.ends_with_span else ""
         data = {
             "NUM_FRAMES": self.num_frames,
@@ -144,10 +145,10 @@ class Preprocessing:
         return config
 
     def require_equal(self, stated: Mapping) -> None:
-        """Refuses fields that say other than this, which a config says.
+        """Rejects stated fields that differ from these, which come from a config.
 
         Raises:
-            InputError: naming the first.
+            InputError: naming the first field that differs.
         """
         own = self.to_dict()
         for name, value in stated.items():
@@ -158,13 +159,13 @@ class Preprocessing:
 
     @classmethod
     def from_dict(cls, data: Mapping) -> "Preprocessing":
-        """Returns what :meth:`to_dict` was called on.
+        """Creates the settings from the result of :meth:`to_dict`.
 
         Raises:
-            InputError: for a field too many or too few.
+            InputError: for an unknown or missing field.
         """
         known = {entry.name for entry in fields(cls)}
-        # Programs that were exported earlier lack some that have defaults.
+        # Programs exported by earlier versions lack some fields that have defaults.
         defaults = {e.name: e.default for e in fields(cls) if e.default is not MISSING}
         data = {**defaults, **data}
         for name in sorted(known ^ set(data)):
@@ -178,21 +179,21 @@ class Preprocessing:
 
     @property
     def seconds(self) -> float:
-        """Length of a clip; infinite where it spreads over all of what it is taken from."""
+        """Length of a clip; infinite if it always covers its whole span."""
         if self.dataset == "ssv2":
             return math.inf
         return self.num_frames * self.sampling_rate / self.target_fps
 
     @property
     def is_bgr_first(self) -> bool:
-        """Returns whether the channels are BGR before they are normalised, as OpenCV reads them."""
+        """Whether the channels are BGR before they are normalised, as OpenCV reads them."""
         return self.dataset != "kinetics"
 
     def short_side(self, crops: Sequence[str]) -> int:
-        """Returns how many pixels the short side of a frame has for these crops.
+        """Returns the short side of a frame in pixels for these crops.
 
         Raises:
-            InputError: if a single crop is larger than that.
+            InputError: if a single crop is larger than the frame.
         """
         if tuple(crops) != ("center",) or self.single_crop_scale is None:
             return self.crop_size
@@ -205,10 +206,10 @@ class Preprocessing:
         return self.single_crop_scale
 
     def slow_frames(self) -> np.ndarray:
-        """Returns the slow pathway's frames as indices of the clip's, all of them for one pathway.
+        """Returns the slow pathway's frames as indices into the clip; all for a single pathway.
 
-        Note that upstream takes the first and the last frame and spreads the others evenly, so
-        their distance is more than alpha.
+        As in upstream, the first and the last frame are included and the others spread evenly, so
+        they are more than alpha frames apart.
         """
         count = self.num_frames // (self.alpha or 1)
         return torch.linspace(0, self.num_frames - 1, count).long().numpy()

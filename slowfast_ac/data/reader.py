@@ -1,4 +1,4 @@
-"""The film in a file, read by time."""
+"""Reads the video in a file by time."""
 
 import contextlib
 import itertools
@@ -26,13 +26,13 @@ _KEPT_TIMELINES = 64
 
 
 class Shown(NamedTuple):
-    """A frame that was asked for.
+    """A requested frame.
 
     Args:
-        index: its place in the timeline.
-        time: seconds at which it begins; earlier than the timeline says where that one is lost and
-            this one stays on the screen.
-        frame: upright, of the video's size.
+        index: its index in the timeline.
+        time: seconds at which it begins. If the requested frame cannot be decoded, the one before
+            stays on screen and its earlier time is given.
+        frame: the frame, upright and of the video's size.
     """
 
     index: int
@@ -41,22 +41,22 @@ class Shown(NamedTuple):
 
 
 class VideoReader:
-    """The film in a file, read by time, any number of times.
+    """The video in a file, read by time, any number of times.
 
-    Times are seconds since the first frame, whatever its timestamp is. Of several video streams the
-    first is read that is no cover picture. Frames come upright and in one size.
+    Times are seconds since the first frame, whatever its timestamp is. The first video stream that
+    is not a cover picture is read. Frames are upright and of one size.
 
     Args:
         source: a path, a binary file or an open PyAV container; the reader closes it.
         threads: whether to decode with several threads.
 
     Attributes:
-        name: the file's, for messages.
-        picture_first: whether a cover picture comes before the film.
+        name: the file's name, for messages.
+        picture_first: whether a cover picture comes before the video stream.
         stored_sizes: width and height in pixels of the frames decoded so far, as they are stored.
 
     Raises:
-        InputError: if it is no readable video, now or while it is read.
+        InputError: if it is not a readable video, now or at a later frame.
     """
 
     def __init__(
@@ -95,10 +95,10 @@ class VideoReader:
         self.close()
 
     def close(self) -> None:
-        """Closes the file; left open, PyAV keeps its memory until garbage is collected."""
+        """Closes the file; otherwise, PyAV keeps its memory until garbage collection."""
         if self._container is not None:
             self._container.close()
-        # PyAV reads freed memory when a stream of a closed file is asked for its rate.
+        # PyAV reads freed memory if the rate of a closed file's stream is accessed.
         self._container = self._stream = None
 
     @property
@@ -113,7 +113,7 @@ class VideoReader:
 
     @property
     def num_frames(self) -> int:
-        """Number of frames, 0 where the header does not say."""
+        """Number of frames according to the header, 0 if it does not state it."""
         return self.stream.frames
 
     @property
@@ -131,7 +131,7 @@ class VideoReader:
 
     @property
     def stream(self) -> av.VideoStream:
-        """The film's stream, whose header may be looked at until frames are read again."""
+        """The video stream; valid until frames are read again."""
         if self._stream is None:
             raise ValueError(f"{self.name} is closed")
         return self._stream
@@ -139,7 +139,7 @@ class VideoReader:
     def frames(
         self, start: float = 0.0, end: float = math.inf
     ) -> Iterator[tuple[float, av.VideoFrame]]:
-        """Yields (time, frame) for start <= time < end, in the order of presentation.
+        """Yields (time, frame) for start <= time < end, in presentation order.
 
         Decoding begins at the last key frame before ``start`` and stops at ``end``.
 
@@ -154,9 +154,9 @@ class VideoReader:
                 yield time, self._picture(frame)
 
     def at(self, indices: Sequence[int]) -> Iterator[Shown]:
-        """Yields frames of the timeline in one pass; ends early where the video does.
+        """Yields frames of the timeline in one pass; stops early if the video does.
 
-        Where a frame cannot be decoded, the one before it is still on the screen.
+        A frame that cannot be decoded is replaced by the one before it.
 
         Args:
             indices: ascending.
@@ -170,7 +170,7 @@ class VideoReader:
         shown = None
         for time, frame in self._decode_from(times[index]):
             while index is not None and times[index] < time - slack:
-                # The frame before or, at the beginning, the first that there is.
+                # The frame before or, at the beginning, the first decoded one.
                 yield self._shown(index, *(shown or (time, frame)))
                 index = next(wanted, None)
             while index is not None and times[index] <= time + slack:
@@ -186,7 +186,7 @@ class VideoReader:
     def _picture(self, frame: av.VideoFrame) -> av.VideoFrame:
         with self._errors_named():
             if self._turn is None:
-                # Asked once, since asking costs a tenth of the decoding.
+                # Read once, since reading it takes a tenth of the decoding time.
                 self._turn = orientation(frame)
             return upright(one_size(frame, *self._size), self._turn)
 
@@ -216,14 +216,14 @@ class VideoReader:
             self._stream.thread_type = "AUTO"
 
     def _decode_from(self, start: float) -> Iterator[tuple[float, av.VideoFrame]]:
-        """Yields (time, frame) from a frame at or before ``start`` on, where there is one."""
+        """Yields (time, frame), beginning with a frame at or before ``start`` if there is one."""
         _, origin = self._read_timeline()
         back = 0.0
         while True:
             target = max(start - back, 0.0) if origin.is_seekable else 0.0
             decoded = self._decode(target)
             first = next(decoded, None)
-            # Seeking goes by the order of decoding, or by a guess, and can miss the frame.
+            # Seeking follows the decoding order, or a guess, and can go past the frame.
             if target == 0.0 or (first is not None and first[0] <= start):
                 break
             back = 2 * back + 1

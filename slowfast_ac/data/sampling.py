@@ -1,12 +1,12 @@
-"""Chooses a clip's frames of a video, as the data sets of PySlowFast's test do.
+"""Chooses the frames of a clip as PySlowFast's test data sets do.
 
-TEST.DATASET    the frames of a clip
+TEST.DATASET    frames of a clip
 kinetics        evenly over NUM_FRAMES x SAMPLING_RATE frames at TARGET_FPS
 charades        every SAMPLING_RATE-th frame of the file, whatever its rate
-ssv2            one of each of NUM_FRAMES equal segments of the whole video
+ssv2            one from each of NUM_FRAMES equal segments of the whole video
 
-Several clips of a video are spread over it. Charades and Ssv2 read folders of frames in PySlowFast;
-here their frames are those of the video.
+Several clips of a video are spread over it. In PySlowFast, Charades and Ssv2 read folders of
+frames; here, they read the frames of the video.
 """
 
 import math
@@ -29,13 +29,13 @@ class Span(NamedTuple):
 def clip_frames(
     timeline: Timeline, preprocessing: Preprocessing, span: Span, clips: int | None
 ) -> list[list[int]]:
-    """Returns the frames of a span's clips, by their place in the timeline; ascending.
+    """Returns the frames of a span's clips as indices of the timeline, ascending.
 
     Args:
-        timeline: of the video.
-        preprocessing: what a clip is.
-        span: where the clips are.
-        clips: how many, TEST.NUM_ENSEMBLE_VIEWS; None takes one from the middle.
+        timeline: the video's timeline.
+        preprocessing: defines a clip.
+        span: the part of the video that the clips are from.
+        clips: number of clips, TEST.NUM_ENSEMBLE_VIEWS; None takes one from the middle.
     """
     rate = timeline.steady_rate(preprocessing.target_fps)
     if preprocessing.dataset == "kinetics":
@@ -56,10 +56,10 @@ def clip_frames(
 
 
 def segment_places(length: int, num_frames: int, view: int, views: int) -> list[int]:
-    """Returns one frame of each of ``num_frames`` segments of a video: Ssv2's.
+    """Returns Ssv2's frames, one from each of ``num_frames`` segments of a video.
 
-    Of one view it is the middle one of its segment. Upstream takes that for every view; here the
-    frames of several are as far from each other as from the segment's ends.
+    For a single view, it is the middle frame of the segment. Upstream takes that frame for every
+    view; here, the views' frames are spread evenly over the segment.
 
     Args:
         length: frames of the video.
@@ -78,10 +78,10 @@ def segment_places(length: int, num_frames: int, view: int, views: int) -> list[
 def spaced_places(
     length: int, num_frames: int, sampling_rate: int, view: int, views: int
 ) -> list[int]:
-    """Returns every ``sampling_rate``-th frame of a video: Charades'.
+    """Returns Charades' frames, every ``sampling_rate``-th frame of a video.
 
-    Views are placed from the first frame to the last; a single one, at which upstream divides by
-    zero, is in the middle. What would be after the last frame is the last frame.
+    Views are placed from the first frame to the last; a single view, for which upstream divides by
+    zero, is in the middle. Positions after the end take the last frame.
 
     Args:
         length: frames of the video.
@@ -98,9 +98,9 @@ def spaced_places(
 def _starts(
     span: Span, preprocessing: Preprocessing, rate: float, clips: int | None
 ) -> Sequence[float]:
-    """Returns when Kinetics' clips start: evenly from the span's start, none at its end.
+    """Returns the start times of Kinetics' clips: evenly from the span's start, none at its end.
 
-    With DATA.USE_OFFSET_SAMPLING the last one ends with the span, and starts are whole frames.
+    With DATA.USE_OFFSET_SAMPLING, the last clip ends with the span, and starts are whole frames.
     """
     room = max(span.end - span.start - preprocessing.seconds, 0.0)
     if clips is None:
@@ -116,12 +116,12 @@ def _starts(
 
 
 def _frames_from(timeline: Timeline, preprocessing: Preprocessing, start: float) -> list[int]:
-    """Returns the frames of Kinetics' clip that starts at a time.
+    """Returns the frames of the Kinetics clip that starts at a given time.
 
-    Upstream's rule: the clip's length in frames of this video may be fractional; the frames are
-    spread evenly over it, counted from the first frame that begins at the start or later, and
-    rounded down. Where the video ends sooner, its last frame is repeated. A video of no constant
-    rate is counted at ``target_fps``, by what is on the screen.
+    Upstream's rule: the clip's length in frames of this video may be fractional. The frames are
+    spread evenly over it, counted from the first frame that begins at or after the start, and
+    rounded down. If the video ends earlier, its last frame is repeated. In a video without a
+    constant rate, the frames on screen at ``target_fps`` are counted.
     """
     rate = timeline.steady_rate(preprocessing.target_fps)
     count = preprocessing.num_frames
@@ -132,7 +132,7 @@ def _frames_from(timeline: Timeline, preprocessing: Preprocessing, start: float)
     numbers = first + positions
     if preprocessing.ends_with_span:
         if rate * timeline.end <= count * preprocessing.sampling_rate:
-            # Upstream decodes a short video whole and rounds places in it instead.
+            # Upstream decodes a short video as a whole and rounds positions in it instead.
             begin = start * rate
             places = torch.linspace(begin, begin + size - 1, count)
             numbers = places.clamp(0, timeline.count(rate) - 1).long().numpy()

@@ -1,8 +1,8 @@
-"""The times at which a video's frames are shown, and the steady rate in which clips count them.
+"""The times at which a video's frames are shown, and the steady rate at which clips count them.
 
-A header's frame rate is a hint: it is believed where the timestamps agree with it. Otherwise it is
-measured and, where frames come at no rate at all, a video is counted as a viewer would see it at
-the rate that is asked for: frame n is what is on the screen at n / rate, however long it stays.
+The header's frame rate is a hint: it is used if the timestamps agree with it. Otherwise, the rate
+is measured. If frames come at no constant rate, they are counted at the requested rate: frame n is
+the one on screen at n / rate, however long it stays.
 """
 
 from collections.abc import Iterable, Sequence
@@ -11,10 +11,10 @@ from fractions import Fraction
 
 import numpy as np
 
-# Seconds that a frame may begin outside of its clip: containers round its time to ticks of their
-# clock. This is half a tick of Matroska's, the coarsest in use, and a little for the arithmetic.
+# Seconds by which a frame may begin outside its clip, since containers round times to ticks of
+# their clock: half a tick of Matroska's, the coarsest in use, plus a margin for rounding errors.
 TIME_TOLERANCE = 0.00051
-# Frames a second below which a video is a slide show, whose frames are shown and not counted.
+# Frames per second below which a video is a slide show, to which no constant rate is assigned.
 SLOWEST_RATE = 5
 
 
@@ -25,11 +25,11 @@ class Timeline:
     Args:
         times: (N,), float64, seconds from the first frame to the beginning of each; ascending.
         end: seconds from the first frame to the end of the last.
-        rate: the constant frame rate that the times keep to, though frames may be missing; None
-            where they keep to none.
-        header_rate: the rate by the file's header, None where it has none.
-        tolerance: seconds that a time may differ from its place at ``rate``.
-        jumps: how many times the timestamps went backwards, as in joined files.
+        rate: the constant frame rate that the times follow, though frames may be missing; None if
+            they follow none.
+        header_rate: the rate in the file's header, or None.
+        tolerance: seconds by which a time may differ from its position at ``rate``.
+        jumps: how often the timestamps went backwards, as in joined files.
     """
 
     times: np.ndarray
@@ -41,42 +41,42 @@ class Timeline:
 
     @property
     def fps(self) -> float:
-        """The constant rate or, without one, the frames a second on average."""
+        """The constant rate or, without one, the average number of frames per second."""
         return float(self.rate) if self.rate else len(self.times) / self.end
 
     def steady_rate(self, wanted: float) -> float:
-        """Returns the frames a second in which clips count: the video's own if it has one."""
+        """Returns the rate at which clips count frames: the video's own, or else ``wanted``."""
         return float(self.rate) if self.rate else float(wanted)
 
     def numbers(self, rate: float) -> np.ndarray:
-        """Returns at which number of a count at ``rate`` each frame appears, (N,), ascending."""
+        """Returns the number of each frame when counted at ``rate``, (N,), ascending."""
         if self.rate:
             return np.rint(self.times * rate).astype(np.int64)
         numbers = np.ceil((self.times - TIME_TOLERANCE) * rate).astype(np.int64)
         return np.maximum(numbers, 0)
 
     def count(self, rate: float) -> int:
-        """Returns how many frames the video has at ``rate``."""
+        """Returns the number of frames in the video when counted at ``rate``."""
         last = int(self.numbers(rate)[-1]) + 1
         if self.end - self.times[-1] > 1.5 / rate:
             last = max(last, int((self.end + TIME_TOLERANCE) * rate))
         return last
 
     def shown(self, numbers: Sequence[int] | np.ndarray, rate: float) -> np.ndarray:
-        """Returns which frame is on the screen at each number of a count at ``rate``.
+        """Returns the frame on screen at each number when counted at ``rate``.
 
-        A number before the first frame has the first, one after the end the last.
+        Numbers before the first frame give the first, those after the end the last.
         """
         at = np.searchsorted(self.numbers(rate), np.asarray(numbers), side="right") - 1
         return at.clip(0)
 
     def shown_at(self, seconds: float) -> int:
-        """Returns the frame that is on the screen at a time."""
+        """Returns the frame on screen at a time."""
         at = np.searchsorted(self.times, seconds + TIME_TOLERANCE, side="right") - 1
         return max(int(at), 0)
 
     def first_number(self, start: float, rate: float, slack: float = TIME_TOLERANCE) -> int:
-        """Returns the first number of a count at ``rate`` that begins at ``start`` or later."""
+        """Returns the first number that begins at or after ``start`` when counted at ``rate``."""
         begin = start - slack
         on_grid = int(np.ceil(begin * rate))
         if not self.rate:
@@ -84,11 +84,11 @@ class Timeline:
         numbers = self.numbers(rate)
         after = int(np.searchsorted(self.times, begin))
         earliest = int(numbers[after - 1]) + 1 if after else 0
-        # Frames begin at their own times, which ticks of a clock rounded; gaps at the rate's.
+        # Frames begin at their own, rounded times; missing frames at those of the constant rate.
         return max(earliest, min(int(numbers[after]), on_grid) if after < len(numbers) else on_grid)
 
     def last_number(self, end: float, rate: float, slack: float = TIME_TOLERANCE) -> int:
-        """Returns the last number of a count at ``rate`` that begins at ``end`` or sooner."""
+        """Returns the last number that begins at or before ``end`` when counted at ``rate``."""
         if not self.rate:
             last = int(np.floor((end + slack) * rate))
         else:
@@ -104,12 +104,12 @@ class Timeline:
 def find_rate(
     times: np.ndarray, hints: Iterable[Fraction | None], tick: float
 ) -> tuple[Fraction | None, float]:
-    """Returns the constant rate that frames keep to, None without one, and the tolerance.
+    """Returns the constant rate that the frames follow, or None, and the tolerance in seconds.
 
     Args:
         times: (N,), seconds, ascending from 0.
-        hints: rates by the header, the likeliest first; the measured one is tried after them.
-        tick: seconds of the container's clock, to which it rounds times.
+        hints: rates in the header, the likeliest first; measured rates are tried after them.
+        tick: seconds per tick of the container's clock, to which it rounds times.
     """
     for rate in (*hints, *_measured(times, tick)):
         if not rate or rate < SLOWEST_RATE:
@@ -118,7 +118,7 @@ def find_rate(
         tolerance = max(0.1 * interval, min(tick, 0.3 * interval)) + 1e-6
         numbers = np.rint(times * float(rate))
         fits = np.abs(times - numbers * interval).max() <= tolerance
-        # At a rate of a thousand every time fits. Half of the frames should be there.
+        # Every time would fit a rate of 1000, so at least half of the frames must be present.
         filled = len(times) >= 0.5 * (numbers[-1] + 1)
         if fits and filled and (np.diff(numbers) > 0).all():
             return Fraction(rate), tolerance
@@ -130,7 +130,7 @@ def _measured(times: np.ndarray, tick: float) -> list[Fraction]:
         return []
     measured = (len(times) - 1) / float(times[-1])
     whole = round(measured)
-    # One of the usual rates, where the clock is too coarse to tell it from what is measured.
+    # Prefer a usual rate if the clock is too coarse to distinguish it from the measured one.
     slack = 1.5 * measured * tick / float(times[-1])
     usual = [
         r for r in (Fraction(whole), Fraction(whole * 1000, 1001)) if abs(r - measured) < slack

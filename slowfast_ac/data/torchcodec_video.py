@@ -1,4 +1,4 @@
-"""Frames of a video's timeline, decoded by torchcodec."""
+"""Decodes frames of a video's timeline with torchcodec."""
 
 import os
 from collections.abc import Sequence
@@ -38,7 +38,7 @@ class TorchCodecVideo:
             self._decoder = VideoDecoder(
                 f"file:{os.path.abspath(self.name)}", dimension_order="NHWC", stream_index=stream
             )
-        except Exception as error:  # torchcodec passes on whatever its C++ throws
+        except Exception as error:  # torchcodec raises whatever its C++ code throws
             raise self._refused(_line(error)) from error
         if len(self._decoder) != len(self.timeline.times):
             raise self._refused(
@@ -55,7 +55,7 @@ class TorchCodecVideo:
         """Decodes frames of the timeline, ascending, (T, H, W, 3), uint8 RGB.
 
         Raises:
-            InputError: if torchcodec cannot, or gives frames of another time or size.
+            InputError: if torchcodec fails, or returns frames of another time or size.
         """
         try:
             batch = self._decoder.get_frames_at(indices=list(indices))

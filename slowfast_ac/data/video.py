@@ -1,4 +1,4 @@
-"""Video files as arrays: probe, read and write, with PyAV."""
+"""Probes, reads and writes video files as arrays, with PyAV."""
 
 import math
 import os
@@ -22,10 +22,10 @@ class VideoInfo:
     Attributes:
         path: the file.
         fps: frames per second, on average where they vary.
-        num_frames: number of frames, 0 where the header does not say.
+        num_frames: number of frames according to the header, 0 if it does not state it.
         duration: seconds from the first frame to the end of the last.
-        width: of a frame as it is shown, in pixels.
-        height: of a frame as it is shown, in pixels.
+        width: width of a frame as shown, in pixels.
+        height: height of a frame as shown, in pixels.
     """
 
     path: str
@@ -60,13 +60,13 @@ def probe(path: str | os.PathLike) -> VideoInfo:
 def iter_frames(
     path: str | os.PathLike, start: float = 0.0, end: float = math.inf
 ) -> Iterator[tuple[float, np.ndarray]]:
-    """Yields the frames with start <= time < end, holding one at a time.
+    """Yields the frames with start <= time < end, keeping one in memory at a time.
 
     Yields:
         Time in seconds since the start of the video, and the frame (H, W, 3), uint8 RGB.
 
     Raises:
-        InputError: if the video cannot be read, when the first or a later frame is asked for.
+        InputError: if the video cannot be read, at the first or a later frame.
     """
     with VideoReader(path) as reader:
         for time, frame in reader.frames(start, end):
@@ -127,7 +127,7 @@ def write_timed_video(
         InputError: if there are no frames.
     """
     rate = Fraction(fps).limit_denominator(1001)
-    # Equal intervals are whole ticks, others at most a twentieth of a millisecond off.
+    # Equal intervals become whole ticks; other times are rounded by at most 0.05 ms.
     ticks_per_frame = max(1, math.ceil(10_000 / rate))
     with atomic_path(path) as temporary:
         with av.open(str(temporary), "w", format="mp4") as container:

@@ -1,4 +1,4 @@
-"""Labelled videos as a map-style data set of torch, for those who write their own training loop."""
+"""Labelled videos as a map-style torch data set, for your own training loop."""
 
 import logging
 import os
@@ -32,41 +32,42 @@ _SCALES, _CROP_SIZE = (256, 320), 224
 
 
 class VideoDataset(Dataset):
-    """Labelled videos, one item each: the network's input and the label.
+    """Labelled videos; each item is the network's input for one video and its label.
 
-    The input is the list of the slow and the fast pathway's clips, or of the one pathway's, (3, T,
-    h, w) each, which torch's own ``DataLoader`` makes batches of.
+    The input is a list of the slow and the fast pathway's clips, or of the only pathway's clip,
+    (3, T, h, w) each. torch's own ``DataLoader`` can batch it.
 
-    In evaluation it is what ``slowfast-ac predict`` shows the network, and PySlowFast's test. In
-    training a clip starts at a random time of the video, as in PySlowFast, and is scaled, cropped
-    and mirrored at random. Which clip it is follows from ``seed``, the epoch (:meth:`set_epoch`)
-    and the index alone, whatever the number of workers.
+    In evaluation, it is the same as in ``slowfast-ac predict`` and in PySlowFast's test. In
+    training, a clip starts at a random time of the video, as in PySlowFast, and is scaled, cropped
+    and mirrored at random. These draws depend only on ``seed``, the epoch (:meth:`set_epoch`) and
+    the index, not on the number of workers.
 
     Args:
-        videos: a list of PySlowFast's, ``path label`` a line, or a folder ``ROOT/<class>/...``.
-        preprocessing: what turns a video into the network's input.
+        videos: a PySlowFast list of ``path label`` lines, or a folder ``ROOT/<class>/...``.
+        preprocessing: how a video becomes the network's input.
         train: whether the clips are for training.
-        classes: names of the classes in the order of the labels, or a class map or a file of
-            either. By default those of a folder follow its sorted sub-folders, and those of a list
-            have no names. Give a folder for validation the classes of the one for training.
-        prefix: of the list's paths, DATA.PATH_PREFIX.
-        separator: of the list's paths and labels, DATA.PATH_LABEL_SEPARATOR.
-        clips: in evaluation, TEST.NUM_ENSEMBLE_VIEWS; None takes one from the video's middle.
-        crops: in evaluation, TEST.NUM_SPATIAL_CROPS, 1 or 3. With ``clips`` or 3 crops an item has
-            all views of its video, (clips x crops, 3, T, h, w), the crops of a clip together.
-        crop_size: pixels of a training crop's side; by default that of ``preprocessing``.
-        jitter_scales: bounds of the short side in pixels from which a training crop is cut, by
-            default PySlowFast's 256 and 320 for crops of 224, and in proportion for others.
-        transform: in training, takes the place of scaling, cropping and mirroring: called with a
-            clip (T, 3, H, W), uint8 RGB, and returns one. Transforms of torchvision v2 draw from
+        classes: class names in the order of the labels, a class map, or a file with either. By
+            default, the labels of a folder follow its sorted sub-folders, and a list has no class
+            names. Give a validation folder the classes of the training folder.
+        prefix: prefix of the list's paths, DATA.PATH_PREFIX.
+        separator: separator of the list's paths and labels, DATA.PATH_LABEL_SEPARATOR.
+        clips: in evaluation, TEST.NUM_ENSEMBLE_VIEWS; None takes one from the middle of the video.
+        crops: in evaluation, TEST.NUM_SPATIAL_CROPS, 1 or 3. With ``clips`` or 3 crops, an item has
+            all views of its video, (clips x crops, 3, T, h, w), with the crops of a clip together.
+        crop_size: side of a training crop in pixels; by default that of ``preprocessing``.
+        jitter_scales: bounds in pixels of the random short side that a training crop is cut from;
+            by default PySlowFast's 256 and 320 for crops of 224, and in proportion for others.
+        transform: in training, replaces scaling, cropping and mirroring. Called with a clip
+            (T, 3, H, W), uint8 RGB; returns such a clip. Transforms of torchvision v2 draw from
             torch's generator, which is seeded for each clip.
-        seed: of the training clips.
-        on_error: at a broken video in training: ``raise``, or ``skip`` to warn and take the next.
+        seed: seed of the training clips.
+        on_error: for a broken video in training: ``raise``, or ``skip`` to log a warning and take
+            the next one.
 
     Attributes:
         paths: the videos.
         labels: their labels.
-        classes: names of the classes in the order of the labels, or None.
+        classes: class names in the order of the labels, or None.
 
     Raises:
         InputError: for a bad list, folder or argument, naming it.
@@ -102,13 +103,13 @@ class VideoDataset(Dataset):
         self.on_error = on_error
         crop_size = crop_size or preprocessing.crop_size
         self.transform = transform or train_transform(crop_size, jitter_scales)
-        # The frames come from the file as they are, and the transform makes them small.
+        # Frames are read at their full size; the transform resizes them.
         self._training = replace(preprocessing, crop_size=crop_size, resize_while_decoding=False)
-        # Shared, so that workers that live on see the epoch.
+        # Shared, so that persistent workers see the new epoch.
         self._epoch = torch.zeros((), dtype=torch.int64).share_memory_()
 
     def set_epoch(self, epoch: int) -> None:
-        """Has the training clips of an epoch drawn: call it before each, as for a sampler.
+        """Sets the epoch for which training clips are drawn. Call it before each epoch.
 
         Args:
             epoch: from 0.
@@ -149,7 +150,7 @@ class VideoDataset(Dataset):
     def _training_clip(self, index: int) -> list[Tensor]:
         path, preprocessing = self.paths[index], self._training
         with torch.random.fork_rng(devices=[]):
-            # Not torch.manual_seed, which would seed the GPUs of the network too.
+            # Not torch.manual_seed, which would also seed the GPUs.
             torch.default_generator.manual_seed(_seed(self.seed, int(self._epoch), index))
             room = max(_duration(path) - preprocessing.seconds, 0.0)
             frames = read_clip(path, preprocessing, torch.rand(()).item() * room).frames
@@ -175,7 +176,7 @@ def train_transform(crop_size: int, jitter_scales: tuple[int, int] | None = None
         )
     return v2.Compose(
         [
-            # Without antialias, as PySlowFast and the evaluation resize.
+            # Without antialiasing, as in PySlowFast and in evaluation.
             v2.RandomShortestSize(list(range(low, high + 1)), antialias=False),
             v2.RandomCrop(crop_size),
             v2.RandomHorizontalFlip(),
@@ -224,5 +225,5 @@ def _duration(path: str) -> float:
 
 
 def _seed(*numbers: int) -> int:
-    """Returns a seed of torch that no other numbers are likely to give."""
+    """Returns a seed for torch that is very unlikely to result from other numbers."""
     return int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0])

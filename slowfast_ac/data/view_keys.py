@@ -1,7 +1,7 @@
-"""PySlowFast's keys that change what its test shows a network, and what this package does of each.
+"""PySlowFast's keys that change which clips its test shows a network, and how they are handled.
 
 ``predict`` gives the scores of ``run`` with TRAIN.ENABLE False only if both see the same clips. So
-every such key is honoured or, at another value than here, refused by name.
+each of these keys is either honoured or, if its value is not supported, refused by name.
 """
 
 from collections.abc import Callable, Mapping
@@ -11,12 +11,12 @@ from slowfast_ac.errors import InputError
 
 
 class RefusedKey(NamedTuple):
-    """A key that is known at some values only.
+    """A key of which only some values are supported.
 
     Args:
-        default: its value where a config does not have it.
-        is_known: whether a value can be honoured.
-        why: what another value would do.
+        default: its value if a config lacks it.
+        is_known: returns whether a value is supported.
+        why: effect of an unsupported value.
     """
 
     default: Any
@@ -64,10 +64,10 @@ REFUSED = {
 
 
 def check_views(cfg: Mapping[str, Any]) -> None:
-    """Rejects a config whose test shows other clips than this package can make.
+    """Rejects a config whose test shows clips that this package cannot reproduce.
 
     Args:
-        cfg: nodes of keys. A key that is absent has its default.
+        cfg: nodes of keys. Missing keys have their defaults.
 
     Raises:
         InputError: naming the key.
@@ -77,6 +77,6 @@ def check_views(cfg: Mapping[str, Any]) -> None:
         value = (cfg.get(node) or {}).get(name, refused.default)
         if not refused.is_known(value):
             raise InputError(
-                f"{key}: {value!r} is not known here: {refused.why}; test with slowfast-ac run, or "
-                f"set it to {refused.default!r} if that is meant"
+                f"{key}: {value!r} is not supported here: {refused.why}; test with slowfast-ac "
+                f"run, or set it to {refused.default!r}"
             )

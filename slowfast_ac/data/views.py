@@ -1,4 +1,4 @@
-"""The views of a video, or of a part of it, whose scores become one."""
+"""The views of a video, or of a part of it, whose scores are combined."""
 
 from dataclasses import dataclass
 
@@ -8,7 +8,7 @@ from slowfast_ac.errors import InputError
 
 @dataclass(frozen=True)
 class Views:
-    """The views of a span that are averaged: every clip in every crop.
+    """The views of a span whose scores are combined: every crop of every clip.
 
     Args:
         clips: clips spread evenly over the span, TEST.NUM_ENSEMBLE_VIEWS; None takes one from its

@@ -190,7 +190,7 @@ def test_frames_that_do_not_advance_are_no_video(tmp_path, numbered):
             for packet in stream.encode(frame):
                 packet.pts = packet.dts = 0
                 output.mux(packet)
-    with pytest.raises(InputError, match=r"equal_times.mkv: 29 of its 30 frames begin at the time"):
+    with pytest.raises(InputError, match=r"equal_times.mkv: 29 of its 30 frames begin at the same"):
         read_frames(path)
 
 

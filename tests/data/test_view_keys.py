@@ -185,14 +185,14 @@ def test_a_key_that_is_not_known_is_refused_by_name(key):
     node, name = key.split(".")
     check_views({})
     check_views({node: {name: REFUSED[key].default}})
-    with pytest.raises(InputError, match=f"^{key}: {OTHER_VALUES[key]!r} is not known here: "):
+    with pytest.raises(InputError, match=f"^{key}: {OTHER_VALUES[key]!r} is not supported here: "):
         check_views({node: {name: OTHER_VALUES[key]}})
 
 
 @pytest.mark.parametrize("dataset", ["ava", "imagenet", "my_own"])
 def test_the_sampling_of_other_data_sets_is_refused(tiny_cfg, dataset):
     cfg = tiny_cfg("TEST.DATASET", dataset)
-    with pytest.raises(InputError, match=f"TEST.DATASET: '{dataset}' is not known here"):
+    with pytest.raises(InputError, match=f"TEST.DATASET: '{dataset}' is not supported here"):
         Preprocessing.from_config(cfg)
 
 

@@ -1,1 +1,1 @@
-"""Data sets on disk: lists, class maps and configs from their own annotations."""
+"""Data sets on disk: makes lists, class maps and configs from their annotations."""

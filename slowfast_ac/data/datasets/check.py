@@ -1,4 +1,4 @@
-"""Checking a list by decoding every video of it in full."""
+"""Checks a list by decoding all its videos in full."""
 
 import contextlib
 import os
@@ -26,10 +26,10 @@ class Finding:
 
     Args:
         line: line number, from 1.
-        severity: ``error`` (the line must go) or ``note`` (PySlowFast reads it).
+        severity: ``error`` (the line must be removed) or ``note`` (PySlowFast can read it).
         kind: ``line``, ``unreadable``, ``short``, ``label`` or ``conflict`` for an error;
-            ``repeated``, ``folder`` or a :class:`~.remarks.Remark`'s for a note.
-        path: the video, prefix included; empty when the line could not be split.
+            ``repeated``, ``folder`` or the kind of a :class:`~.remarks.Remark` for a note.
+        path: the video, including the prefix; empty if the line could not be split.
         reason: a sentence.
     """
 
@@ -46,7 +46,7 @@ class Report:
 
     Args:
         lines: the list's lines.
-        findings: by line number.
+        findings: the findings, sorted by line number.
     """
 
     lines: list[str]
@@ -54,17 +54,17 @@ class Report:
 
     @property
     def errors(self) -> list[Finding]:
-        """The findings that make a line bad."""
+        """The findings that are errors."""
         return [finding for finding in self.findings if finding.severity == "error"]
 
     @property
     def notes(self) -> list[Finding]:
-        """The findings that do not."""
+        """The findings that are notes."""
         return [finding for finding in self.findings if finding.severity == "note"]
 
     @property
     def good_lines(self) -> list[str]:
-        """The lines without an error, in order, as they were."""
+        """The lines without an error, unchanged and in order."""
         bad = {finding.line for finding in self.errors}
         return [text for number, text in enumerate(self.lines, start=1) if number not in bad]
 
@@ -72,7 +72,7 @@ class Report:
         """Writes the good lines, whole or not at all.
 
         Raises:
-            InputError: when there are none, since PySlowFast refuses an empty list.
+            InputError: if there are none, since PySlowFast refuses an empty list.
         """
         if not self.good_lines:
             raise InputError(f"{path}: not written, since no line of the list is good")
@@ -98,28 +98,29 @@ def check_videos(
 ) -> Report | None:
     """Checks every line of a list and decodes every video in full, in parallel.
 
-    A video is held one frame at a time, so its length does not matter.
+    Only one frame of a video is in memory at a time, so its length does not matter.
 
     Args:
         path: the list.
         separator: DATA.PATH_LABEL_SEPARATOR.
         prefix: DATA.PATH_PREFIX.
         num_classes: labels must be below it; by default the number of ``classes``.
-        classes: class map; a video in a folder called like a class must have its label.
+        classes: class map; a video in a folder named after a class must have that class's label.
         clip_frames: frames that a clip spans at 30 fps, DATA.NUM_FRAMES x DATA.SAMPLING_RATE. A
             shorter video is an error: PySlowFast would repeat its last frame.
-        workers: processes; None for one per CPU core of this process.
-        tell: is called with each finding of this process as soon as it is known: those of the
-            lines that name no video, then those of the videos, in their order.
-        report: a csv file for all findings. What is known of a video is kept beside it, so that a
-            later call goes on after a kill.
-        rank: which of several processes this is, which decode a part of the videos each.
+        workers: number of processes; None for one per CPU core of this process.
+        tell: called with each finding of this process as soon as it is known: first for the lines
+            that name no video, then for the videos in order.
+        report: a csv file for all findings. Results are stored beside it as they come, so that a
+            later call can continue after a kill.
+        rank: which of several processes this is; each decodes a part of the videos.
 
     Returns:
-        The report; None where another process writes it, since it has videos to do.
+        The report, or None if other processes still have videos to decode; the last one returns it.
 
     Raises:
-        InputError: when the list itself cannot be read, or for several processes and no ``report``.
+        InputError: if the list itself cannot be read, or for several processes without a
+            ``report``.
     """
     if rank.world_size > 1 and report is None:
         raise InputError(f"--report: needed, since this is {rank} and each checks its own videos")
@@ -130,7 +131,7 @@ def check_videos(
     def merge(videos: Iterable[Mapping[str, Any]]) -> None:
         nonlocal merged
         findings = [*checked.of_lines, *(found for video in videos for found in checked.of(video))]
-        # The sort keeps the order of a line's own.
+        # The sort is stable, so a line's findings stay in order.
         merged = Report(lines, sorted(findings, key=lambda finding: finding.line))
         if report is not None:
             merged.write_csv(report)
@@ -153,7 +154,7 @@ class _Checked:
     """Compares the lines of a list with their decoded videos; see :func:`check_videos`.
 
     Attributes:
-        paths: {video: video}, each once.
+        paths: {video: video} for each distinct video.
         of_lines: the findings of lines that name no video.
     """
 
@@ -241,11 +242,11 @@ def _check_folders(entries: list[Entry], classes: Mapping[str, int]) -> list[Fin
     labels = {underscored(name.strip('"')): label for name, label in classes.items()}
     findings = []
     for entry in entries:
-        # The innermost folder that is a class: videos may be deeper than their class folder.
+        # The innermost folder named after a class; videos may be in sub-folders of it.
         folders = map(underscored, reversed(PurePath(entry.path).parts[:-1]))
         name = next((name for name in folders if name in labels), None)
         if name is None:
-            reason = "in no folder that is called like a class, so its label is not checked"
+            reason = "not in a folder named after a class, so its label is not checked"
             findings.append(Finding(entry.line, "note", "folder", entry.path, reason))
         elif labels[name] != entry.label:
             reason = f"label {entry.label}, but class folder {name} has label {labels[name]}"

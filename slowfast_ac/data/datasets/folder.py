@@ -1,4 +1,4 @@
-"""A folder of videos, in which a video is found by its name."""
+"""Finds the videos in a folder, also by their names."""
 
 import os
 import re
@@ -9,7 +9,7 @@ from pathlib import Path, PurePath
 from slowfast_ac.data.reader import VideoReader
 from slowfast_ac.errors import InputError
 
-# Files of these names are taken for videos unopened, so that a broken one is missed by nobody.
+# Files with these suffixes count as videos without being opened, so that broken ones are reported.
 SUFFIXES = frozenset(
     (".mp4", ".mkv", ".webm", ".avi", ".mov", ".m4v", ".mpg", ".mpeg", ".wmv", ".flv", ".3gp")
     + (".mts", ".m2ts", ".ts", ".mxf", ".ogv", ".vob", ".asf", ".3g2")
@@ -18,20 +18,20 @@ SHOWN_FILES = 3
 
 
 class VideoFolder:
-    """The videos below a folder, whatever their name and sub-folder.
+    """The videos in a folder and its sub-folders.
 
-    A file whose suffix is none of :data:`SUFFIXES` is opened to see whether it is a film.
+    A file whose suffix is not in :data:`SUFFIXES` is opened to see whether it is a video.
 
     Args:
-        root: the folder. Hidden files and folders are left out, links are followed.
+        root: the folder. Hidden files and folders are skipped, links are followed.
 
     Attributes:
         root: the folder.
-        paths: its videos, relative to it, sorted.
-        others: the other files, relative to it, sorted.
+        paths: the videos, relative to the folder, sorted.
+        others: the other files, relative to the folder, sorted.
 
     Raises:
-        InputError: when it is no folder or holds no video.
+        InputError: if it is not a folder or contains no video.
     """
 
     def __init__(self, root: str | os.PathLike):
@@ -42,19 +42,19 @@ class VideoFolder:
         self.paths = [path for path in files if _is_film(self.root / path)]
         self.others = sorted(set(files) - set(self.paths))
         if not self.paths:
-            held = f"; its {len(self.others)} files are no films" if self.others else ""
+            held = f"; its {len(self.others)} files are not videos" if self.others else ""
             raise InputError(f"{root}: no video below this folder{held}")
         self._of_stem = defaultdict(list)
         for path in self.paths:
             self._of_stem[PurePath(path).stem].append(path)
 
     def left_out(self) -> list[str]:
-        """Returns notes for the user: which files are no videos, and which folders hold none."""
+        """Returns notes for the user on files that are not videos and folders without videos."""
         notes = []
         if self.others:
             shown = ", ".join(self.others[:SHOWN_FILES])
             more = ", ..." if len(self.others) > SHOWN_FILES else ""
-            notes.append(f"{len(self.others)} files are no videos and are left out: {shown}{more}")
+            notes.append(f"{len(self.others)} files are not videos and are left out: {shown}{more}")
         full = {PurePath(path).parts[:-1] for path in self.paths}
         full = {parts[:depth] for parts in full for depth in range(len(parts) + 1)}
         empty = sorted(
@@ -64,16 +64,16 @@ class VideoFolder:
         )
         if empty:
             shown = ", ".join(empty[:SHOWN_FILES]) + (", ..." if len(empty) > SHOWN_FILES else "")
-            notes.append(f"{len(empty)} folders hold no video and make no class: {shown}")
+            notes.append(f"{len(empty)} folders hold no video and are not classes: {shown}")
         return notes
 
     def find(self, stem: str, *folders: str) -> str | None:
-        """Returns the video of this name, or None.
+        """Returns the video with this name, or None.
 
         Args:
             stem: file name without suffix.
-            folders: of several videos of that name, the one with most of these among its folders
-                wins; spaces and underscores count as equal.
+            folders: preferred folder names. If several videos have the name, the one with most of
+                these in its path is taken; spaces and underscores count as equal.
         """
         wanted = {underscored(name) for name in folders}
         return max(
@@ -84,14 +84,14 @@ class VideoFolder:
 
 
 def underscored(name: str) -> str:
-    """Returns ``name`` with underscores for white space, as many copies of Kinetics have it."""
+    """Returns ``name`` with underscores in place of white space, as in many copies of Kinetics."""
     return re.sub(r"\s", "_", name)
 
 
 def _walk(root: str | os.PathLike) -> Iterator[str]:
     seen = set()
     for folder, folders, files in os.walk(root, followlinks=True):
-        # A link to a parent folder would be followed for ever.
+        # Otherwise, a link to a parent folder would be followed forever.
         if os.path.realpath(folder) in seen:
             folders.clear()
             continue
@@ -114,11 +114,11 @@ def _is_film(path: Path) -> bool:
     try:
         with open(path, "rb") as file:
             head = file.read(512)
-        # Text has no zero byte; films have.
+        # Videos contain zero bytes; text does not.
         if 0 not in head:
             return False
         with VideoReader(path) as reader:
-            # FFmpeg calls what reads a single picture a pipe of them.
+            # The names of FFmpeg's formats for single pictures end in _pipe.
             picture = reader.stream.container.format.name.endswith("_pipe")
             return not picture and len(reader.timeline.times) > 1
     except (InputError, OSError):

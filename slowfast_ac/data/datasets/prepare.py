@@ -1,4 +1,4 @@
-"""From a data set's annotations and videos to PySlowFast's lists, class map and config."""
+"""Makes PySlowFast's lists, class map and config from a data set's annotations and videos."""
 
 import contextlib
 import json
@@ -25,9 +25,9 @@ SHOWN_CLASSES = 5
 
 @dataclass(frozen=True)
 class _Place:
-    """The places of the listed videos: ``prefix / names[path]`` for each original ``path``.
+    """Where the listed videos are: ``prefix / names[path]`` for each original ``path``.
 
-    ``unreadable`` says which could not be read and why; None where none was opened.
+    ``unreadable`` maps videos that could not be read to the reason; None if none was opened.
     """
 
     prefix: Path
@@ -47,27 +47,28 @@ def prepare(
 ) -> str | None:
     """Writes train.csv, val.csv, test.csv, classes.json and a config for a data set.
 
-    Missing and unreadable videos are left out of the lists and named in missing.txt. Where a path
-    has white space, which the lists cannot hold, they name links without: ``videos/links``.
+    Missing and unreadable videos are left out of the lists and named in missing.txt. If paths have
+    white space, which the lists cannot contain, the lists name links without it in
+    ``videos/links``.
 
     Args:
-        dataset: what is listed and where it is; see :mod:`slowfast_ac.data.datasets.splits`.
-        output: the folder to write; it must not be inside the data set's.
-        base: a config that the written one builds on.
-        resize: short side in pixels; the smaller videos go to ``videos/<resize>``, finished ones
-            are skipped. None for the originals.
-        workers: processes that resize; None for one per CPU core of this process.
-        overwrite: replace different lists, class map and config of an earlier call.
-        rank: which of several processes this is, which resize a part of the videos each.
+        dataset: the listed videos; see :mod:`slowfast_ac.data.datasets.splits`.
+        output: the folder to write; it must not be inside the data set's folder.
+        base: a config that the new one builds on.
+        resize: short side in pixels. The resized videos are written to ``videos/<resize>``;
+            existing ones are skipped. None uses the originals.
+        workers: number of processes that resize; None for one per CPU core of this process.
+        overwrite: replaces different lists, class map and config of an earlier call.
+        rank: which of several processes this is; each resizes a part of the videos.
 
     Returns:
-        The report: counts, notes, files and what to type next. None where another process writes
-        the lists, since it has videos to do.
+        The report: counts, notes, files and the next commands. None if other processes still have
+        videos to resize; the last one writes the lists.
 
     Raises:
-        InputError: when no video is found, two would get one name, or ``output`` holds different
-            files already and ``overwrite`` is false. Lists and config are then as they were.
-            Also for several processes and nothing to resize.
+        InputError: if no video is found, two would get the same name, or ``output`` already
+            contains different files and ``overwrite`` is false; lists and config are then
+            unchanged. Also for several processes without ``resize``.
     """
     if rank.world_size > 1 and resize is None:
         raise InputError(f"--resize: without it there is no work for {rank}; run prepare alone")

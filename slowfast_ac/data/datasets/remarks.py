@@ -1,4 +1,4 @@
-"""Remarks on a video that can be read: all that training meets and its file does not say."""
+"""Remarks on a readable video: oddities that affect training but are not visible in its header."""
 
 from typing import NamedTuple
 
@@ -6,7 +6,7 @@ import numpy as np
 
 from slowfast_ac.data.reader import VideoReader
 
-# DATA.TARGET_FPS, at which PySlowFast counts DATA.NUM_FRAMES and DATA.SAMPLING_RATE.
+# DATA.TARGET_FPS, the rate that DATA.NUM_FRAMES and DATA.SAMPLING_RATE refer to.
 TARGET_FPS = 30
 
 
@@ -27,12 +27,14 @@ def remarks(reader: VideoReader, num_decoded: int) -> list[Remark]:
 
     Args:
         reader: a video that was decoded to its end.
-        num_decoded: how many frames it gave.
+        num_decoded: number of frames that were decoded.
     """
     found = [*_of_times(reader), *_of_pictures(reader)]
     count = len(reader.timeline.times)
     if num_decoded < count:
-        reason = f"{count - num_decoded} of {count} frames cannot be decoded; the one before stays"
+        reason = (
+            f"{count - num_decoded} of {count} frames cannot be decoded; the one before is repeated"
+        )
         found.append(Remark("frames", reason))
     return found
 
@@ -43,11 +45,11 @@ def _of_times(reader: VideoReader) -> list[Remark]:
     if len(steps):
         shortest, longest = float(steps.min()), float(steps.max())
         average = float(timeline.times[-1]) / len(steps)
-        # A clock of milliseconds, as webm has, rounds equal intervals to unequal ones.
+        # A millisecond clock, such as webm's, rounds equal intervals to unequal ones.
         if len(steps) > 1 and longest - shortest > max(0.0015, 0.1 * average):
             reason = (
                 f"variable frame rate: {shortest * 1000:.0f} to {longest * 1000:.0f} ms between "
-                "frames; clips have what is on the screen "
+                "frames; clips take the frame on screen "
             )
             rate = timeline.steady_rate(TARGET_FPS)
             found.append(Remark("frame rate", reason + f"{rate:.4g} times a second"))
@@ -66,7 +68,7 @@ def _of_times(reader: VideoReader) -> list[Remark]:
         )
         found.append(Remark("times", reason))
     said = timeline.header_rate
-    # Of a few frames, the last one's length makes a difference.
+    # With few frames, the length of the last one makes a difference.
     slack = max(0.1, 2 / len(timeline.times))
     if said and len(steps) and abs(float(said) / timeline.fps - 1) > slack:
         reason = (

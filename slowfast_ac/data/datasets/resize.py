@@ -1,4 +1,4 @@
-"""Making videos smaller: the short side to a given size, every frame at its own time, no sound."""
+"""Makes videos smaller: resizes the short side, keeps the time of every frame, drops the sound."""
 
 import os
 from collections.abc import Iterable, Mapping
@@ -21,9 +21,9 @@ class ResizeJob:
     """One video to resize.
 
     Args:
-        source: the original, which is only read.
-        target: the mp4 to write. Where it exists already, it is whole, and nothing is done.
-        short_side: pixels.
+        source: the original, which is not changed.
+        target: the mp4 to write. If it already exists, it is complete and nothing is done.
+        short_side: target size of the short side in pixels.
     """
 
     source: str
@@ -38,9 +38,9 @@ def resize_videos(
 
     Args:
         jobs: {name: job} of all videos.
-        journal: gets for each name the ``remarks`` on its source, or the ``error`` that it cannot
-            be read to its end. A video whose target is there already has no remarks.
-        workers: processes; None for one per CPU core of this process.
+        journal: stores for each name the ``remarks`` on the source, or an ``error`` if it cannot be
+            read to its end. A video whose target already exists gets no remarks.
+        workers: number of processes; None for one per CPU core of this process.
     """
     todo = {}
     for name in journal.todo(list(jobs)):
@@ -58,7 +58,7 @@ def _resized(job: ResizeJob) -> dict[str, list[Remark]]:
 
 
 def _remove_left(targets: Iterable[str]) -> None:
-    """Removes what a killed run left of these videos: mkstemp adds eight characters."""
+    """Removes unfinished files of these videos, whose names have eight characters from mkstemp."""
     targets = set(targets)
     for folder in {os.path.dirname(target) for target in targets}:
         for path in Path(folder).glob(".*-????????.mp4"):
@@ -69,14 +69,14 @@ def _remove_left(targets: Iterable[str]) -> None:
 def resize_video(job: ResizeJob) -> list[Remark]:
     """Writes an H.264 mp4 whose short side is at most ``job.short_side``, whole or not at all.
 
-    Frames keep their times, also where these are not equally spaced, and are upright. A video that
-    is small already keeps its size (less a pixel where that is odd).
+    Frames are upright and keep their times, even if these are not equally spaced. A video that is
+    already small keeps its size (minus one pixel where it is odd).
 
     Returns:
         Remarks on the source.
 
     Raises:
-        InputError: when the source cannot be read to its end.
+        InputError: if the source cannot be read to its end.
     """
     target = Path(job.target)
     with VideoReader(job.source) as reader, atomic_path(target) as temporary:
@@ -99,13 +99,13 @@ def resize_video(job: ResizeJob) -> list[Remark]:
                 ticks = max(round(time / clock), ticks + 1)
                 small = convert(frame, stream.width, stream.height, "yuv420p", interpolation="AREA")
                 small.pts, small.time_base = ticks, clock
-                # Or the encoder would copy the key frames of the source.
+                # Otherwise, the encoder would copy the frame types of the source.
                 small.pict_type = 0
                 output.mux(stream.encode(small))
                 num_frames += 1
             for packet in stream.encode():
                 if packet.pts == ticks:
-                    # How long the last frame stays, no frame says.
+                    # No following frame ends the last one, so its duration is set.
                     packet.duration = max(1, round((reader.duration - time) / clock))
                 output.mux(packet)
         return remarks(reader, num_frames)
@@ -114,7 +114,7 @@ def resize_video(job: ResizeJob) -> list[Remark]:
 def fit(width: int, height: int, short_side: int) -> tuple[int, int]:
     """Returns width and height, even numbers, with the short side at most ``short_side``.
 
-    The aspect ratio is kept as far as even numbers allow; nothing grows.
+    The aspect ratio is kept as far as even numbers allow; no side grows.
     """
     scale = short_side / min(width, height)
     return tuple(max(2, min(round(side * scale / 2), side // 2) * 2) for side in (width, height))

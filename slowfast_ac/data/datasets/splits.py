@@ -25,9 +25,9 @@ class Sample:
     """One listed video.
 
     Args:
-        name: what the annotation calls it.
+        name: its name in the annotation.
         class_name: its class.
-        path: the file, relative to the data set's folder; None when it is missing.
+        path: the file, relative to the data set's folder; None if it is missing.
     """
 
     name: str
@@ -42,10 +42,10 @@ class Dataset:
     Args:
         name: ``kinetics``, ``ucf101``, ``hmdb51`` or ``folder``.
         root: folder of the videos.
-        classes: class name to label.
-        splits: ``{"": {"train": samples, "val": ..., "test": ...}}``; where a data set has several
-            splits, their names instead of the empty one: ``split1``.
-        notes: what the user should know about the splits.
+        classes: {class name: label}.
+        splits: ``{"": {"train": samples, "val": ..., "test": ...}}``. If a data set has several
+            splits, the keys are their names, such as ``split1``.
+        notes: notes for the user about the splits.
     """
 
     name: str
@@ -62,12 +62,12 @@ def kinetics(
 ) -> Dataset:
     """Reads Kinetics's official csv files: label, youtube_id, time_start, time_end, split.
 
-    Videos are called ``<youtube_id>_<start, 6 digits>_<end, 6 digits>`` and may lie flat, by split
-    or by class.
+    Videos are named ``<youtube_id>_<start, 6 digits>_<end, 6 digits>`` and may be in a single
+    folder, or in folders by split or class.
 
     Args:
         root: folder of the videos.
-        annotations: the csv files; the split is the column's, or else the file's name.
+        annotations: the csv files. The split is taken from the column, or else from the file name.
         classes: class map; by default labels follow the sorted class names.
 
     Raises:
@@ -104,7 +104,7 @@ def ucf101(
     Args:
         root: folder of the videos, ``UCF-101``.
         annotations: folder of classInd.txt, trainlist01.txt, testlist01.txt and so on.
-        numbers: which of the splits 1 to 3.
+        numbers: which of the splits 1 to 3 to read.
 
     Raises:
         InputError: naming the file, and the line where there is one.
@@ -141,7 +141,7 @@ def hmdb51(
         root: folder of the class folders.
         annotations: folder of ``<class>_test_split<1 to 3>.txt``, lines ``<video> <0, 1 or 2>``: 1
             for training, 2 for testing, 0 for neither.
-        numbers: which of the splits 1 to 3.
+        numbers: which of the splits 1 to 3 to read.
 
     Raises:
         InputError: naming the file, and the line where there is one.
@@ -174,13 +174,13 @@ def class_folders(
     seed: int = 0,
     classes: str | os.PathLike | None = None,
 ) -> Dataset:
-    """Takes ``ROOT/<class>/...`` and divides each class, or ``ROOT/<split>/<class>/...`` as it is.
+    """Reads ``ROOT/<class>/...`` and divides each class, or reads ``ROOT/<split>/<class>/...``.
 
     Args:
-        root: the folder. With a sub-folder train it is taken as it is.
-        val_fraction: of each class's videos, the part for validation.
-        test_fraction: the part for testing.
-        seed: another seed, another division. A video's place follows from its path and the seed.
+        root: the folder. If it has a sub-folder train, its sub-folders are the splits.
+        val_fraction: fraction of each class's videos for validation.
+        test_fraction: fraction of each class's videos for testing.
+        seed: seed of the division. A video's place depends on its path and the seed.
         classes: class map; by default labels follow the sorted class names.
 
     Raises:
@@ -213,7 +213,7 @@ def class_folders(
     if not names:
         raise InputError(f"{root}: no class folder; videos must be in ROOT/<class>/")
     if stray:
-        notes.append(f"{len(stray)} videos lie in no class folder and are left out: {stray[0]} ...")
+        notes.append(f"{len(stray)} videos are in no class folder and are left out: {stray[0]} ...")
     splits = {"": {split: listed for split, listed in samples.items() if listed}}
     return _with_all_splits(
         Dataset("folder", folder.root, class_labels(names, classes), splits, notes)
@@ -227,10 +227,10 @@ def _split_of(name: str, where: str) -> str:
 
 
 def class_labels(names: Iterable[str], classes: Classes | None) -> dict[str, int]:
-    """Returns the labels of classes: those of a class map, or the places of their sorted names.
+    """Returns the labels of classes: from a class map, or by the order of the sorted names.
 
     Raises:
-        InputError: if the class map lacks one.
+        InputError: if the class map lacks a class.
     """
     if classes is None:
         return {name: label for label, name in enumerate(sorted(names))}
@@ -245,7 +245,7 @@ def class_labels(names: Iterable[str], classes: Classes | None) -> dict[str, int
 def _divide(
     paths: list[str], val_fraction: float, test_fraction: float, seed: int
 ) -> dict[str, list[str]]:
-    # By hash, not by shuffle: a video that is added later moves few others.
+    # By hash instead of a shuffle, so that adding a video later moves few others.
     order = sorted(paths, key=lambda path: hashlib.sha256(f"{seed}/{path}".encode()).digest())
     val, test = (
         max(1, round(len(paths) * part)) if part else 0 for part in (val_fraction, test_fraction)
@@ -257,7 +257,7 @@ def _divide(
 
 
 def _with_all_splits(dataset: Dataset) -> Dataset:
-    # PySlowFast validates on val.csv while it trains and tests on test.csv.
+    # PySlowFast needs both lists: it validates on val.csv during training and tests on test.csv.
     for samples in dataset.splits.values():
         for absent, other in (("val", "test"), ("test", "val")):
             if absent not in samples and other in samples:

@@ -1,10 +1,11 @@
-"""Generated clips: a target moves in one of six ways among drifting distractors.
+"""Generates clips: a target moves in one of six ways among drifting distractors.
 
-The class is which of the target's four oscillators run: x, y, size, angle. Those that do not run
-stand still at a random phase, so that a single frame looks alike in every class. A clip's mirror
-image is as likely a clip of the same class, so PySlowFast's random flip leaves the label true. The
-target is found by its appearance, a red or orange disc with a white rim and a black wedge; nothing
-else has so warm and bright a colour. All lengths follow the short side of the frame.
+The class determines which of the target's four oscillators run: x, y, size or angle. The others
+rest at a random phase, so single frames of all classes look alike. The mirror image of a clip is an
+equally likely clip of the same class, so PySlowFast's random flip keeps labels correct. The target
+can be recognised by its appearance, a red or orange disc with a white rim and a black wedge;
+nothing else has such a warm and bright colour. All lengths are relative to the short side of the
+frame.
 
 H, W: height and width of a frame in pixels; T: frames of a clip.
 """
@@ -28,7 +29,7 @@ _MOTIONS = {
 }
 CLASSES: tuple[str, ...] = tuple(_MOTIONS)
 
-# Ranges of one clip; lengths in short sides. At their extremes the target is just inside the frame.
+# Ranges for a clip; lengths in short sides. At the extremes, the target is just inside the frame.
 _PERIOD = (16 / 30, 28 / 30)  # seconds
 _AMPLITUDE = (0.15, 0.19)
 _RADIUS = (0.14, 0.18)
@@ -53,18 +54,18 @@ def render_clip(
     fps: float = 30.0,
     num_distractors: int = 3,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Draws one clip; the same arguments draw the same one.
+    """Draws one clip; the same arguments give the same clip.
 
-    Clips of one seed share everything but the motion: background, target, distractors and their
-    paths. So no scene tells the class.
+    Clips with the same seed share everything but the motion: background, target, distractors and
+    their paths. So the scene does not reveal the class.
 
     Args:
         label: index into :data:`CLASSES`.
-        seed: of the scene, at least 0.
+        seed: seed of the scene, at least 0.
         size: (W, H) in pixels.
         num_frames: T. A period of the motion is 16 to 28 frames at 30 fps.
         fps: frames per second; motions are defined in seconds.
-        num_distractors: other moving things, which no class depends on.
+        num_distractors: number of other moving objects, which are independent of the class.
 
     Returns:
         Frames (T, H, W, 3), uint8 RGB, and the target's boxes (T, 4), float64: x0, y0, x1, y1 in
@@ -73,13 +74,13 @@ def render_clip(
     rng = np.random.default_rng(seed)
     times = np.arange(num_frames) / fps
     motion = _motion(rng, CLASSES[label], times, size)
-    # One resolution for all classes: sharpness should not tell them apart.
+    # One resolution for all classes, so that sharpness does not reveal the class.
     target = _sprite(rng, _target_texture, min(size) * _RADIUS[1] * (1 + _PULSE[1]))
     return _render_scene(rng, [_Actor(target, *motion)], times, size, num_distractors)
 
 
 class _Actor(NamedTuple):
-    """Something that moves in front of everything else.
+    """An object that moves in front of the background.
 
     Args:
         sprite: see :func:`_sprite`.
@@ -143,16 +144,16 @@ def _motion(
     """Returns position (T, 2), radius (T,) in pixels and angle (T,) in radians of a motion.
 
     Args:
-        rng: draws the rest.
+        rng: draws the random parameters.
         name: one of :data:`CLASSES`.
         times: (T,), seconds.
         size: (W, H) in pixels.
         radii: range, in short sides.
         amplitudes: range, in short sides.
-        centers: range, of width and height.
+        centers: range, relative to width and height.
     """
     side = min(size)
-    # Everything is drawn whatever the name, so that the rest of the scene does not depend on it.
+    # All parameters are drawn for every name, so that the rest of the scene does not depend on it.
     radius, amplitude = rng.uniform(*radii) * side, rng.uniform(*amplitudes) * side
     pulse, period = rng.uniform(*_PULSE), rng.uniform(*_PERIOD)
     center = rng.uniform(*centers, 2) * size
@@ -206,7 +207,7 @@ def _background(rng: np.random.Generator, width: int, height: int) -> np.ndarray
 
 
 def _target_texture(rng: np.random.Generator, side: int) -> tuple[np.ndarray, np.ndarray]:
-    """Returns an image (side, side, 3) and its mask; the wedge lets the eye see it turn."""
+    """Returns an image (side, side, 3) and its mask; the wedge makes rotation visible."""
     x, y = _unit_grid(side)
     image = np.full((side, side, 3), 250, np.uint8)
     inner = np.hypot(x, y) < 0.84
@@ -249,7 +250,7 @@ def _color(
 
 
 def _sprite(rng: np.random.Generator, texture: Texture, radius: float) -> np.ndarray:
-    """Returns an RGBA image, float32 with colours multiplied by alpha, and a border of nothing."""
+    """Returns a float32 RGBA image with premultiplied alpha and a transparent border."""
     side = 2 * math.ceil(radius)
     image, mask = texture(rng, side * _OVERSAMPLE)
     alpha = np.where(mask, 255, 0)[..., None]
@@ -261,7 +262,7 @@ def _sprite(rng: np.random.Generator, texture: Texture, radius: float) -> np.nda
 def _paste(
     frame: np.ndarray, sprite: np.ndarray, position: np.ndarray, radius: float, angle: float
 ) -> None:
-    """Draws a sprite into the frame (H, W, 3), turned and scaled to the radius."""
+    """Draws a sprite into the frame (H, W, 3), rotated and scaled to the radius."""
     low = np.maximum(np.floor(position - radius) - 1, 0).astype(int)
     high = np.minimum(np.ceil(position + radius) + 1, frame.shape[1::-1]).astype(int)
     if (low >= high).any():

@@ -1,8 +1,8 @@
-"""A generated action data set: clips as mp4 files, the target's boxes and PySlowFast's lists.
+"""Writes a generated action data set: mp4 clips, the target's boxes and PySlowFast's lists.
 
-Two families of clips: ``motion`` (:mod:`slowfast_ac.data.synthetic.clip`), whose class is how the
-target moves, and ``kinds`` (:mod:`slowfast_ac.data.synthetic.kinds`), whose class is what the
-target is and how it moves, among decoys.
+There are two families of clips. In ``motion`` (:mod:`slowfast_ac.data.synthetic.clip`), the class
+is the target's motion. In ``kinds`` (:mod:`slowfast_ac.data.synthetic.kinds`), the class is the
+target's kind and motion, and there are decoys.
 """
 
 import functools
@@ -23,16 +23,16 @@ from slowfast_ac.data.video import write_video
 from slowfast_ac.errors import InputError
 from slowfast_ac.files import write_json
 
-# Family -> its classes and what draws a clip of a label; a script may add its own.
+# Family -> its classes and the function that draws a clip; scripts may add their own.
 FAMILIES: dict[str, tuple[tuple[str, ...], Callable]] = {
     "motion": (CLASSES, render_clip),
     "kinds": (kinds.CLASSES, kinds.render_clip),
 }
 SPLITS = ("train", "val", "test")
 CLIPS_PER_CLASS: Mapping[str, int] = MappingProxyType({"train": 40, "val": 10, "test": 10})
-# Seeds of a split's scenes; no data set has more of them.
+# Number of scene seeds reserved for a split, the most clips per class.
 _SCENES = 10**6
-# Raise it when the same parameters draw other clips, so that old data sets are not mixed with new.
+# Increase this when the same parameters draw different clips, so that old and new are not mixed.
 VERSION = 1
 
 _MIN_SIDE = 32
@@ -50,31 +50,31 @@ def write_dataset(
     family: str = "motion",
     **options: int,
 ) -> Path:
-    """Writes a data set that PySlowFast reads, or completes one that was interrupted.
+    """Writes a data set that PySlowFast can read, or completes an interrupted one.
 
     Writes ``videos/SPLIT/CLASS_NUMBER.mp4`` with the boxes in a ``.json`` of the same name,
-    ``train.csv``, ``val.csv``, ``test.csv``, ``classes.json`` and ``dataset.json``, the parameters.
-    Clips that are there are not made again. No two splits, and no two values of ``seed``, share a
-    scene; within a split every scene occurs once in each class.
+    ``train.csv``, ``val.csv``, ``test.csv``, ``classes.json``, and the parameters in
+    ``dataset.json``. Existing clips are not generated again. No two splits and no two values of
+    ``seed`` share a scene; within a split, every scene occurs once in each class.
 
     Args:
-        folder: new or empty, or a data set of the same parameters.
-        clips_per_class: for each of train, val and test.
+        folder: a new or empty folder, or a data set with the same parameters.
+        clips_per_class: number of clips per class for each of train, val and test.
         size: (W, H) in pixels, even numbers.
-        num_frames: of a clip.
+        num_frames: frames of a clip.
         fps: frames per second.
-        seed: at least 0.
-        num_distractors: things that drift about, on which no class depends.
-        workers: processes.
-        family: what the clips show, one of :data:`FAMILIES`.
-        **options: the family's own: ``num_decoys``, which all but ``motion`` have.
+        seed: seed of the data set, at least 0.
+        num_distractors: number of drifting objects, which are independent of the class.
+        workers: number of processes.
+        family: one of :data:`FAMILIES`.
+        **options: options of the family: ``num_decoys``, for all families but ``motion``.
 
     Returns:
         The absolute path of the folder: DATA.PATH_TO_DATA_DIR.
 
     Raises:
-        InputError: for a bad parameter, for a folder whose path has spaces, which PySlowFast's
-            lists cannot hold, or that holds something else.
+        InputError: for an invalid parameter, a folder that contains something else, or a path with
+            spaces, which PySlowFast's lists cannot contain.
     """
     folder = Path(folder).absolute()
     options = _family_options(family, options)
@@ -100,7 +100,7 @@ def write_dataset(
             for number in range(clips_per_class[split]):
                 path = folder / "videos" / split / f"{name}_{number:04d}.mp4"
                 entries.append(Entry(str(path), label))
-                # The boxes are written last: where they are, the clip is whole.
+                # The boxes are written last: if they exist, the clip is complete.
                 if not (path.exists() and path.with_suffix(".json").exists()):
                     clips.append((path, label, name, first + number))
     own = {name: value for name, value in options.items() if name != "family"}
@@ -118,7 +118,7 @@ def write_dataset(
 
 
 def split_of(scene: int) -> str:
-    """Returns the split of a scene, given the seed that :func:`write_dataset` draws it by."""
+    """Returns the split of a scene, given the seed with which :func:`write_dataset` draws it."""
     return SPLITS[scene // _SCENES % len(SPLITS)]
 
 
@@ -126,7 +126,7 @@ def read_boxes(video_path: str | os.PathLike) -> np.ndarray:
     """Returns the boxes (T, 4) of the target in a generated clip; see :func:`render_clip`.
 
     Raises:
-        InputError: when the file of boxes beside the video is missing or malformed.
+        InputError: if the file of boxes beside the video is missing or malformed.
     """
     path = Path(video_path).with_suffix(".json")
     try:
@@ -141,7 +141,7 @@ def read_boxes(video_path: str | os.PathLike) -> np.ndarray:
 
 
 def _family_options(family: str, options: Mapping[str, int]) -> dict[str, int | str]:
-    """Returns what dataset.json says of a family; nothing for the first one there was."""
+    """Returns a family's entries in dataset.json; none for ``motion``, as in older data sets."""
     if family not in FAMILIES:
         raise InputError(f"family {family!r}: choose one of {', '.join(FAMILIES)}")
     known = {"num_decoys": 2} if family != "motion" else {}
@@ -166,7 +166,7 @@ def _check(parameters: dict) -> None:
 
 
 def _claim(folder: Path, parameters: dict) -> None:
-    """Makes the folder one for these parameters, or raises InputError where it is another's."""
+    """Marks the folder as a data set of these parameters; raises InputError if it has others."""
     if len(str(folder).split()) != 1:
         raise InputError(f"{folder}: PySlowFast's lists cannot hold spaces; choose another folder")
     path = folder / "dataset.json"

@@ -1,12 +1,12 @@
-"""Generated clips of kind x motion: appearance says where to look, and motion what happens.
+"""Generates clips of kind x motion: appearance shows where to look, and motion what happens.
 
-The class is what the target is, one of three kinds, and how it moves, one of four motions. Decoys
-of a target's colour perform the same motions with another look, besides the drifting distractors
-of :mod:`slowfast_ac.data.synthetic.clip`. So a motion alone does not tell whose it is, and a still
-frame not what the target does: a network has to find the target and watch it there.
+The class is the target's kind, one of three, and its motion, one of four. Besides the drifting
+distractors of :mod:`slowfast_ac.data.synthetic.clip`, decoys in a target's colour perform the same
+motions with another appearance. So a motion alone does not reveal whose it is, and a still frame
+does not reveal what the target does: a network has to find the target and watch it.
 
 A kind is a warm shape with a white rim and a black core: disc, square or triangle. A decoy is a
-warm cross, bar or half disc with neither. All lengths follow the short side of the frame.
+warm cross, bar or half disc with neither. All lengths are relative to the short side of the frame.
 """
 
 from collections.abc import Callable
@@ -26,7 +26,7 @@ from slowfast_ac.data.synthetic.clip import (
 
 MOTIONS = ("shake", "nod", "circle", "pulse")
 
-# Each shape tells which points of the plane it covers; it fits into the unit disc, at any scale.
+# A shape returns which points of the plane it covers; it fits into the unit disc.
 Shape = Callable[[np.ndarray, np.ndarray], np.ndarray]
 _KINDS: dict[str, Shape] = {
     "disc": lambda x, y: np.hypot(x, y) < 1,
@@ -41,11 +41,11 @@ _DECOYS: tuple[Shape, ...] = (
 KINDS: tuple[str, ...] = tuple(_KINDS)
 CLASSES: tuple[str, ...] = tuple(f"{kind}_{motion}" for kind in KINDS for motion in MOTIONS)
 
-# Smaller than a lone target, so that several fit beside each other.
+# Smaller than a single target, so that several fit into a frame.
 _RADIUS = (0.12, 0.15)
 _AMPLITUDE = (0.09, 0.12)
-_CENTER = (0.27, 0.73)  # of width and height
-_RIM, _CORE = 0.8, 0.4  # of the shape's size
+_CENTER = (0.27, 0.73)  # relative to width and height
+_RIM, _CORE = 0.8, 0.4  # relative to the shape's size
 
 
 def render_clip(
@@ -57,19 +57,19 @@ def render_clip(
     num_distractors: int = 2,
     num_decoys: int = 2,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Draws one clip; the same arguments draw the same one.
+    """Draws one clip; the same arguments give the same clip.
 
-    Clips of one seed share everything but the target's shape and motion, the decoys and their
-    motions included. So neither scene nor decoys tell the class.
+    Clips with the same seed share everything but the target's shape and motion, including the
+    decoys and their motions. So neither scene nor decoys reveal the class.
 
     Args:
         label: index into :data:`CLASSES`.
-        seed: of the scene, at least 0.
+        seed: seed of the scene, at least 0.
         size: (W, H) in pixels.
         num_frames: T. A period of the motion is 16 to 28 frames at 30 fps.
         fps: frames per second; motions are defined in seconds.
-        num_distractors: other things that drift about in other colours.
-        num_decoys: things of a target's colour that perform the classes' motions.
+        num_distractors: number of drifting objects in other colours.
+        num_decoys: number of objects in a target's colour that perform the classes' motions.
 
     Returns:
         Frames (T, H, W, 3), uint8 RGB, and the boxes (T, 4), float64, of the disc around the
@@ -89,10 +89,10 @@ def render_clip(
 
 
 def _spread(rng: np.random.Generator, count: int) -> np.ndarray:
-    """Returns points (count, 2) of the unit square that keep apart; the first is anywhere.
+    """Returns points (count, 2) of the unit square that are far apart.
 
-    Mitchell's best candidate: of twenty, the one farthest from all before it. "Spectrally optimal
-    sampling for distribution ray tracing", SIGGRAPH 1991.
+    This is Mitchell's best-candidate algorithm: of twenty random points, the one farthest from all
+    previous points. "Spectrally optimal sampling for distribution ray tracing", SIGGRAPH 1991.
     """
     points = rng.uniform(*_CENTER, (1, 2))
     for _ in range(count - 1):

@@ -51,7 +51,7 @@ def test_divided_folder_is_taken_as_it_is(tmp_path, put, video_bytes, command, p
     assert pairs(tmp_path / "out", "train") == [("a.mp4", 0), ("b.mp4", 1)]
     assert pairs(tmp_path / "out", "val") == [("c.mp4", 0)]
     assert pairs(tmp_path / "out", "test") == [("d.mp4", 1)]
-    assert "1 videos lie in no class folder and are left out: train/stray.mp4" in report
+    assert "1 videos are in no class folder and are left out: train/stray.mp4" in report
 
 
 def test_linked_folders_are_followed_but_not_in_circles(class_tree, tmp_path, command, pairs):
@@ -78,10 +78,10 @@ def test_videos_are_found_by_what_they_hold(tmp_path, put, video_bytes, command,
     listed = [*pairs(tmp_path / "out", "train"), *pairs(tmp_path / "out", "val")]
     assert Counter(label for _, label in listed) == {0: 2, 1: 2, 2: 2}
     assert (
-        "note: 3 files are no videos and are left out: curling/notes.txt, curling/picture.png, "
+        "note: 3 files are not videos and are left out: curling/notes.txt, curling/picture.png, "
         "drums/a.wav\n" in report
     )
-    assert "note: 2 folders hold no video and make no class: drums, empty\n" in report
+    assert "note: 2 folders hold no video and are not classes: drums, empty\n" in report
 
 
 def test_a_broken_video_of_a_usual_name_stays_in_the_lists(tmp_path, put, video_bytes):
@@ -92,5 +92,5 @@ def test_a_broken_video_of_a_usual_name_stays_in_the_lists(tmp_path, put, video_
 
 def test_a_folder_without_a_film_is_refused(tmp_path, put):
     put(tmp_path / "a/b.txt", b"text")
-    with pytest.raises(InputError, match="no video below this folder; its 1 files are no films"):
+    with pytest.raises(InputError, match="no video below this folder; its 1 files are not videos"):
         VideoFolder(tmp_path)

@@ -43,7 +43,7 @@ def test_times_that_go_backwards_or_jump_are_told(tmp_path, write_numbered, find
     kinds = {kind: reason for _, kind, reason in findings(path)}
     assert kinds["times"] == "times jump: the frame at 0.36 s stays for 5.04 s"
     assert (
-        "40 to 5040 ms between frames; clips have what is on the screen 30 times a"
+        "40 to 5040 ms between frames; clips take the frame on screen 30 times a"
         in (kinds["frame rate"])
     )
 
@@ -67,7 +67,7 @@ def test_frames_that_do_not_advance_make_a_line_bad(tmp_path, write_numbered, fi
                 new.mux(packet)
     ((severity, kind, reason),) = findings(path)
     assert (severity, kind) == ("error", "unreadable")
-    assert "begin at the time of another" in reason
+    assert "begin at the same time as another" in reason
 
 
 def test_pixels_that_are_not_square_are_told_and_kept(tmp_path, write_numbered, findings):

@@ -1,1 +1,1 @@
-"""Checkpoint files: what they are, opening them safely, converting, saving."""
+"""Checkpoint files: recognising, safely opening, converting and saving them."""

@@ -1,7 +1,7 @@
 """Converts weights between code bases, and a fused SlowFast to a branch-independent one.
 
-Only the names change, so converting there and back gives the same bits. Conversion is strict: an
-unknown name or a missing one is an error.
+Only the names change, so converting there and back gives the same bits. Conversion is strict:
+unknown and missing names are errors.
 """
 
 import dataclasses
@@ -36,12 +36,12 @@ def convert_checkpoint(
     *,
     branch_independent: bool = False,
 ) -> tuple[dict[str, Tensor], LoadReport]:
-    """Converts a checkpoint, see :func:`convert`.
+    """Converts a checkpoint; see :func:`convert`.
 
     Args:
         checkpoint: a file of weights of any kind, or an open checkpoint.
         target: ``pyslowfast`` or ``pytorchvideo``.
-        branch_independent: whether to cut a fused network's lateral connections.
+        branch_independent: whether to remove a fused network's lateral connections.
 
     Returns:
         The weights by their new names, and a report on every weight.
@@ -68,9 +68,9 @@ def convert_checkpoint(
 
 
 def config_obstacle(checkpoint: Checkpoint, config: Mapping[str, object] | None) -> str | None:
-    """Returns why PyTorchVideo lacks the network of PySlowFast's config; None if it has it.
+    """Returns why PyTorchVideo lacks the network of a PySlowFast config, or None if it has it.
 
-    Only for reasons that the weights do not show; for the others see :func:`network_obstacle`.
+    Covers only reasons that the weights do not show; for the others, see :func:`network_obstacle`.
     """
     if checkpoint.naming == "pytorchvideo":
         return None
@@ -102,17 +102,17 @@ def convert(
     (caffe2 has none) become zeros.
 
     Args:
-        state_dict: weights named after ``source``, under any prefix, which is dropped; tensors
-            outside the network are left out.
+        state_dict: weights with the names of ``source``. Any prefix is dropped, and tensors that
+            are not part of the network are left out.
         source: ``pyslowfast``, ``pytorchvideo`` or ``caffe2``.
         target: ``pyslowfast`` or ``pytorchvideo``.
-        branch_independent: whether to cut a fused SlowFast's lateral connections, see
+        branch_independent: whether to remove a fused SlowFast's lateral connections; see
             :func:`fused_to_branch_independent`.
-        prefix: put before every new name: ``model.`` for PySlowFast's PTV models.
-        target_state: the target model's ``state_dict()``; if given, names and shapes must agree.
+        prefix: added to every new name, such as ``model.`` for PySlowFast's PTV models.
+        target_state: the target model's ``state_dict()``. If given, names and shapes must match.
 
     Raises:
-        InputError: naming the key, for a name or shape that does not fit; or saying why the
+        InputError: naming the key, for a name or shape that does not match, or saying why the
             target's code base has no such network.
     """
     if target not in TARGETS:
@@ -142,7 +142,7 @@ def convert(
             continue
         new_name = prefix + table[name]
         if name in slow_channels:
-            # The slow features come first in the concatenation of both code bases.
+            # Both code bases concatenate the slow features first.
             tensor = tensor[:, : slow_channels[name]].clone()
             cut.append(new_name)
         else:
@@ -162,17 +162,18 @@ def convert(
 def fused_to_branch_independent(
     state_dict: Mapping[str, Tensor],
 ) -> tuple[dict[str, Tensor], LoadReport]:
-    """Cuts a fused SlowFast's lateral connections, to get initial weights for SlowFastAC.
+    """Removes a fused SlowFast's lateral connections, to get initial weights for SlowFastAC.
 
     The lateral layers are removed, and the first block of every slow stage (``branch1`` and
-    ``branch2.a`` of ``s{2..5}.pathway0_res0``) keeps the input channels of the slow pathway. If the
+    ``branch2.a`` of ``s{2..5}.pathway0_res0``) keeps only the slow pathway's input channels. If the
     lateral channels' weights are zero, the network computes the same as before.
 
     Args:
-        state_dict: PySlowFast's or PyTorchVideo's names; they stay as they are, prefix and all.
+        state_dict: weights with PySlowFast's or PyTorchVideo's names, which do not change; a prefix
+            is kept.
 
     Raises:
-        InputError: naming the key that does not fit, or if there are no lateral connections.
+        InputError: naming the key that does not match, or if there are no lateral connections.
     """
     naming, prefix = find_naming(state_dict) or (None, "")
     if naming not in TARGETS:
@@ -183,7 +184,7 @@ def fused_to_branch_independent(
 
 
 def _full_names(state_dict: Mapping[str, Tensor], naming: str) -> dict[str, str]:
-    """Returns the names of the one network in there, each without and with its prefix."""
+    """Returns the only network's names: {name without its prefix: full name}."""
     found = [network for network in find_networks(state_dict) if network.naming == naming]
     if not found:
         return {name: name for name in state_dict}
@@ -194,7 +195,7 @@ def _full_names(state_dict: Mapping[str, Tensor], naming: str) -> dict[str, str]
 
 
 def _slow_channels(weights: Mapping[str, Tensor], layout: Layout, naming: str) -> dict[str, int]:
-    """Returns, for every convolution that reads lateral channels, how many slow ones come first."""
+    """Returns the number of slow channels for every convolution that reads lateral channels."""
     if not layout.fused:
         raise InputError("no lateral connections to cut away: already branch-independent, or Slow")
     names = name_table(layout, "pyslowfast", naming)
@@ -221,8 +222,8 @@ def network_obstacle(
     """Returns why the target's code base lacks a network or builds it differently, or None.
 
     Args:
-        weights: named after ``source``, without prefix.
-        layout: theirs.
+        weights: the weights, with the names of ``source`` and without a prefix.
+        layout: the layout of the network.
         source: ``pyslowfast``, ``pytorchvideo`` or ``caffe2``.
         target: ``pyslowfast`` or ``pytorchvideo``.
     """
@@ -241,7 +242,7 @@ def network_obstacle(
             known = " or ".join(f"{name}, {wanted}" for name, wanted in KERNELS.items())
             return (
                 f"temporal kernels {kernels} are not those of {known}; C2D and I3D are not "
-                "converted, since they pool in a place that no weight shows"
+                "converted, since they have a pooling layer that the weights do not show"
             )
     return None
 
@@ -249,7 +250,7 @@ def network_obstacle(
 def _check_target(
     converted: Mapping[str, Tensor], target_state: Mapping[str, Tensor], target: str
 ) -> list[str]:
-    """Compares names and shapes; returns the target's weights that keep their initialisation."""
+    """Checks names and shapes; returns the target's weights that keep their initialisation."""
     for name, tensor in converted.items():
         if name not in target_state:
             raise InputError(f"{name}: the target model has no such weight")

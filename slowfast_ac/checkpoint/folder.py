@@ -1,8 +1,8 @@
-"""A network as a folder, as HuggingFace keeps one: config.json, model.safetensors and README.md.
+"""A network as a HuggingFace folder: config.json, model.safetensors and README.md.
 
-config.json has all that is not a weight: the config of PySlowFast under ``config``, the
-``preprocessing``, the names of the classes (``id2label``, ``label2id``) and the ``sha256`` of the
-weights. A repository of the Hub is such a folder, ``hf://OWNER/NAME`` or ``hf://OWNER/NAME@TAG``.
+config.json has everything but the weights: the PySlowFast config under ``config``, the
+``preprocessing``, the class names (``id2label``, ``label2id``) and the ``sha256`` of the weights.
+A repository on the Hub is such a folder: ``hf://OWNER/NAME`` or ``hf://OWNER/NAME@TAG``.
 """
 
 import contextlib
@@ -20,22 +20,22 @@ HUB = "hf://"
 
 
 def weights_path(path: Path) -> Path:
-    """Returns the weights of a folder; any other path as it is."""
+    """Returns the weights file of a folder, or any other path unchanged."""
     return path / WEIGHTS if (path / WEIGHTS).is_file() else path
 
 
 def read_folder(weights: Path) -> dict[object, object] | None:
-    """Returns what config.json says of the weights beside it, None where they are in no folder.
+    """Reads config.json beside a file of weights.
 
     Args:
-        weights: a file.
+        weights: the file.
 
     Returns:
-        The texts that a file of weights may have beside them: ``cfg``, ``classes``,
-        ``preprocessing``, ``epoch``.
+        The entries ``cfg``, ``classes``, ``preprocessing`` and ``epoch``, as a checkpoint has them
+        beside its weights. None if the file is not in a network's folder.
 
     Raises:
-        InputError: if config.json cannot be read or is not that of these weights.
+        InputError: if config.json cannot be read or does not belong to these weights.
     """
     path = weights.parent / CONFIG
     if weights.name != WEIGHTS or not is_folder(path.parent):
@@ -54,23 +54,23 @@ def read_folder(weights: Path) -> dict[object, object] | None:
 
 
 def is_folder(path: Path) -> bool:
-    """Whether a folder holds a network of this package.
+    """Returns whether a folder contains a network of this package.
 
     Raises:
-        InputError: if its config.json is no JSON.
+        InputError: if its config.json is not valid JSON.
     """
     config = path / CONFIG
     return config.is_file() and _read_json(config).get("model_type") == MODEL_TYPE
 
 
 def download(address: str) -> Path:
-    """Returns the folder of a repository of the Hub, from the cache where it is there.
+    """Downloads a repository from the Hub, or finds it in the cache, and returns its folder.
 
     Args:
-        address: ``hf://OWNER/NAME``, a branch, tag or commit after ``@``.
+        address: ``hf://OWNER/NAME``, optionally followed by ``@`` and a branch, tag or commit.
 
     Raises:
-        InputError: naming the address, if it cannot be had or holds no network.
+        InputError: naming the address, if it cannot be downloaded or contains no network.
     """
     hub = import_hub(address)
     name, _, revision = address.removeprefix(HUB).partition("@")
@@ -84,10 +84,10 @@ def download(address: str) -> Path:
 
 
 def import_hub(what: object) -> Any:
-    """Returns huggingface_hub.
+    """Imports and returns huggingface_hub.
 
     Raises:
-        InputError: saying how to install it for ``what``.
+        InputError: saying that ``what`` needs it and how to install it.
     """
     try:
         import huggingface_hub
@@ -98,13 +98,13 @@ def import_hub(what: object) -> Any:
 
 @contextlib.contextmanager
 def hub_errors(what: str) -> Iterator[None]:
-    """Makes one line of what the Hub or the way there refuses.
+    """Turns errors of the Hub and the connection to it into one line.
 
     Args:
         what: the beginning of the line.
 
     Raises:
-        InputError: for errors of the network, the Hub or the name of a repository.
+        InputError: for errors of the connection, the Hub or a repository's name.
     """
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 
@@ -129,5 +129,5 @@ def _class_map(config: Mapping[str, object], path: Path) -> str | None:
     if isinstance(names, Mapping) and isinstance(labels, Mapping):
         pairs = {(str(label), name) for label, name in names.items()}
         if pairs != {(str(label), name) for name, label in labels.items()}:
-            raise InputError(f"{path}: id2label and label2id do not say the same")
+            raise InputError(f"{path}: id2label and label2id disagree")
     return json.dumps(names or labels) if names or labels else None

@@ -1,4 +1,4 @@
-"""Initial weights for a network from a checkpoint that was trained on something else."""
+"""Finds initial weights for a network in a checkpoint trained on other data."""
 
 import re
 from collections.abc import Collection, Mapping
@@ -16,10 +16,10 @@ _PATHWAY = re.compile(r"\.pathway([01])_")
 
 
 def find_network(state_dict: Mapping[str, Tensor]) -> tuple[str, str, Layout] | None:
-    """Returns naming, prefix and layout of a SlowFast or Slow network, None for any other.
+    """Returns naming, prefix and layout of a SlowFast or Slow network, or None for any other.
 
-    A network that wraps SlowFast or Slow and has parts of its own, as for contrastive learning,
-    counts as another one.
+    A network that wraps SlowFast or Slow and adds other parts, as for contrastive learning, counts
+    as another network.
     """
     networks = find_networks(state_dict)
     if len(networks) != 1:
@@ -40,25 +40,25 @@ def initial_weights(
     target_state: Mapping[str, Tensor],
     classifier: Collection[str],
 ) -> tuple[dict[str, Tensor], LoadReport]:
-    """Picks the weights that fit a network: all of the backbone, and the classifier if it fits.
+    """Selects the weights that fit a network: the whole backbone, and the classifier if it fits.
 
     Weights of SlowFast and Slow are renamed where the code bases differ, and lateral connections
-    that the network lacks are cut away. A pathway that the checkpoint lacks is left out. A fast
-    pathway alone and that of SlowFast are the same. Of any other network, weights of equal names
-    are taken.
+    that the network lacks are removed. A pathway that the checkpoint lacks is left out. A network
+    of the fast pathway alone can exchange weights with SlowFast's fast pathway. For any other
+    network, weights with equal names are taken.
 
     Args:
         state_dict: the checkpoint's weights.
         target_state: the network's ``state_dict()``.
-        classifier: names of the network's parameters that depend on the classes. They are taken
-            together or not at all.
+        classifier: names of the network's parameters that depend on the classes. Either all or none
+            of them are taken.
 
     Returns:
         The weights by the network's names, and a report on every weight.
 
     Raises:
         InputError: naming a weight of the backbone that has another shape or meaning, or saying
-            that none of the backbone is there.
+            that there is no weight of the backbone.
     """
     weights, report = _translate(state_dict, target_state)
     if _is_fast_alone(weights, target_state) or _is_fast_alone(target_state, weights):
@@ -85,10 +85,10 @@ def initial_weights(
             )
     if not any(name not in classifier and not is_counter(name) for name in taken):
         raise InputError(
-            f"none of its weights is one of the network's: {next(iter(state_dict))}, ... there, "
-            f"{next(iter(target_state))}, ... here"
+            f"none of its weights is in the network: it has {next(iter(state_dict))}, ..., the "
+            f"network {next(iter(target_state))}, ..."
         )
-    # Converting copies no tensor but those that are cut, so each still tells its first name.
+    # Converting copies only the tensors that it cuts, so the others still identify their old names.
     first_names = {id(weight): name for name, weight in state_dict.items()}
     left = [first_names.get(id(weights[name])) for name in weights if name not in taken]
     return taken, LoadReport(
@@ -102,7 +102,7 @@ def initial_weights(
 def _translate(
     state_dict: Mapping[str, Tensor], target_state: Mapping[str, Tensor]
 ) -> tuple[dict[str, Tensor], LoadReport]:
-    """Renames a SlowFast's or Slow's weights to the network's names and cuts what it lacks."""
+    """Renames weights of SlowFast or Slow to the network's names; removes lateral connections."""
     source, target = find_network(state_dict), find_network(target_state)
     if not (source and target):
         return dict(state_dict), LoadReport()
@@ -115,15 +115,15 @@ def _translate(
         )
     cut = source_layout.fused and not target_layout.fused
     if (source_naming, source_prefix) == (target_naming, prefix) and not cut:
-        # Nothing is to be renamed. Converting would leave SCAM's own layers out.
+        # There is nothing to rename, and converting would drop SCAM's own layers.
         return dict(state_dict), LoadReport()
     return convert(state_dict, source_naming, target_naming, branch_independent=cut, prefix=prefix)
 
 
 def _is_fast_alone(one: Mapping[str, Tensor], two: Mapping[str, Tensor]) -> bool:
-    """Returns whether the one pathway of PySlowFast's network ``one`` is the fast one of ``two``.
+    """Returns whether the only pathway of ``one`` is the fast pathway of ``two``.
 
-    PySlowFast numbers a network's own pathways from 0. The stems tell slow and fast apart.
+    PySlowFast numbers each network's pathways from 0. The stems distinguish slow from fast.
     """
     slow, fast = _STEM.format(0), _STEM.format(1)
     if slow not in one or fast in one or fast not in two:

@@ -1,4 +1,4 @@
-"""Loads a checkpoint with any naming into a network that is already built."""
+"""Loads a checkpoint with any naming into a network."""
 
 from torch import nn
 
@@ -9,20 +9,20 @@ from slowfast_ac.errors import InputError
 
 
 def load_weights(network: nn.Module, checkpoint: Checkpoint) -> None:
-    """Loads all weights that the network needs in evaluation, renamed where it is necessary.
+    """Loads all weights that the network needs in evaluation, renamed where necessary.
 
     Args:
         network: SlowFast, SlowFastAC or Slow of either code base; set to evaluation mode.
-        checkpoint: what :func:`~slowfast_ac.checkpoint.open.open_checkpoint` returned.
+        checkpoint: from :func:`~slowfast_ac.checkpoint.open.open_checkpoint`.
 
     Raises:
-        InputError: naming the file and what does not fit. The network is then unchanged.
+        InputError: naming the file and the mismatch. The network is then unchanged.
     """
     path, target = checkpoint.path, network.state_dict()
     naming, prefix = find_naming(target) or (None, "")
     if naming is None:
         raise InputError(
-            f"{path}: the network to load it into, {type(network).__name__}, is no SlowFast or Slow"
+            f"{path}: cannot be loaded into {type(network).__name__}, which is not SlowFast or Slow"
         )
     weights, _ = convert_checkpoint(checkpoint, naming)
     try:
@@ -32,6 +32,6 @@ def load_weights(network: nn.Module, checkpoint: Checkpoint) -> None:
             f"{path}: holds {checkpoint.model}, which does not fit {type(network).__name__}: "
             f"{error}"
         ) from None
-    # What is missing now works in training only; convert has refused the rest.
+    # Only layers for training are missing now; convert has refused everything else.
     network.load_state_dict(weights, strict=False)
     network.eval()

@@ -13,9 +13,9 @@ PySlowFast                               caffe2 (its old zoo)        PyTorchVide
 ``head.projection.bias``                 ``pred_b``                  ``blocks.6.proj.bias``
 ======================================== =========================== ===============================
 
-The table is generated for a layout (pathways, blocks of each stage, lateral connections, nonlocal
-blocks), which is found in the names of a checkpoint; then every name of it must be in the table and
-every name of the table in the checkpoint.
+The table is generated for a layout (pathways, blocks per stage, lateral connections, nonlocal
+blocks), which is inferred from the names in a checkpoint. Table and checkpoint must then have
+exactly the same names.
 
 Sources: PySlowFast ``models/video_model_builder.py`` and ``utils/c2_model_loading.py``,
 PyTorchVideo ``models/slowfast.py`` and ``models/resnet.py``.
@@ -30,7 +30,7 @@ from slowfast_ac.errors import InputError
 
 NAMINGS = ("pyslowfast", "pytorchvideo", "caffe2")
 
-# The depth each code base calls a network with these blocks in the stages s2 to s5.
+# Each code base's name (depth) for a network with these numbers of blocks in s2 to s5.
 _CAFFE2_DEPTHS = {(3, 4, 6, 3): 50, (3, 4, 23, 3): 101}
 DEPTHS = {
     "caffe2": _CAFFE2_DEPTHS,
@@ -43,8 +43,8 @@ _FIRST_LATERAL_NAME = {
     "pytorchvideo": "blocks.0.multipathway_fusion.",
     "caffe2": "t_pool1_subsample_",
 }
-# A residual block's place in the network; the group "fast" is empty in the slow pathway. Two digits
-# at most: a made-up name must not make the table below endless.
+# A residual block's position in the network; the group "fast" is empty in the slow pathway. At most
+# two digits, so that a malicious name cannot make the table below endless.
 _BLOCK = {
     "pyslowfast": re.compile(r"s(?P<stage>\d)\.pathway(?:0|(?P<fast>1))_res(?P<block>\d{1,2})\."),
     "pytorchvideo": re.compile(
@@ -59,7 +59,7 @@ _NONLOCAL_BLOCK = {
     ),
     "caffe2": re.compile(r"(?P<fast>t_)?nonlocal_conv(?P<stage>\d)_(?P<block>\d{1,2})_"),
 }
-# PySlowFast's utils/checkpoint.py skips the same blobs: what the optimizer left.
+# The optimizer's blobs, which PySlowFast's utils/checkpoint.py skips too.
 _CAFFE2_SOLVER = re.compile(r".*momentum|lr|model_iter")
 # SCAM's own weights (key SCAM.UPSAMPLE) work in training only.
 _TRAINING_ONLY = re.compile(r"(.*\.)?scam\.")
@@ -97,7 +97,7 @@ _NONLOCAL = (
 
 
 class Module(NamedTuple):
-    """One layer and its three names; ``pytorchvideo`` is None where it has no such layer."""
+    """One layer and its three names; ``pytorchvideo`` is None if it lacks the layer."""
 
     kind: str
     caffe2: str
@@ -107,7 +107,7 @@ class Module(NamedTuple):
 
 @dataclass(frozen=True)
 class Layout:
-    """The structure of a network as far as its weights' names depend on it.
+    """The structure of a network, as far as it determines the names of the weights.
 
     Args:
         pathways: 1 (Slow, C2D, I3D) or 2 (SlowFast).
@@ -165,9 +165,9 @@ class Layout:
 
 
 def parameter_names(modules: Iterable[Module], naming: str) -> list[str | None]:
-    """Returns the name of every parameter of ``modules``, None where ``naming`` has none for it.
+    """Returns the name of every parameter of ``modules``, or None if ``naming`` has no name for it.
 
-    The lists of two namings correspond item by item.
+    The lists for two namings correspond item by item.
     """
     names: list[str | None] = []
     for module in modules:
@@ -186,13 +186,13 @@ def name_table(layout: Layout, source: str, target: str) -> dict[str, str]:
 
 
 def is_no_weight(name: str, naming: str) -> bool:
-    """Returns whether the network does not need the weight of this name: solver, SCAM."""
+    """Returns whether inference does not need the weight with this name: solver, SCAM."""
     pattern = _CAFFE2_SOLVER if naming == "caffe2" else _TRAINING_ONLY
     return pattern.match(name) is not None
 
 
 def is_counter(name: str) -> bool:
-    """Returns whether the name is that of BatchNorm's counter, which no forward pass needs."""
+    """Returns whether the name is that of a BatchNorm counter, which no forward pass needs."""
     return name.endswith(".num_batches_tracked")
 
 
@@ -204,7 +204,7 @@ def find_layout(names: Iterable[str], naming: str) -> Layout:
         naming: one of NAMINGS.
 
     Raises:
-        InputError: naming the first key that a SlowFast or Slow network does not have or lacks.
+        InputError: naming the first key that a SlowFast or Slow network must not have, or lacks.
     """
     names = {name for name in names if not is_no_weight(name, naming)}
     positions = _positions(_BLOCK[naming], names, naming)

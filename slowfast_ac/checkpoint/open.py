@@ -1,4 +1,4 @@
-"""Opening any checkpoint of SlowFast or Slow, recognised by its content."""
+"""Opens any checkpoint of SlowFast or Slow, which is recognised by its content."""
 
 import json
 import logging
@@ -19,38 +19,38 @@ from slowfast_ac.errors import InputError
 from slowfast_ac.files import StrPath
 
 logger = logging.getLogger(__name__)
-# Texts that `export` and `convert` keep beside the weights.
+# Texts that `export` and `convert` store beside the weights.
 TEXTS = ("classes", "preprocessing")
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """The weights of a file and what they say about their network.
+    """The weights in a file and the properties of their network.
 
     Args:
         path: the file, as given.
-        format: what wrote it: ``pyslowfast``, ``pytorchvideo`` (its zoo), ``caffe2`` (PySlowFast's
-            old zoo), ``safetensors``, or ``state_dict`` (only weights).
-        container: the kind of file, see :func:`~slowfast_ac.checkpoint.sniff.sniff`.
-        naming: ``pyslowfast``, ``pytorchvideo``, ``caffe2``, or None if it is none of them.
-        prefix: the text before every name: ``module.``, ``model.net.``, usually nothing.
-        weights: where the file has them, such as ``model_state`` or ``state_dict_ema``.
+        format: origin of the file: ``pyslowfast``, ``pytorchvideo`` (its zoo), ``caffe2``
+            (PySlowFast's old zoo), ``safetensors``, or ``state_dict`` (only weights).
+        container: the kind of file; see :func:`~slowfast_ac.checkpoint.sniff.sniff`.
+        naming: ``pyslowfast``, ``pytorchvideo``, ``caffe2``, or None for any other naming.
+        prefix: the prefix of every name, such as ``module.`` or ``model.net.``; usually empty.
+        weights: the key of the weights in the file, such as ``model_state`` or ``state_dict_ema``.
         model: the class of PySlowFast or of this package that has these weights: ``SlowFast``,
             ``SlowFastAC``, ``ResNet`` (Slow, C2D, I3D), ``SlowAC``, their ``PTV...`` variants, or
-            ``unknown``. From names and shapes; only ResNet and SlowAC, which have the same weights,
-            are told apart by the config.
-        problem: for an unknown model, the first name that fits none; else None.
+            ``unknown``. It follows from names and shapes, except that the config distinguishes
+            ResNet from SlowAC, which have the same weights.
+        problem: for an unknown model, the first name that fits no known one; otherwise None.
         pathways: 1 or 2; None, like the next four, if the model is unknown.
         depth: 50 for R50; also None if no code base has a name for it.
         width: channels of the slow stem, RESNET.WIDTH_PER_GROUP.
         num_classes: outputs of the classifier.
-        num_parameters: trainable numbers; BatchNorm's statistics are not counted.
-        alpha: SLOWFAST.ALPHA of the config. The weights do not tell.
+        num_parameters: number of trainable parameters, without BatchNorm's statistics.
+        alpha: SLOWFAST.ALPHA of the config; it cannot be inferred from the weights.
         epoch: as in the file; PySlowFast counts from 0.
         config: the config in the file, or None.
-        file_size: bytes.
+        file_size: size of the file in bytes.
         state_dict: every tensor of the network, named as in the file.
-        aside: names of tensors beside them that are not the network's.
+        aside: names of other tensors in the same dict, which do not belong to the network.
         texts: JSON texts beside the weights: ``classes``, ``preprocessing``.
     """
 
@@ -86,12 +86,12 @@ def open_checkpoint(path: StrPath, weights: str | None = None) -> Checkpoint:
     Args:
         path: the file, the URL of one, or a folder in HuggingFace's layout, local or in a
             repository ``hf://OWNER/NAME``; see :mod:`slowfast_ac.checkpoint.folder`.
-        weights: which weights to use, if a file has several networks, or raw and averaged
+        weights: name of the weights to use if a file has several networks, or both raw and averaged
             weights; see :func:`~slowfast_ac.checkpoint.weights.choose_weights`.
 
     Raises:
-        InputError: the file is missing or damaged, holds no weights or those of several networks,
-            wants to run code, or does not match the config beside it.
+        InputError: if the file is missing or damaged, contains no weights or those of several
+            networks, would run code, or does not match the config beside it.
     """
     local = local_path(path)
     container, found = _read(str(path), local)
@@ -99,7 +99,7 @@ def open_checkpoint(path: StrPath, weights: str | None = None) -> Checkpoint:
 
 
 def open_all(path: str | Path) -> list[Checkpoint]:
-    """Opens a file as :func:`open_checkpoint` does; returns the weights of each of its networks.
+    """Opens a file as :func:`open_checkpoint` does, and returns all of its networks.
 
     Raises:
         InputError: as :func:`open_checkpoint`.
@@ -110,7 +110,7 @@ def open_all(path: str | Path) -> list[Checkpoint]:
 
 
 def local_path(path: StrPath) -> Path:
-    """Returns where a file or a folder's weights are on this machine, after a download if need be.
+    """Returns the local path of a file, or of a folder's weights; downloads it if necessary.
 
     Raises:
         InputError: if it cannot be downloaded.
@@ -138,7 +138,7 @@ def _describe(path: str, local: Path, container: str, found: Weights) -> Checkpo
     weights = {name.removeprefix(prefix): tensor for name, tensor in found.state_dict.items()}
     format = "safetensors" if container == "safetensors" else found.format
     if format == "pyslowfast" and naming == "pytorchvideo" and "model." not in prefix:
-        # PySlowFast keeps PyTorchVideo's networks in an attribute "model".
+        # PySlowFast stores PyTorchVideo's networks in an attribute "model".
         format = "pytorchvideo"
     config = _read_config(local, found.extras.get("cfg"))
     layout, problem = _find_layout(weights, naming)
@@ -169,7 +169,7 @@ def _describe(path: str, local: Path, container: str, found: Weights) -> Checkpo
 
 def _texts(extras: Mapping[object, object]) -> dict[str, str]:
     texts = {name: value for name in TEXTS if isinstance(value := extras.get(name), str)}
-    # Others save the names as they are.
+    # Other code stores the names as lists or dicts.
     classes = extras.get("classes")
     if isinstance(classes, list | tuple) and all(isinstance(name, str) for name in classes):
         texts["classes"] = json.dumps(classes)
@@ -192,12 +192,12 @@ def _find_layout(
         return None, str(error)
     spatial = name_table(layout, "pyslowfast", naming)["s2.pathway0_res0.branch2.b.weight"]
     if weights[spatial].ndim == 5 and weights[spatial].shape[2] != 1:
-        return None, f"{spatial}: a kernel over frames too, which SlowFast and Slow have not (CSN?)"
+        return None, f"{spatial}: kernel spans several frames, unlike in SlowFast or Slow (CSN?)"
     return layout, None
 
 
 def _read_config(path: Path, value: object) -> dict[str, object] | None:
-    """Returns the config, given as YAML or a dict, or None where there is none or it is neither."""
+    """Returns the config, if it is YAML or a dict, or None."""
     if isinstance(value, Mapping) and value:
         return _plain(value)
     try:
@@ -247,6 +247,6 @@ def _num_parameters(weights: Mapping[str, Tensor], naming: str | None) -> int:
 
 
 def _whole(value: object) -> int | None:
-    # Text in safetensors' metadata.
+    # safetensors stores metadata as text.
     is_number = isinstance(value, int) or str(value).isdecimal()
     return int(str(value)) if is_number and not isinstance(value, bool) else None

@@ -1,8 +1,8 @@
-"""Finds networks among a file's names, and the prefix that wrappers put before each name.
+"""Finds networks among the names in a file, and the prefix that wrappers add to each name.
 
-DistributedDataParallel writes ``module.``, torch.compile ``_orig_mod.``, a LightningModule the
-name of an attribute, PySlowFast's PTV models ``model.``. One rule holds for all of them: a network
-is wherever its stem is, and the text before the stem's name is the prefix.
+DistributedDataParallel adds ``module.``, torch.compile ``_orig_mod.``, a LightningModule the name
+of an attribute, and PySlowFast's PTV models ``model.``. One rule covers all of them: a network is
+where its stem is, and the text before the stem's name is the prefix.
 """
 
 import re
@@ -15,7 +15,7 @@ _STEMS = {
     "blocks.0.conv.weight": "pytorchvideo",
     "conv1_w": "caffe2",
 }
-# Other networks of the same code bases (X3D, MViT), and weights whose stem is missing.
+# For other networks of the same code bases (X3D, MViT), and weights whose stem is missing.
 _START = re.compile(
     r"(?P<prefix>(?:.*?[./])??)"
     r"(?:(?P<pyslowfast>s1\.pathway0_stem\.)|(?P<pytorchvideo>blocks\.0\.)|(?P<caffe2>conv1_))"
@@ -23,12 +23,12 @@ _START = re.compile(
 
 
 class Network(NamedTuple):
-    """A network among names.
+    """A network found among names.
 
     Args:
         naming: ``pyslowfast``, ``pytorchvideo`` or ``caffe2``.
-        prefix: the text before each of its names: ``module.``, ``model.net.``, usually nothing.
-        names: all of them, prefix included.
+        prefix: the prefix of its names, such as ``module.`` or ``model.net.``; usually empty.
+        names: all its names, including the prefix.
     """
 
     naming: str
@@ -39,8 +39,8 @@ class Network(NamedTuple):
 def find_networks(names: Iterable[str]) -> list[Network]:
     """Returns the networks among ``names``, in the order of their stems.
 
-    One network can contain another one's prefix (``s1...`` beside ``ema.s1...``); a name belongs to
-    the longest prefix that fits.
+    If several prefixes match a name (those of ``s1...`` and ``ema.s1...``), it belongs to the
+    longest one.
     """
     names = list(names)
     namings: dict[str, str] = {}
@@ -53,7 +53,7 @@ def find_networks(names: Iterable[str]) -> list[Network]:
     if not namings:
         starts = filter(None, map(_START.match, names))
         namings = {match["prefix"]: str(match.lastgroup) for match in starts}
-        # Blocks that are numbered alike are parts of one network, not several.
+        # Only the first: equally numbered blocks are parts of one network, not several networks.
         namings = dict(list(namings.items())[:1])
     own: dict[str, list[str]] = {prefix: [] for prefix in namings}
     longest_first = sorted(namings, key=len, reverse=True)
@@ -66,6 +66,6 @@ def find_networks(names: Iterable[str]) -> list[Network]:
 
 
 def find_naming(names: Iterable[str]) -> tuple[str, str] | None:
-    """Returns naming and prefix of the first network among ``names``; None if there is none."""
+    """Returns naming and prefix of the first network among ``names``, or None."""
     networks = find_networks(names)
     return (networks[0].naming, networks[0].prefix) if networks else None

@@ -1,4 +1,4 @@
-"""Reads files of weights of any kind without running code."""
+"""Reads files of weights of any kind without running code from them."""
 
 import contextlib
 import pickle
@@ -21,11 +21,11 @@ def read_file(path: Path) -> tuple[str, Mapping[object, object]]:
         path: the file.
 
     Returns:
-        The kind of the file, see :func:`~slowfast_ac.checkpoint.sniff.sniff`, and the dict that it
-        holds. For safetensors that is the tensors under ``state_dict`` and the metadata beside it.
+        The kind of file, see :func:`~slowfast_ac.checkpoint.sniff.sniff`, and the dict in it. For
+        safetensors, the dict has the tensors under ``state_dict`` and the metadata beside them.
 
     Raises:
-        InputError: the file is missing or damaged, holds no dict, or wants to run code.
+        InputError: if the file is missing or damaged, contains no dict, or would run code.
     """
     container = sniff(path)
     data: object
@@ -39,7 +39,7 @@ def read_file(path: Path) -> tuple[str, Mapping[object, object]]:
     if isinstance(data, StandIn) and not data:
         raise _would_run(path, data.name)
     if not isinstance(data, Mapping):
-        raise InputError(f"{path}: holds a {type(data).__name__} where weights are a dict")
+        raise InputError(f"{path}: contains a {type(data).__name__}, but weights must be a dict")
     return container, data
 
 
@@ -57,14 +57,14 @@ def _read_torch(path: Path, container: str) -> object:
         for name in names:
             is_other = not name.startswith(("numpy.", "builtins."))
             stand_ins.append((stand_in_for(name, dicts=dicts and is_other), name))
-        # A stand-in may not do for its class.
+        # A stand-in may fail to replace its class; then the other kind is tried.
         with contextlib.suppress(Exception), torch.serialization.safe_globals(stand_ins):
             return torch.load(path, map_location="cpu", weights_only=True)
     raise _would_run(path, *names)
 
 
 def _globals(path: Path, container: str) -> list[str]:
-    """Returns the functions and classes that the file names and torch does not take."""
+    """Returns the functions and classes in the file that torch refuses to load."""
     if container == "legacy torch pickle":
         with open(path, "rb") as file:
             return legacy_globals(file)

@@ -1,18 +1,18 @@
-"""A report of what happened to every weight when a checkpoint was converted or loaded."""
+"""A report on every weight of a checkpoint that was converted or loaded."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
 class LoadReport:
-    """The names of a checkpoint's weights, grouped by what happened to them.
+    """The names of weights, grouped by what happened to them.
 
     Args:
-        loaded: copied unchanged; names of the target.
-        cut: copied without their lateral input channels; names of the target.
-        new: not in the checkpoint: zero counters of BatchNorm, or left to the target's
-            initialisation; names of the target.
-        unused: not copied; names of the checkpoint.
+        loaded: copied unchanged; names in the target.
+        cut: copied without their lateral input channels; names in the target.
+        new: not in the checkpoint, so zero (BatchNorm counters) or as the target initialised them;
+            names in the target.
+        unused: not copied; names in the checkpoint.
     """
 
     loaded: tuple[str, ...] = ()
@@ -21,7 +21,7 @@ class LoadReport:
     unused: tuple[str, ...] = ()
 
     def __str__(self) -> str:
-        """Returns a table of one line per kind: how many, and the first name."""
+        """Returns a table with one line per group: the number of weights and the first name."""
         lines = []
         for kind in ("loaded", "cut", "new", "unused"):
             names = getattr(self, kind)

@@ -1,4 +1,4 @@
-"""Writing weights so that PySlowFast, or anything that reads safetensors, can load them."""
+"""Writes weights so that PySlowFast, or any reader of safetensors, can load them."""
 
 import json
 from collections.abc import Mapping
@@ -30,7 +30,7 @@ def save_checkpoint(
         state_dict: the weights.
         epoch: written if given.
         config: written as YAML if given.
-        extras: more texts to keep beside the weights.
+        extras: other texts to store beside the weights.
 
     Raises:
         InputError: for another suffix.
@@ -45,7 +45,7 @@ def save_checkpoint(
         if Path(path).suffix == ".safetensors":
             _save_safetensors(temporary, state_dict, kept)
         else:
-            # Given a path, torch would write its temporary name into the file.
+            # Given a path, torch would record the temporary name in the file.
             with open(temporary, "wb") as file:
                 torch.save({"model_state": dict(state_dict), **kept}, file)
 
@@ -60,7 +60,8 @@ def _save_safetensors(
     tensors = {name: tensor.contiguous() for name, tensor in state_dict.items()}
     metadata = {"format": "pt", **{name: str(value) for name, value in kept.items()}}
     data = save(tensors, metadata)
-    # The library shuffles the metadata; sorted, the same network gives the same file and hash.
+    # The library does not fix the order of the metadata. Sorting it makes the file, and so its
+    # hash, reproducible.
     start = 8 + int.from_bytes(data[:8], "little")
     header = json.loads(data[8:start])
     header["__metadata__"] = metadata

@@ -1,7 +1,7 @@
-"""Recognises the kind of file that holds the weights, from its bytes alone.
+"""Recognises the kind of a weights file from its bytes alone.
 
-A file's name says little: PySlowFast's zoo has caffe2 pickles and torch checkpoints under ``.pkl``,
-and a dead download link leaves a web page under the name of the weights.
+File names are unreliable: in PySlowFast's zoo, ``.pkl`` files are caffe2 pickles or torch
+checkpoints, and a dead download link leaves a web page under the name of the weights.
 """
 
 import zipfile
@@ -10,22 +10,22 @@ from pathlib import Path
 from slowfast_ac.errors import InputError
 
 HEAD_BYTES = 512
-# The number 0x1950a86a20f9469cfc6c, pickled: what torch wrote first before its files were zips.
+# The number 0x1950a86a20f9469cfc6c, pickled: the start of torch's files before they were zips.
 LEGACY_MAGIC = b"\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."
 WEB_PAGE = (b"<!doctype", b"<html", b"<head", b"<?xml")
 COMPRESSED = {b"\x1f\x8b": "gzip", b"BZh": "bzip2", b"\xfd7zXZ": "xz"}
-# Protocol 2 and up; protocols 0 and 1 start with the opcode of what they hold.
+# Protocols 2 and up start with the first; protocols 0 and 1 with the opcode of their content.
 PICKLE_STARTS = (b"\x80", b"(", b"c", b"}", b"]")
 
 
 def sniff(path: Path) -> str:
-    """Returns the kind of the file ``path`` holds.
+    """Returns the kind of the file ``path``.
 
     Returns:
         ``"torch zip"``, ``"legacy torch pickle"``, ``"safetensors"`` or ``"pickle"``.
 
     Raises:
-        InputError: the file is missing, a folder, empty, cut short, or holds no weights.
+        InputError: if the file is missing, a folder, empty or truncated, or contains no weights.
     """
     if path.is_dir():
         raise InputError(
@@ -64,7 +64,7 @@ def sniff(path: Path) -> str:
 
 
 def _check_torch_zip(path: Path) -> None:
-    """Rejects a zip that is cut short or that torch did not write as a checkpoint."""
+    """Rejects a zip that is truncated or is not a torch checkpoint."""
     try:
         with zipfile.ZipFile(path) as archive:
             members = {name.rpartition("/")[2] for name in archive.namelist()}

@@ -1,4 +1,4 @@
-"""Loads pickles without running code: arrays, tensors, plain containers, stand-ins for the rest."""
+"""Loads pickles without running code: arrays, tensors and plain containers; stand-ins otherwise."""
 
 import io
 import os
@@ -16,7 +16,7 @@ from slowfast_ac.errors import InputError
 
 
 class StandIn(dict[object, object]):
-    """Replaces an object that is not a weight and whose class is not imported."""
+    """Replaces an object that is not a weight, so that its class is not imported."""
 
     name = ""
 
@@ -43,13 +43,14 @@ class _DictStandIn:
 
 
 def stand_in_for(name: str, *, dicts: bool = False) -> type:
-    """Returns a class that takes the place of the class or function ``module.name``.
+    """Returns a class that replaces the class or function ``module.name``.
 
-    torch fills dicts and lists of a few types only, so those stand in for what looks like one.
+    torch fills only a few types of dicts and lists, so classes that look like dicts or lists are
+    replaced by these.
 
     Args:
         name: the full name.
-        dicts: whether to take any class for one of dicts.
+        dicts: whether to treat every class as a dict.
     """
     kind: type = StandIn
     last = name.rpartition(".")[2].lower()
@@ -67,16 +68,16 @@ def safe_load(
 ) -> object:
     """Loads a pickle of numpy arrays, torch tensors and builtin containers.
 
-    Arrays are of numbers or text; tensors come to the CPU.
+    Arrays may be of numbers or text; tensors are loaded onto the CPU.
 
     Args:
         file: a path or an open binary file.
-        encoding: of the strings in a Python 2 pickle; caffe2's need ``latin1``.
-        stand_in: makes what takes the place of any other class, see :func:`stand_in_for`; None
-            refuses it.
+        encoding: encoding of the strings in a Python 2 pickle; caffe2's need ``latin1``.
+        stand_in: returns the replacement for any other class; see :func:`stand_in_for`. None
+            refuses other classes.
 
     Raises:
-        InputError: naming the file, when it is missing, empty, cut short or no pickle, or holds
+        InputError: naming the file, if it is missing, empty, truncated or not a pickle, or contains
             anything else, which is named and not run.
     """
     if isinstance(file, (str, os.PathLike)):
@@ -89,21 +90,21 @@ def safe_load(
         return _Unpickler(_Whole(file), encoding, stand_in).load()
     except _Refused as refused:
         raise InputError(
-            f"{name}: refused, it wants to run {refused}; only arrays, tensors and plain "
+            f"{name}: refused, since it would run {refused}; only arrays, tensors and plain "
             "containers are loaded"
         ) from None
     except EOFError:
         raise InputError(f"{name}: the pickle is empty or truncated") from None
     except KeyError as error:
-        raise InputError(f"{name}: not a pickle that can be read: opcode {error}") from None
+        raise InputError(f"{name}: not a readable pickle: opcode {error}") from None
     except Exception as error:
         # A damaged pickle can raise anything.
         reason = " ".join(str(error).split()) or type(error).__name__
-        raise InputError(f"{name}: not a pickle that can be read: {reason}") from None
+        raise InputError(f"{name}: not a readable pickle: {reason}") from None
 
 
 def legacy_globals(file: BinaryIO) -> list[str]:
-    """Returns what a torch file without a zip names, ``module.name``, but for torch's own parts."""
+    """Returns the ``module.name`` of all globals in a legacy torch file, except torch's own."""
     names = set()
     try:
         for _ in range(4):  # magic number, version, machine, content
@@ -122,7 +123,7 @@ class _Refused(Exception):
 
 
 class _Whole:
-    """A stream that ends in an error; Python's unpickler takes half a name for a name."""
+    """A stream that raises at its end; otherwise, the unpickler would accept a truncated name."""
 
     def __init__(self, file: BinaryIO):
         self._file = file
@@ -155,7 +156,7 @@ def _encode_latin1(text: str, encoding: str) -> bytes:
 
 
 def _plain_dtype(name: str, align: bool = False, copy: bool = True) -> np.dtype:
-    # A copy always: its byte order is set in place later, and numpy's own float64 is shared.
+    # Always a copy: its byte order is set in place later, and numpy shares its own dtypes.
     dtype = np.dtype(str(name), copy=True)
     if dtype.kind not in "biufcSU":
         raise _Refused(f"numpy.dtype({dtype.str!r}), which can hold objects")
@@ -163,7 +164,7 @@ def _plain_dtype(name: str, align: bool = False, copy: bool = True) -> np.dtype:
 
 
 def _empty_array(subtype: str, shape: tuple[int, ...], dtype: bytes) -> np.ndarray:
-    # Its state, which follows in the pickle, brings the shape, dtype and data.
+    # The state, which follows in the pickle, sets the shape, dtype and data.
     return np.empty(0, np.int8)
 
 
@@ -172,7 +173,7 @@ _REPLACED = {
     ("_codecs", "encode"): _encode_latin1,
     ("collections", "OrderedDict"): OrderedDict,
     ("numpy", "dtype"): _plain_dtype,
-    # Only an argument of _reconstruct; to call the class itself is not needed.
+    # Only an argument of _reconstruct, so a name suffices and nothing can call the class.
     ("numpy", "ndarray"): "numpy.ndarray",
     ("numpy.core.multiarray", "_reconstruct"): _empty_array,
     ("numpy._core.multiarray", "_reconstruct"): _empty_array,
@@ -196,8 +197,9 @@ _ALLOWED = {
 }
 
 
-# The one in C has no hook for BUILD, which sets an object's state: any attribute of any function
-# allowed here, and of a dtype the fields and flags, by which numpy takes data for pointers.
+# Python's C unpickler has no hook for BUILD, which sets an object's state. That could set any
+# attribute of any function allowed here, or a dtype's fields and flags, which make numpy treat data
+# as pointers.
 class _Unpickler(pickle._Unpickler):
     stack: list[Any]
 
@@ -225,7 +227,7 @@ class _Unpickler(pickle._Unpickler):
             _set_byte_order(target, state[1])
         elif isinstance(target, StandIn | _ListStandIn):
             pass
-        # An OrderedDict's state is the _metadata of a state_dict: versions of modules, no weights.
+        # The state of an OrderedDict is a state_dict's _metadata: module versions, no weights.
         elif type(target) is not OrderedDict:
             raise _Refused(f"__setstate__ of a {type(target).__name__}")
 

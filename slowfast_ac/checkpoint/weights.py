@@ -1,4 +1,4 @@
-"""Finds the weights in a file's content, at any depth and under any prefix."""
+"""Finds the weights in the content of a file, at any depth and under any prefix."""
 
 from collections.abc import Iterator, Mapping
 from typing import NamedTuple
@@ -11,9 +11,9 @@ from slowfast_ac.checkpoint.prefix import find_networks
 from slowfast_ac.checkpoint.unpickle import StandIn
 from slowfast_ac.errors import InputError
 
-# Who puts weights under a key of this name.
+# Code bases that store weights under these keys.
 _FORMATS = {"model_state": "pyslowfast", "blobs": "caffe2"}
-# Where the weights of a network that is not known are looked for, the likeliest first.
+# Keys under which to look for the weights of an unknown network, the likeliest first.
 _USUAL_KEYS = (
     *("model_state", "blobs", "state_dict", "model_state_dict", "model", "module", "net"),
     "",
@@ -25,13 +25,13 @@ class Weights(NamedTuple):
     """One network's weights in a file.
 
     Args:
-        name: where they are: ``model_state``, ``state_dict_ema``, ``model_state.backbone``.
+        name: their key: ``model_state``, ``state_dict_ema``, ``model_state.backbone``.
         format: ``pyslowfast``, ``caffe2`` or ``state_dict``.
-        naming: ``pyslowfast``, ``pytorchvideo`` or ``caffe2``; None if the network is not known.
-        prefix: the text before each of their names.
+        naming: ``pyslowfast``, ``pytorchvideo`` or ``caffe2``; None for an unknown network.
+        prefix: the prefix of their names.
         state_dict: the tensors, named as in the file.
-        aside: names of the tensors beside them that are not the network's.
-        extras: what is in the dicts around them (epoch, cfg, classes), the nearest first.
+        aside: names of other tensors in the same dict, which do not belong to the network.
+        extras: other entries of the enclosing dicts (epoch, cfg, classes); inner ones win.
     """
 
     name: str
@@ -44,11 +44,11 @@ class Weights(NamedTuple):
 
 
 def find_weights(path: str, data: Mapping[object, object]) -> list[Weights]:
-    """Returns the weights of every network in a file; equal ones once.
+    """Returns the weights of every network in a file, without duplicates.
 
     Args:
         path: the file, for messages.
-        data: what it holds.
+        data: its content.
 
     Raises:
         InputError: if there are no tensors.
@@ -82,12 +82,12 @@ def find_weights(path: str, data: Mapping[object, object]) -> list[Weights]:
 
 
 def choose_weights(path: str, found: list[Weights], name: str | None) -> Weights:
-    """Returns the weights of the given name, or the only ones.
+    """Returns the weights with the given name, or the only ones.
 
     Args:
         path: the file, for messages.
-        found: of :func:`find_weights`.
-        name: a whole name, or a part of it that only one name has.
+        found: the result of :func:`find_weights`.
+        name: a name, or a part of a name that is unique.
 
     Raises:
         InputError: naming the possible choices.
@@ -111,7 +111,7 @@ def _mappings(
     keys: tuple[str, ...] = (),
     extras: Mapping[object, object] | None = None,
 ) -> Iterator[tuple[tuple[str, ...], Mapping[object, object], Mapping[object, object]]]:
-    """Yields every dict inside, innermost first: its keys, itself and what is beside it."""
+    """Yields every dict inside, innermost first: its keys, itself and the enclosing entries."""
     if len(keys) > _DEPTH:
         return
     if isinstance(value, list | tuple):
@@ -135,7 +135,7 @@ def _as_tensor(value: object) -> Tensor:
 
 
 def _distinct(found: list[Weights]) -> list[Weights]:
-    """Leaves out weights that are the same bits as earlier ones, under another key."""
+    """Leaves out weights that are bitwise equal to earlier ones under another key."""
     distinct: list[Weights] = []
     for weights in found:
         if not any(_equal(weights, other) for other in distinct):

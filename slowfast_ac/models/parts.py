@@ -57,7 +57,7 @@ def find_classifier(model: nn.Module) -> nn.Module:
         candidates.append(blocks[-1])
     head = next((module for module in candidates if module is not None), None)
     if head is None:
-        raise InputError(f"{type(model).__name__} has no classifier to tell from its backbone")
+        raise InputError(f"{type(model).__name__} has no known classifier")
     # X3D's head has trained layers before the classifier.
     names = [name for name in ("projection", "proj") if hasattr(head, name)]
     classifier: nn.Module = getattr(head, names[0]) if names else head
@@ -110,11 +110,11 @@ def freeze(model: nn.Module, names: Sequence[str]) -> None:
         else:
             known = [BACKBONE, *(part for part in parts if "." not in part)]
             raise InputError(
-                f"{name!r} is no part of {type(model).__name__}, whose parts are "
-                f"{', '.join(known)}, or s2.slow and the like, and no module of it"
+                f"{name!r} is not a part or module of {type(model).__name__}, whose parts are "
+                f"{', '.join(known)}, s2.slow and so on"
             )
         if any(layer in new for module in found for layer in module.modules()):
-            raise InputError(f"{name!r} holds the classifier, which is there to be trained")
+            raise InputError(f"{name!r} contains the classifier, which must be trained")
         frozen += found
     for module in frozen:
         module.requires_grad_(False).eval()

@@ -74,7 +74,7 @@ def test_names_that_are_said_twice_and_not_the_same_are_refused(folder):
     labels = {f"class {label}": label for label in range(7)}
     assert open_checkpoint(folder("same", label2id=labels)).num_classes == 7
     labels["class 0"], labels["class 1"] = 1, 0
-    with pytest.raises(InputError, match=r"config\.json: id2label and label2id do not say"):
+    with pytest.raises(InputError, match=r"config\.json: id2label and label2id disagree"):
         open_checkpoint(folder("other", label2id=labels))
 
 

@@ -224,8 +224,8 @@ def test_a_csn_is_not_taken_for_slow(file):
     csn = create_csn(model_num_class=3, stem_dim_out=8, head_pool_kernel_size=(1, 2, 2))
     torch.save({"model_state": csn.state_dict()}, file)
     found = open_checkpoint(file)
-    assert found.model == "unknown" and "conv_b.weight: a kernel over frames" in found.problem
-    with pytest.raises(InputError, match="conv_b.weight: a kernel over frames"):
+    assert found.model == "unknown" and "conv_b.weight: kernel spans" in found.problem
+    with pytest.raises(InputError, match="conv_b.weight: kernel spans"):
         convert_checkpoint(found, "pytorchvideo")
 
 
@@ -293,7 +293,7 @@ BAD = {
     "TorchScript": (lambda p: zip_bytes(p, ["data.pkl", "constants.pkl"]), "a TorchScript program"),
     "other zip": (lambda p: zip_bytes(p, ["weights.npy"]), "a zip archive without weights"),
     "no weights": (lambda p: torch_bytes(p, {"a": 1, "b": 2}), r"no weights in it: .* \(a, b\)"),
-    "no dict": (lambda p: torch_bytes(p, torch.ones(2)), "holds a Tensor where weights are a dict"),
+    "no dict": (lambda p: torch_bytes(p, torch.ones(2)), "contains a Tensor, but weights must"),
     "no tensor": (
         lambda p: torch_bytes(p, {"model_state": {"a": "text"}}),
         r"no weights in it: .* \(model_state\)",

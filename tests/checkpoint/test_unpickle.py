@@ -73,7 +73,7 @@ def test_a_program_is_refused_and_not_run(tmp_path, wrap):
         "storage": program,
         "dtype": Program(np.dtype, program),
     }[wrap]
-    with pytest.raises(InputError, match=r"data.pkl: refused, it wants to run") as error:
+    with pytest.raises(InputError, match=r"data.pkl: refused, since it would run") as error:
         safe_load(dump(tmp_path, data))
     if wrap == "storage":
         assert f"run {os.mkdir.__module__}.mkdir inside a tensor; only" in str(error.value)
@@ -128,7 +128,7 @@ OBJECT_FIELD = (
 
 @pytest.mark.parametrize("opcodes", [dtype("O8", NO_FIELDS), dtype("V8", OBJECT_FIELD)])
 def test_bytes_are_not_taken_for_pointers(opcodes):
-    with pytest.raises(InputError, match="refused, it wants to run numpy.dtype"):
+    with pytest.raises(InputError, match="refused, since it would run numpy.dtype"):
         safe_load(io.BytesIO(b"\x80\x03" + array(opcodes) + b"."))
 
 
@@ -206,7 +206,7 @@ def test_a_file_cut_anywhere_is_called_truncated(tmp_path, protocol):
 def test_text_is_no_pickle(tmp_path):
     path = tmp_path / "page.pkl"
     path.write_text("<!DOCTYPE html><html>Not found</html>")
-    with pytest.raises(InputError, match="page.pkl: not a pickle"):
+    with pytest.raises(InputError, match="page.pkl: not a readable pickle"):
         safe_load(path)
 
 

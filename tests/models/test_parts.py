@@ -180,11 +180,11 @@ def test_a_transformers_loose_parameters_belong_to_its_backbone(upstream):
 @pytest.mark.parametrize(
     ("names", "message"),
     [
-        (["s9"], "'s9' is no part of SlowFastAC, whose parts are backbone, s1, slow, fast, s2,"),
-        (["lateral"], "'lateral' is no part of SlowFastAC"),  # it has none
-        (["slow", ""], "'' is no part"),
-        (["head"], "'head' holds the classifier"),
-        (["slow", "head.projection"], "'head.projection' holds the classifier"),
+        (["s9"], "'s9' is not a part or module of SlowFastAC, whose parts are backbone, s1, "),
+        (["lateral"], "'lateral' is not a part or module of SlowFastAC"),  # it has none
+        (["slow", ""], "'' is not a part"),
+        (["head"], "'head' contains the classifier"),
+        (["slow", "head.projection"], "'head.projection' contains the classifier"),
     ],
 )
 def test_what_cannot_be_frozen_is_named_and_nothing_is_frozen(build, names, message):
@@ -195,5 +195,5 @@ def test_what_cannot_be_frozen_is_named_and_nothing_is_frozen(build, names, mess
 
 
 def test_a_network_without_a_known_head_is_refused():
-    with pytest.raises(InputError, match="Sequential has no classifier"):
+    with pytest.raises(InputError, match="Sequential has no known classifier"):
         new_layers(torch.nn.Sequential(torch.nn.Linear(2, 2)))

@@ -33,8 +33,8 @@ def pretrained(training, save, tmp_path):
 @pytest.mark.parametrize(
     ("opts", "message"),
     [
-        (("FINETUNE.FREEZE", ["s7"]), r"FINETUNE.FREEZE: 's7' is no part of SlowFastAC, whose par"),
-        (("FINETUNE.FREEZE", ["head"]), r"FINETUNE.FREEZE: 'head' holds the classifier"),
+        (("FINETUNE.FREEZE", ["s7"]), r"FINETUNE.FREEZE: 's7' is not a part or module of Slow"),
+        (("FINETUNE.FREEZE", ["head"]), r"FINETUNE.FREEZE: 'head' contains the classifier"),
         (("FINETUNE.FREEZE", [1]), r"FINETUNE.FREEZE: \[1\] is no list of names, for example"),
         (("FINETUNE.BACKBONE_LR_FACTOR", 0), r"FINETUNE.BACKBONE_LR_FACTOR: 0.0 is not above 0 .*"),
         (("FINETUNE.BACKBONE_LR_FACTOR", 10), r"FINETUNE.BACKBONE_LR_FACTOR: 10.0 is not above 0"),

@@ -1,4 +1,4 @@
-"""Everything that touches a particular PySlowFast: finding, repairing, registering, running it."""
+"""All code that depends on a particular PySlowFast: finds, repairs, extends and runs it."""
 
 import os
 import sys
@@ -8,15 +8,15 @@ from slowfast_ac.pyslowfast.find import Upstream, find
 
 
 def setup(path: str | os.PathLike | None = None) -> Upstream:
-    """Finds PySlowFast, repairs what is broken and registers the method in it.
+    """Finds PySlowFast, applies the repairs it needs and registers the method with it.
 
-    May be called again, in every process that uses PySlowFast.
+    Must be called in every process that uses PySlowFast, and may be called again.
 
     Args:
         path: folder of a checkout; see :func:`slowfast_ac.pyslowfast.find.find`.
 
     Raises:
-        InputError: when there is no PySlowFast, or it cannot be imported.
+        InputError: if PySlowFast is not found or cannot be imported.
     """
     from slowfast_ac.pyslowfast.class_names import install_class_names
     from slowfast_ac.pyslowfast.compute import install_compute
@@ -30,7 +30,7 @@ def setup(path: str | os.PathLike | None = None) -> Upstream:
     if str(upstream.root) not in sys.path:
         sys.path.insert(0, str(upstream.root))
     elif upstream.kind == "checkout":
-        # A checkout is preferred to a wheel that comes earlier.
+        # A checkout takes precedence over a wheel that comes earlier.
         sys.path.remove(str(upstream.root))
         sys.path.insert(0, str(upstream.root))
     try:

@@ -1,4 +1,4 @@
-"""A config's model, and its multiply-adds counted as upstream counts them."""
+"""Builds a config's model, and counts its multiply-adds as upstream does."""
 
 import importlib
 
@@ -10,7 +10,7 @@ from slowfast_ac.models.counts import count_multiply_adds
 
 
 def build_model(cfg: CfgNode) -> nn.Module:
-    """Builds the config's model with whichever PySlowFast is set up."""
+    """Builds the config's model with the PySlowFast that is set up."""
     try:
         builder = importlib.import_module("slowfast.models.build")
     except ModuleNotFoundError:
@@ -19,12 +19,12 @@ def build_model(cfg: CfgNode) -> nn.Module:
 
 
 def build_on_cpu(cfg: CfgNode) -> nn.Module:
-    """Builds the config's model on the CPU, without what needs a process group or a compiler."""
+    """Builds the config's model on the CPU, so that it needs no process group or compiler."""
     cfg = cfg.clone()
     cfg.NUM_GPUS = 0
     cfg.COMPUTE.COMPILE = False
     if "NORM_TYPE" in cfg.BN:  # not in the wheel
-        # The other types differ in training only; upstream saves them all as this one.
+        # The other types differ only in training; upstream saves them all as this type.
         cfg.BN.NORM_TYPE = "batchnorm"
     return build_model(cfg)
 

@@ -1,4 +1,4 @@
-"""Changes to every model that PySlowFast builds."""
+"""Applies functions to every model that PySlowFast builds."""
 
 import functools
 import importlib
@@ -13,18 +13,18 @@ Apply = Callable[[nn.Module, CfgNode], nn.Module]
 
 
 def after_build(upstream: Upstream, apply: Apply) -> None:
-    """From now on applies a function to every model that PySlowFast builds.
+    """Applies a function to every model that PySlowFast builds from now on.
 
-    A second call with the same function changes nothing.
+    A second call with the same function has no effect.
 
     Args:
         upstream: the PySlowFast that is set up.
-        apply: takes a model that is not yet trained or wrapped for several GPUs, and its config;
-            returns the model.
+        apply: takes a model that is not yet trained or wrapped for several GPUs, and its config,
+            and returns the model.
     """
     if upstream.kind == "checkout":
-        # The registry and not build_model: tools/ import that one by name, and it wraps the model
-        # for several GPUs, whose gradient buckets take the layout that the weights then have.
+        # Not build_model: tools/ import it by name, and it wraps the model for several GPUs, which
+        # fixes the gradient buckets to the memory layout of the weights at that time.
         owner, name = importlib.import_module("slowfast.models.build").MODEL_REGISTRY, "get"
         wrap = _getting_builders
     else:

@@ -1,4 +1,4 @@
-"""Checks of upstream's visualisation and demo that would otherwise fail after the training."""
+"""Checks the settings of upstream's visualisation and demo, which run only after the training."""
 
 import json
 import os
@@ -17,7 +17,7 @@ from slowfast_ac.pyslowfast.repairs.visualization import NEEDS_DETECTOR, has_det
 
 
 def check_visualization(cfg: CfgNode) -> None:
-    """Rejects visualisation, and a demo, for which something is missing.
+    """Rejects a visualisation or demo whose inputs are missing or invalid.
 
     Raises:
         InputError: naming the key, its value and what to do.
@@ -71,7 +71,7 @@ def _texts(board: CfgNode) -> Iterator[tuple[str, str]]:
 
 
 def _check_layers(cfg: CfgNode) -> None:
-    """Checks that the layers to be drawn are in the network, and as many as upstream takes."""
+    """Checks that the layers to draw exist, and that their number is what upstream expects."""
     model_vis = cfg.TENSORBOARD.MODEL_VIS
     names = [("LAYER_LIST", layer.split()[0]) for layer in model_vis.LAYER_LIST]
     if model_vis.GRAD_CAM.ENABLE:
@@ -97,7 +97,7 @@ def _check_layers(cfg: CfgNode) -> None:
             near = ", ".join(child for child, _ in network.named_children())
             raise InputError(
                 f"TENSORBOARD.MODEL_VIS.{key}: {name} is no layer of {type(network).__name__}; "
-                f"its parts, each with its own after a /: {near}"
+                f"its layers, with sublayers after a /: {near}"
             )
 
 
@@ -142,13 +142,13 @@ def _check_input(video: str) -> None:
     path = Path(absolute(video))
     if "://" not in video and not path.exists():
         raise InputError(f"DEMO.INPUT_VIDEO: {video}: there is no such video")
-    # Pictures in a folder are for precomputed boxes.
+    # A folder of pictures is only for precomputed boxes.
     if not path.is_dir() and not cv2.VideoCapture(absolute(video)).isOpened():
         raise InputError(f"DEMO.INPUT_VIDEO: {video}: OpenCV cannot open it")
 
 
 def check_class_names(key: str, path: str, num_classes: int) -> None:
-    """Rejects a file that is no JSON object of class names and numbers, or lacks a class.
+    """Rejects a file that is not a JSON object of class names and numbers, or lacks a class.
 
     Args:
         key: the config key that names the file.
@@ -156,7 +156,7 @@ def check_class_names(key: str, path: str, num_classes: int) -> None:
         num_classes: MODEL.NUM_CLASSES.
 
     Raises:
-        InputError: naming key and file.
+        InputError: naming the key and the file.
     """
     _require_file(key, path)
     if "://" in path:
@@ -168,7 +168,7 @@ def check_class_names(key: str, path: str, num_classes: int) -> None:
     except (ValueError, AttributeError, TypeError):
         raise InputError(f'{key}: {path} is no JSON file {{"name": number}}') from None
     if missing is not None:
-        raise InputError(f"{key}: {path} has no name of class {missing}, of {num_classes} classes")
+        raise InputError(f"{key}: {path} has no name for class {missing} of {num_classes} classes")
 
 
 def _require_file(key: str, path: str) -> None:

@@ -1,4 +1,4 @@
-"""The models over the checkout's classes; importable once PySlowFast is set up."""
+"""The models on top of the checkout's classes; importable once PySlowFast is set up."""
 
 import importlib.util
 
@@ -22,12 +22,12 @@ class SlowAC(SlowACMixin, ResNet):
 
 MODELS: tuple[type, ...] = (SlowFastAC, SlowAC)
 
-# Checkouts have it since spring 2021.
+# Checkouts have had it since spring 2021.
 if importlib.util.find_spec("slowfast.models.ptv_model_builder"):
     from slowfast.models.ptv_model_builder import PTVSlowFast
 
     class PTVSlowFastAC(PTVSlowFastACMixin, PTVSlowFast):
-        """SlowFastAC of PyTorchVideo's parts."""
+        """SlowFastAC built from PyTorchVideo's parts."""
 
         find_base_loss = staticmethod(find_upstream_loss)
 

@@ -1,4 +1,4 @@
-"""Validates the input before a run, so that mistakes fail fast."""
+"""Validates the input before a run, so that mistakes are found early."""
 
 import difflib
 import importlib
@@ -21,7 +21,7 @@ from slowfast_ac.pyslowfast.initial_weights import check_start, check_tested
 from slowfast_ac.pyslowfast.loss_terms import find_upstream_loss
 
 OUR_MODELS = ("SlowFastAC", "PTVSlowFastAC", "SlowAC")
-# The data sets that read `path label` lists, in both PySlowFasts.
+# The data sets that read `path label` lists, in the checkout and the wheel.
 LIST_DATASETS = ("kinetics", "ptvkinetics")
 
 
@@ -73,10 +73,10 @@ def check_names(cfg: CfgNode, upstream: Upstream) -> None:
 
 
 def check_sizes(cfg: CfgNode) -> None:
-    """Checks that stages, crops and frames fit pathways and strides, as upstream relies on it."""
+    """Checks that stages, crops and frames fit the pathways and strides, as upstream assumes."""
     two_pathways = cfg.MODEL.ARCH in cfg.MODEL.MULTI_PATHWAY_ARCH
     for key in ("NUM_BLOCK_TEMP_KERNEL", "SPATIAL_STRIDES", "SPATIAL_DILATIONS"):
-        # What PySlowFast's own defaults are, under its default MODEL.ARCH slowfast.
+        # PySlowFast's own defaults have one, although the default MODEL.ARCH slowfast needs two.
         if two_pathways and any(len(stage) < 2 for stage in cfg.RESNET[key]):
             raise InputError(
                 f"RESNET.{key}: {cfg.RESNET[key]} is for one pathway, but MODEL.ARCH "
@@ -103,7 +103,7 @@ def check_sizes(cfg: CfgNode) -> None:
     if cfg.DATA.TEST_CROP_SIZE < cfg.DATA.TRAIN_CROP_SIZE:
         raise InputError(
             f"DATA.TEST_CROP_SIZE: {cfg.DATA.TEST_CROP_SIZE} is smaller than "
-            f"DATA.TRAIN_CROP_SIZE {cfg.DATA.TRAIN_CROP_SIZE}, whose pooling the head has"
+            f"DATA.TRAIN_CROP_SIZE {cfg.DATA.TRAIN_CROP_SIZE}, for which the head pools"
         )
 
 
@@ -141,7 +141,7 @@ def check_devices(cfg: CfgNode, upstream: Upstream) -> None:
             )
     if upstream.kind == "wheel" and cfg.NUM_GPUS > 1:
         raise InputError(
-            f"NUM_GPUS: {cfg.NUM_GPUS}, but with the slowfast wheel one GPU is the most; use a "
+            f"NUM_GPUS: {cfg.NUM_GPUS}, but the slowfast wheel supports at most one GPU; use a "
             "checkout of PySlowFast, or add --opts NUM_GPUS 1"
         )
     if present < cfg.NUM_GPUS and not (upstream.kind == "wheel" and cfg.NUM_GPUS == 1):
@@ -158,7 +158,7 @@ def check_devices(cfg: CfgNode, upstream: Upstream) -> None:
 
 
 def check_packages(cfg: CfgNode) -> None:
-    """Checks that packages have what some options need of them."""
+    """Checks that the installed packages support the options in use."""
     if cfg.BN.get("NORM_TYPE") == "sync_batchnorm":
         layer = _import("pytorchvideo.layers.batch_norm").NaiveSyncBatchNorm3d
         if "num_sync_devices" not in inspect.signature(layer).parameters:
@@ -167,7 +167,7 @@ def check_packages(cfg: CfgNode) -> None:
                 "git+https://github.com/facebookresearch/pytorchvideo"
             )
     if cfg.DATA.get("DECODING_BACKEND") == "torchcodec":
-        # A run would log this for every video, and go on to the next one.
+        # Otherwise, a run would log this for every video and continue with the next.
         try:
             _import("torchcodec.decoders")
         except (ImportError, OSError, RuntimeError) as error:
@@ -179,7 +179,7 @@ def check_packages(cfg: CfgNode) -> None:
 
 
 def check_data(cfg: CfgNode, open_videos: bool = True) -> None:
-    """Checks the lists of a run, and that an even sample of their videos can be opened.
+    """Checks the lists of a run, and that a sample of their videos can be opened.
 
     Args:
         cfg: the run's config.
@@ -195,7 +195,7 @@ def check_data(cfg: CfgNode, open_videos: bool = True) -> None:
         splits.append("test")
     for split in splits:
         path = os.path.join(cfg.DATA.PATH_TO_DATA_DIR, f"{split}.csv")
-        # The wheel has no such key and splits at white space.
+        # The wheel lacks the key and splits at white space.
         separator = cfg.DATA.get("PATH_LABEL_SEPARATOR", " ")
         check = check_list if open_videos else read_list
         entries = check(

@@ -1,4 +1,4 @@
-"""Names of the classes in the checkpoints of a run, from the class map beside its lists."""
+"""Adds class names to the checkpoints of a run, from the class map beside its lists."""
 
 import functools
 import importlib
@@ -16,7 +16,7 @@ logger = logging.getLogger(__name__)
 
 
 def install_class_names() -> None:
-    """Has PySlowFast's ``save_checkpoint`` add the names; a second call changes nothing."""
+    """Makes PySlowFast's ``save_checkpoint`` add the names; a second call has no effect."""
     module = importlib.import_module("slowfast.utils.checkpoint")
     original = module.save_checkpoint
     if getattr(original, "has_class_names", False):
@@ -29,7 +29,7 @@ def install_class_names() -> None:
         if classes is None:
             return original(*args, **kwargs)
         save = torch.save
-        # Upstream writes the file in this call, and no other key would survive its loading.
+        # Upstream assembles and writes the file in one function, so torch.save is where to add it.
         torch.save = lambda data, *rest, **options: save(
             {**data, "classes": classes}, *rest, **options
         )
@@ -43,18 +43,18 @@ def install_class_names() -> None:
 
 
 def _classes(cfg: CfgNode) -> str | None:
-    """Returns the class map as JSON, or None where there is none that fits."""
+    """Returns the class map as JSON, or None if there is no matching one."""
     path = find_class_map(cfg.DATA.PATH_TO_DATA_DIR) if cfg.DATA.PATH_TO_DATA_DIR else None
     if path is None:
         return None
     try:
         classes = read_class_map(path)
     except InputError as error:
-        logger.warning("%s; the checkpoint has no names of classes", error)
+        logger.warning("%s; the checkpoint has no class names", error)
         return None
     if len(classes) != cfg.MODEL.NUM_CLASSES:
         logger.warning(
-            "%s: has %d classes, but MODEL.NUM_CLASSES is %d; the checkpoint has no names",
+            "%s: has %d classes, but MODEL.NUM_CLASSES is %d; the checkpoint has no class names",
             *(path, len(classes), cfg.MODEL.NUM_CLASSES),
         )
         return None

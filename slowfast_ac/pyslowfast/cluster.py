@@ -1,4 +1,4 @@
-"""Several machines: upstream's three arguments, from the command line, torchrun or Slurm."""
+"""Finds upstream's arguments for several machines: command line, torchrun or Slurm."""
 
 import os
 import subprocess
@@ -16,7 +16,7 @@ class Machines(NamedTuple):
     Args:
         shard_id: number of this machine, from 0.
         num_shards: number of machines.
-        init_method: where their processes meet.
+        init_method: address at which their processes meet.
     """
 
     shard_id: int
@@ -33,7 +33,7 @@ def machines(
     init_method: str | None = None,
     environment: Mapping[str, str] = os.environ,
 ) -> Machines:
-    """Returns the arguments; those not given come from torchrun's or Slurm's variables.
+    """Returns the arguments; missing ones come from torchrun's or Slurm's variables.
 
     PySlowFast spawns one process per GPU itself, so a launcher must start one task per machine.
 
@@ -44,8 +44,8 @@ def machines(
         environment: the variables to read.
 
     Raises:
-        InputError: when one of the first two is given without the other, or the launcher started
-            several tasks per machine.
+        InputError: if only one of the first two is given, or the launcher started several tasks per
+            machine.
     """
     if (shard_id is None) != (num_shards is None):
         raise InputError("--shard_id and --num_shards: give both, or none")
@@ -67,14 +67,14 @@ def _from_torchrun(environment: Mapping[str, str]) -> Machines:
         raise InputError(
             "torchrun: start it with --nproc_per_node 1; PySlowFast spawns NUM_GPUS workers itself"
         )
-    # torchrun's own store listens at MASTER_PORT.
+    # torchrun's own store listens on MASTER_PORT.
     port = int(environment["MASTER_PORT"]) + 1
     address = f"tcp://{environment['MASTER_ADDR']}:{port}"
     return Machines(int(environment["GROUP_RANK"]), int(environment["GROUP_WORLD_SIZE"]), address)
 
 
 def _from_slurm(environment: Mapping[str, str]) -> Machines:
-    # A step of srun may have fewer machines than its job.
+    # An srun step may use fewer machines than its job.
     nodes = environment.get("SLURM_STEP_NUM_NODES") or environment.get("SLURM_NNODES", "1")
     if _starts_several_tasks_a_machine(environment, nodes):
         raise InputError(
@@ -100,7 +100,7 @@ def _from_slurm(environment: Mapping[str, str]) -> Machines:
 def _starts_several_tasks_a_machine(environment: Mapping[str, str], nodes: str) -> bool:
     if "SLURM_STEP_NUM_TASKS" in environment:
         return environment["SLURM_STEP_NUM_TASKS"] != nodes
-    # Without a step it is a batch script, which runs once, however many tasks were asked for.
+    # Without a step, this is a batch script, which runs once whatever number of tasks it requests.
     if nodes == "1":
         return int(environment.get("SLURM_PROCID", 0)) > 0
     return environment.get("SLURM_NTASKS", nodes) != nodes

@@ -1,6 +1,6 @@
 """Memory format, precision and compilation of any PySlowFast model: the keys of COMPUTE.
 
-All are off by default, and none changes a state dict: a checkpoint moves freely between them.
+All are off by default. None changes the state dict, so checkpoints are compatible across settings.
 """
 
 import types
@@ -18,7 +18,7 @@ from slowfast_ac.pyslowfast.find import Upstream
 
 
 def check_compute(cfg: CfgNode) -> None:
-    """Rejects values that are unknown or do not go together.
+    """Rejects values that are unknown or incompatible.
 
     Raises:
         InputError: naming the key, its value and what to do.
@@ -31,15 +31,15 @@ def check_compute(cfg: CfgNode) -> None:
     if cfg.COMPUTE.PRECISION == "bfloat16" and cfg.TRAIN.get("MIXED_PRECISION", False):
         raise InputError(
             "COMPUTE.PRECISION: bfloat16 and upstream's TRAIN.MIXED_PRECISION (float16) exclude "
-            "each other; set one of them"
+            "each other; set only one of them"
         )
     if (
         cfg.COMPUTE.MEMORY_FORMAT == "channels_last"
         and cfg.BN.get("NORM_TYPE", "") == "sub_batchnorm"
     ):
         raise InputError(
-            "COMPUTE.MEMORY_FORMAT: channels_last does not go with BN.NORM_TYPE sub_batchnorm, "
-            "whose views need contiguous features; use contiguous"
+            "COMPUTE.MEMORY_FORMAT: channels_last cannot be combined with BN.NORM_TYPE "
+            "sub_batchnorm, whose views need contiguous features; use contiguous"
         )
     if cfg.COMPUTE.COMPILE:
         _check_compile(cfg)
@@ -48,8 +48,8 @@ def check_compute(cfg: CfgNode) -> None:
 def _check_compile(cfg: CfgNode) -> None:
     if cfg.BN.get("NORM_TYPE", "") == "sync_batchnorm":
         raise InputError(
-            "COMPUTE.COMPILE: does not go with BN.NORM_TYPE sync_batchnorm, whose processes talk "
-            "to each other inside the stages; set it to False"
+            "COMPUTE.COMPILE: cannot be combined with BN.NORM_TYPE sync_batchnorm, whose processes "
+            "communicate inside the stages; set it to False"
         )
     try:
         check_compiler(torch.device("cuda" if cfg.NUM_GPUS else "cpu"))
@@ -58,12 +58,13 @@ def _check_compile(cfg: CfgNode) -> None:
 
 
 def apply_compute(model: nn.Module, cfg: CfgNode) -> nn.Module:
-    """Applies COMPUTE to a model that is built and not yet trained or wrapped for several GPUs.
+    """Applies COMPUTE to a model that is not yet trained or wrapped for several GPUs.
 
-    Precisions default, float32 and tf32 are settings of the process: the last model built decides.
+    The precisions default, float32 and tf32 are settings of the process; the last model built
+    determines them.
 
     Args:
-        model: any model that takes a list of clips first. Changed in place.
+        model: any model whose first argument is a list of clips. Changed in place.
         cfg: a config with the node COMPUTE.
 
     Returns:
@@ -87,10 +88,7 @@ def apply_compute(model: nn.Module, cfg: CfgNode) -> nn.Module:
 
 
 def install_compute(upstream: Upstream) -> None:
-    """Applies the node COMPUTE to every model that PySlowFast builds.
-
-    A second call changes nothing.
-    """
+    """Applies COMPUTE to every model that PySlowFast builds; a second call has no effect."""
     after_build(upstream, apply_compute)
 
 
@@ -106,7 +104,7 @@ def _convert_clips(_: nn.Module, args: tuple) -> tuple:
 
 
 def _forward_of(model: nn.Module) -> Callable:
-    """Returns the function that computes the model, compiled where the whole of it is."""
+    """Returns the model's forward function, in compiled form if the whole model is compiled."""
     return vars(model)["forward"].__func__ if "forward" in vars(model) else type(model).forward
 
 

@@ -1,4 +1,4 @@
-"""Loading PySlowFast's configs, with errors that name the key."""
+"""Loads PySlowFast configs, with errors that name the key."""
 
 import difflib
 import json
@@ -16,8 +16,8 @@ def load_config(path: str | os.PathLike, opts: Sequence[str] = ()) -> CfgNode:
     """Loads a yaml file over PySlowFast's defaults. PySlowFast must be set up.
 
     Args:
-        path: the file; ``_BASE_`` names another, relative to it.
-        opts: keys and values in turn, which override the file.
+        path: the file; ``_BASE_`` may name another one, relative to it.
+        opts: alternating keys and values, which override the file.
 
     Raises:
         InputError: for a missing or malformed file, an unknown key (with the nearest known one),
@@ -29,7 +29,7 @@ def load_config(path: str | os.PathLike, opts: Sequence[str] = ()) -> CfgNode:
         raise InputError(f"{path}: there is no such config")
     cfg = get_cfg()
     try:
-        # Unsafe yaml, upstream's default, would run code that the file holds.
+        # Unsafe yaml, upstream's default, could run code from the file.
         cfg.merge_from_file(str(path), allow_unsafe=False)
     except yaml.YAMLError as error:
         raise InputError(
@@ -38,7 +38,7 @@ def load_config(path: str | os.PathLike, opts: Sequence[str] = ()) -> CfgNode:
     except (KeyError, ValueError, OSError) as error:
         raise InputError(f"{path}: {_explain(error, cfg)}") from None
     except (AssertionError, AttributeError, TypeError, RecursionError):
-        # What fvcore meets in a file that is no mapping of keys, or whose _BASE_ is no file.
+        # fvcore raises these if the file is not a mapping of keys or its _BASE_ is not a file.
         raise InputError(
             f"{path}: not a config: it must be a mapping of keys, and _BASE_ another config's path"
         ) from None
@@ -50,8 +50,8 @@ def over_defaults(config: CfgNode, source: str) -> CfgNode:
     """Returns PySlowFast's defaults overridden by ``config``. PySlowFast must be set up.
 
     Args:
-        config: any of the keys.
-        source: where they are from, for messages.
+        config: some of the keys.
+        source: origin of the keys, for messages.
 
     Raises:
         InputError: naming an unknown key or a value of the wrong type.
@@ -67,11 +67,11 @@ def over_defaults(config: CfgNode, source: str) -> CfgNode:
 
 
 def merge_opts(cfg: CfgNode, opts: Sequence[str]) -> None:
-    """Overrides keys of ``cfg`` by what the command line says.
+    """Overrides keys of ``cfg`` with options of the command line.
 
     Args:
         cfg: changed in place.
-        opts: keys and values in turn.
+        opts: alternating keys and values.
 
     Raises:
         InputError: for a key that ``cfg`` lacks (with the nearest it has), a value of the wrong
@@ -83,7 +83,7 @@ def merge_opts(cfg: CfgNode, opts: Sequence[str]) -> None:
     for key, _ in pairs:
         if key not in known:
             raise InputError(f"--opts: {_unknown(key, cfg)}")
-    # A whole number given for a float, AC.LAMBDA 1, is what it looks like.
+    # fvcore rejects an integer for a float, such as AC.LAMBDA 1.
     values = [_as_float(value) if _is_float(cfg, key) else value for key, value in pairs]
     try:
         cfg.merge_from_list([part for pair in zip(opts[::2], values, strict=True) for part in pair])
@@ -92,10 +92,10 @@ def merge_opts(cfg: CfgNode, opts: Sequence[str]) -> None:
 
 
 def first_difference(then: CfgNode, now: CfgNode) -> str:
-    """Returns the first key whose value differs, as ``KEY old, but new``, or nothing."""
+    """Returns the first key whose value differs, as ``KEY old, but new``, or an empty string."""
     for key in _flat_keys(now):
         old, new = _value(then, key), _value(now, key)
-        # yaml has lists where the defaults have tuples.
+        # Compared as JSON, since yaml has lists where the defaults have tuples.
         if not isinstance(new, CfgNode) and json.dumps(old) != json.dumps(new):
             return f"{key} {old}, but {new}"
     return ""

@@ -1,4 +1,4 @@
-"""What a run prints: a line for people where the log has dozens. The log keeps them all."""
+"""Prints a short, readable form of a run's log; the log file keeps every line."""
 
 import functools
 import importlib
@@ -12,10 +12,10 @@ from slowfast_ac.pyslowfast.find import Upstream
 from slowfast_ac.pyslowfast.log import accuracies, accuracy_text, parse_stats
 from slowfast_ac.pyslowfast.repairs import log_repairs
 
-# In seconds. A job of days on a cluster should not print a line per step.
+# Seconds between the lines of steps, so that a long job on a cluster does not print one per step.
 INTERVAL = 10.0
-# The config (which is in config.yaml), what nvidia-smi is about to print, and what lines of epochs
-# and tests have already.
+# Messages to hide: the config (which is in config.yaml), the line before nvidia-smi's output, and
+# those that repeat the lines of epochs and tests.
 _HIDDEN = re.compile(
     r"(Train|Test) with config|nvidia-smi$|(Params|Mem|Flops|Activations): |Epoch \d+ takes"
     r"|For epoch \d+, each|Finalized testing|training done|_p\d"
@@ -23,10 +23,10 @@ _HIDDEN = re.compile(
 
 
 class Console(logging.Handler):
-    """Prints a run's log: an epoch or a test in one line, and messages without their place.
+    """Prints a run's log: one line for each epoch or test, and messages without their source.
 
-    On a terminal the line of a step overwrites the one before. Elsewhere, one comes every ten
-    seconds at most.
+    On a terminal, the line of a step overwrites the previous one. Elsewhere, it is printed at most
+    every ten seconds.
     """
 
     def __init__(self) -> None:
@@ -56,7 +56,7 @@ class Console(logging.Handler):
             text = f"{record.levelname.lower()}: {text}"
         if not text:
             return
-        # Not the stream of when the handler was made: notebooks replace it.
+        # Looked up for each record, since notebooks replace sys.stdout.
         stream = sys.stdout
         passing = step and stream.isatty()
         start = "\r\x1b[K" if self._passing else ""
@@ -74,10 +74,10 @@ def _is_detail(record: logging.LogRecord, text: str) -> bool:
 
 
 def print_for_people() -> None:
-    """Has the log that upstream has just opened print through :class:`Console`."""
+    """Makes the log that upstream has just opened print through :class:`Console`."""
     root = logging.getLogger()
     for handler in root.handlers:
-        # Its files are StreamHandlers, too.
+        # Its files have StreamHandlers too.
         if isinstance(handler, logging.StreamHandler) and handler.stream in (
             sys.stdout,
             sys.__stdout__,
@@ -88,13 +88,13 @@ def print_for_people() -> None:
 
 
 def extend_logging(upstream: Upstream) -> None:
-    """Has a checkout's logs begin with the repairs and print for people.
+    """Makes a checkout's logs begin with the repairs and print through :class:`Console`.
 
-    A second call changes nothing.
+    A second call has no effect.
     """
     module = importlib.import_module("slowfast.utils.logging")
     original = module.setup_logging
-    # The wheel's loop opens its log itself.
+    # The wheel's loop does this itself.
     if upstream.kind == "wheel" or hasattr(original, "__wrapped__"):
         return
 
@@ -108,12 +108,12 @@ def extend_logging(upstream: Upstream) -> None:
 
 
 def describe(stats: dict) -> tuple[bool, str]:
-    """Returns whether one of PySlowFast's ``json_stats`` is about a step, and its line.
+    """Returns whether PySlowFast's ``json_stats`` are those of a step, and the line to print.
 
-    The line is empty for a step of a validation.
+    The line is empty for a validation step.
     """
     kind = stats.get("_type", stats.get("split", "")).rstrip("_")
-    # Those of detection are named otherwise, as the test of one.
+    # Detection uses other names for the epoch and the step.
     epoch = f"epoch {stats.get('epoch', stats.get('cur_epoch'))}"
     step = stats.get("iter", stats.get("cur_iter"))
     if kind == "train_iter":
@@ -132,7 +132,7 @@ def describe(stats: dict) -> tuple[bool, str]:
 
 
 def _numbers(stats: dict) -> list[str]:
-    """Returns the losses, learning rate and accuracy that a line has."""
+    """Returns the losses, learning rate and accuracies to print."""
     keys = [key for key in sorted(stats) if re.fullmatch(r"loss(_\d+)?|lr", key)]
     accuracy = accuracy_text(accuracies(stats))
     return [f"{key} {float(stats[key]):.4g}" for key in keys] + ([accuracy] if accuracy else [])

@@ -1,19 +1,19 @@
-"""A decoder for PySlowFast, in place of calls that today's torchvision no longer has.
+"""A decoder for PySlowFast that replaces calls that current torchvision no longer has.
 
-PySlowFast's ``decode`` has a backend choose and decode the span of each clip and then picks the
-clip's frames from it. ``torchvision_decode`` here is what ``decode`` calls for that, with the same
-arguments and results. Upstream's ``pyav_decode`` takes one clip and returns three values, where
-``decode`` has moved on to several clips and four, so the backends pyav and torchcodec go through
-``torchvision_decode`` too, and the handle says who decodes:
+In PySlowFast's ``decode``, a backend chooses and decodes the span of each clip; ``decode`` then
+picks the clip's frames from it. ``torchvision_decode`` below replaces the backend of that name,
+with the same arguments and results. Upstream's ``pyav_decode`` takes one clip and returns three
+values, but ``decode`` now expects several clips and four values. So the backends pyav and
+torchcodec also go through ``torchvision_decode``, and the handle determines the decoder:
 
     DATA.DECODING_BACKEND   handle            decoded by   size of the frames
     torchvision             path (or bytes)   PyAV         short side as DATA's smallest scale
     pyav                    VideoReader       PyAV         as in the file
     torchcodec              TorchCodecVideo   torchcodec   as in the file
 
-Upstream resizes while decoding for torchvision alone, and its transforms rescale in any case.
-Which frames a span holds is the timeline's to say: frames at a steady rate, which upstream's
-arithmetic of indices needs.
+As in upstream, only torchvision resizes while decoding; the transforms rescale in any case. The
+timeline determines the frames of a span: frames at a steady rate, as upstream's index arithmetic
+assumes.
 """
 
 import functools
@@ -47,8 +47,9 @@ def read_span(
 
     Args:
         reader: the video.
-        indices: ascending; one that comes again stays on the screen.
-        short_side: resize the frames to it, smaller or larger, and keep their aspect; 0: do not.
+        indices: ascending; repeated ones give the same frame.
+        short_side: size that the short side is resized to, up or down, keeping the aspect ratio; 0
+            keeps the frames' size.
 
     Returns:
         The frames (T, H, W, 3), uint8 RGB.
@@ -63,7 +64,7 @@ def read_span(
         images = [to_rgb(shown.frame, short_side) for shown in reader.at(distinct.tolist())]
     if not len(images):
         raise InputError(f"cannot read video {reader.name}: no frame can be decoded (cut short?)")
-    # A file whose last frames cannot be decoded ends with the one before them.
+    # If the last frames of a file cannot be decoded, the one before them is repeated.
     last = len(images) - 1
     if len(distinct) == len(indices) == len(images):
         return torch.from_numpy(np.stack(images))
@@ -85,37 +86,37 @@ def torchvision_decode(
     min_delta: float = -math.inf,
     max_delta: float = math.inf,
 ) -> tuple[list[Tensor], float, bool, np.ndarray | None]:
-    """Decodes the spans of a video's clips; upstream's ``torchvision_decode``, but ``decoder``.
+    """Decodes the spans of a video's clips: upstream's ``torchvision_decode`` plus ``decoder``.
 
-    A video that is longer than its clips is decoded only where they are. A shorter one is decoded
-    whole, and ``decode`` places the clips. A clip between two frames gets the one on the screen.
+    A video that is longer than its clips is decoded only where they are. A shorter video is decoded
+    as a whole, and ``decode`` places the clips. A clip between two frames gets the one on screen.
 
     Args:
         decoder: upstream's module, whose ``get_multiple_start_end_idx`` places the clips.
-        video_handle: what ``get_video_container`` returned; closed in the end.
-        sampling_rate: per clip, frames at ``target_fps`` from one frame of the clip to the next.
-        num_frames: per clip, its frames.
-        clip_idx: -1 for random clips, or the number of the one among ``num_clips_uniform``.
-        video_meta: the video's fps and duration are kept in it for the next call.
-        num_clips_uniform: how many clips are spread over the video.
-        target_fps: frames per second for which ``sampling_rate`` is meant.
+        video_handle: the result of ``get_video_container``; closed in the end.
+        sampling_rate: for each clip, frames at ``target_fps`` from one of its frames to the next.
+        num_frames: for each clip, its number of frames.
+        clip_idx: -1 for random clips, or the number of the clip among ``num_clips_uniform``.
+        video_meta: stores the video's fps and duration for the next call.
+        num_clips_uniform: number of clips that are spread over the video.
+        target_fps: frame rate that ``sampling_rate`` refers to.
         modalities: upstream passes ("visual",); nothing else is decoded.
         max_spatial_scale: short side of the frames; 0 leaves them as they are.
-        use_offset: place uniform clips from the first to the last frame.
-        min_delta: frames that must be between two clips.
-        max_delta: frames that may be between two clips.
+        use_offset: whether to place uniform clips from the first to the last frame.
+        min_delta: smallest number of frames between two clips.
+        max_delta: largest number of frames between two clips.
 
     Returns:
-        The frames of each clip's span (T, H, W, 3), uint8 RGB, or of the video as the only one;
-        the video's fps; whether the whole video was decoded; and the clips' (start, end, delta) in
-        frames (num_clips, 3), None for the whole video.
+        The frames (T, H, W, 3), uint8 RGB, of each clip's span, or of the whole video as the only
+        item; the video's fps; whether the whole video was decoded; and the clips' (start, end,
+        delta) in frames, (num_clips, 3), or None for the whole video.
 
     Raises:
         InputError: if the video cannot be read; ``decode`` prints the message.
     """
     meta = {} if video_meta is None else video_meta
     with _open(video_handle) as reader:
-        # torchcodec resizes nothing, as PyAV by DATA.DECODING_BACKEND pyav.
+        # With torchcodec, frames are not resized, as with DATA.DECODING_BACKEND pyav.
         timeline = reader.timeline
         fps = timeline.steady_rate(target_fps)
         if timeline.rate:
@@ -154,9 +155,10 @@ def _open(handle: Handle) -> VideoReader | TorchCodecVideo:
 
 
 def is_needed(decoder: ModuleType) -> bool:
-    """Tells whether a checkout's ``slowfast.datasets.decoder`` fails on the installed packages.
+    """Returns whether a checkout's ``slowfast.datasets.decoder`` fails on the installed packages.
 
-    Its torchvision backend calls what torchvision no longer has; its pyav backend is for one clip.
+    Its torchvision backend uses functions that torchvision no longer has, and its pyav backend
+    supports only one clip.
     """
     if not hasattr(decoder, "get_multiple_start_end_idx") or _is_installed(decoder):
         return False
@@ -165,7 +167,7 @@ def is_needed(decoder: ModuleType) -> bool:
 
 
 def install(decoder: ModuleType, video_container: ModuleType) -> None:
-    """Has a checkout decode by this module; a second call changes nothing.
+    """Makes a checkout decode with this module; a second call has no effect.
 
     Args:
         decoder: ``slowfast.datasets.decoder``.
@@ -195,7 +197,7 @@ def install(decoder: ModuleType, video_container: ModuleType) -> None:
             return TorchCodecVideo(path_to_vid)
         if backend == "pyav":
             return VideoReader(path_to_vid, threads=multi_thread_decode)
-        # The path and not the bytes: errors can name it, and nothing is read in vain.
+        # The path instead of the bytes: errors can name it, and only what is needed is read.
         return Path(path_to_vid)
 
     decoder.decode = decode
@@ -208,11 +210,11 @@ def _is_installed(decoder: ModuleType) -> bool:
 
 
 def install_wheel(decoder: ModuleType, video_container: ModuleType | None = None) -> None:
-    """Has the wheel decode by this package's reader; a second call changes nothing.
+    """Makes the wheel decode with this package's reader; a second call has no effect.
 
     Args:
         decoder: the wheel's ``slowfast.datasets.decoder``.
-        video_container: its ``slowfast.datasets.video_container``, to open files of any name.
+        video_container: its ``slowfast.datasets.video_container``, so that any file name works.
     """
     if getattr(decoder.pyav_decode, "func", None) is wheel_decode:
         return
@@ -234,19 +236,20 @@ def wheel_decode(
     num_clips: int = 10,
     target_fps: float = 30,
 ) -> tuple[Tensor, float, bool]:
-    """Decodes the span of one clip; the wheel's ``pyav_decode``, but ``decoder``.
+    """Decodes the span of one clip: the wheel's ``pyav_decode`` plus ``decoder``.
 
-    The wheel takes one frame more than the span holds, and starts the span at a tick of the file's
-    clock. A file whose header gives no length it decodes whole, and ``decode`` places the clip.
+    As in the wheel, one frame more than the span contains is taken, and the span starts at a tick
+    of the file's clock. A file without a length in its header is decoded as a whole, and ``decode``
+    places the clip.
 
     Args:
         decoder: the wheel's module, whose ``get_start_end_idx`` places the clip.
         container: the video; closed in the end.
         sampling_rate: frames at ``target_fps`` from one frame of the clip to the next.
         num_frames: the clip's frames.
-        clip_idx: -1 for a random clip, or the number of the one among ``num_clips``.
-        num_clips: how many clips are spread over the video.
-        target_fps: frames per second for which ``sampling_rate`` is meant.
+        clip_idx: -1 for a random clip, or the number of the clip among ``num_clips``.
+        num_clips: number of clips that are spread over the video.
+        target_fps: frame rate that ``sampling_rate`` refers to.
 
     Returns:
         The frames (T, H, W, 3), uint8 RGB; the video's fps; whether the whole video was decoded.

@@ -1,4 +1,4 @@
-"""The findings of ``slowfast-ac doctor``: versions, PySlowFast, repairs, gaps."""
+"""The findings of ``slowfast-ac doctor``: versions, PySlowFast, repairs and problems."""
 
 import importlib.util
 import platform
@@ -13,8 +13,8 @@ from slowfast_ac.pyslowfast.repairs import all_repairs, apply_repairs
 from slowfast_ac.pyslowfast.supported import require_supported
 from slowfast_ac.version import __version__
 
-# Module -> the package that brings it: what we import, and what PySlowFast needs beyond that when
-# it starts.
+# Module -> the package that provides it: this package's imports, and those that PySlowFast needs in
+# addition when it starts.
 OURS = {
     "torch": "torch",
     "torchvision": "torchvision",
@@ -43,10 +43,10 @@ class Diagnosis:
     """The findings.
 
     Args:
-        versions: package -> its version, or None where it is missing.
+        versions: package -> its version, or None if it is missing.
         upstream: the PySlowFast in use, if any.
-        repairs: name of a repair -> (whether it was applied, what it mends).
-        problems: what is wrong, each with the command that mends it.
+        repairs: name of a repair -> (whether it was applied, what it repairs).
+        problems: problems, each with the command that fixes it.
     """
 
     versions: dict[str, str | None] = field(default_factory=dict)
@@ -73,7 +73,7 @@ class Diagnosis:
 
 
 def diagnose(path: str | None = None) -> Diagnosis:
-    """Looks at this Python's packages and sets PySlowFast up in this process.
+    """Checks the installed packages and sets up PySlowFast in this process.
 
     Args:
         path: folder of a checkout.
@@ -100,12 +100,12 @@ def diagnose(path: str | None = None) -> Diagnosis:
 
 
 def _version(module: str, package: str) -> str | None:
-    """Returns the version of the package that brings a module; None if nothing does."""
+    """Returns the version of the package that provides a module, or None if it is missing."""
     if importlib.util.find_spec(module) is None:
         return None
     try:
         return metadata.version(package)
     except metadata.PackageNotFoundError:
-        # Another package brings it, such as opencv-python-headless.
+        # Another package provides it, such as opencv-python-headless.
         others = metadata.packages_distributions().get(module, [])
         return f"as {others[0]} {metadata.version(others[0])}" if others else "of unknown version"

@@ -1,4 +1,4 @@
-"""Finding PySlowFast: a checkout of its repository, or the ``slowfast`` wheel."""
+"""Finds PySlowFast: a checkout of its repository, or the ``slowfast`` wheel."""
 
 import importlib.util
 import os
@@ -22,7 +22,7 @@ class Upstream:
 
     Args:
         kind: ``checkout`` (the repository) or ``wheel`` (PyPI's slowfast 1.0 of 2020).
-        root: the folder that holds the package ``slowfast``.
+        root: the folder that contains the package ``slowfast``.
     """
 
     kind: str
@@ -35,11 +35,11 @@ class Upstream:
 
     @property
     def date(self) -> str:
-        """The day of the checkout's commit, or nothing where git does not know it."""
+        """The date of the checkout's commit, or an empty string if git does not know it."""
         return self._git("%cs") if self.kind == "checkout" else ""
 
     def _git(self, form: str) -> str:
-        # Not of a repository around a checkout that came without its own.
+        # Without its own repository, git would report an enclosing one.
         if not (self.root / ".git").exists():
             return ""
         git = ["git", "-C", str(self.root), "log", "-1", f"--format={form}"]
@@ -50,17 +50,17 @@ class Upstream:
 
 
 def find(path: str | os.PathLike | None = None) -> Upstream:
-    """Finds PySlowFast; a checkout wins over the wheel.
+    """Finds PySlowFast; a checkout takes precedence over the wheel.
 
-    The order: ``path``, the environment variable PYSLOWFAST_ROOT, an importable checkout, an
-    importable wheel. A process keeps the one that it has imported.
+    The order is ``path``, the environment variable PYSLOWFAST_ROOT, an importable checkout, an
+    importable wheel. A process cannot change the one that it has imported.
 
     Args:
         path: a checkout's folder.
 
     Raises:
-        InputError: when there is none, ``path`` or PYSLOWFAST_ROOT holds none, or another one is
-            imported already.
+        InputError: if none is found, ``path`` or PYSLOWFAST_ROOT contains none, or another one is
+            already imported.
     """
     for name, folder in (("--pyslowfast", path), (ENVIRONMENT, os.environ.get(ENVIRONMENT))):
         if folder:
@@ -76,7 +76,7 @@ def find(path: str | os.PathLike | None = None) -> Upstream:
 
 
 def is_present(path: str | os.PathLike | None = None) -> bool:
-    """Returns whether there is a PySlowFast, or ``path`` or PYSLOWFAST_ROOT asks for one."""
+    """Returns whether PySlowFast is importable, or ``path`` or PYSLOWFAST_ROOT is given."""
     return bool(path or os.environ.get(ENVIRONMENT) or _importable_roots())
 
 
@@ -89,7 +89,8 @@ def _kind(root: Path) -> str:
 
 
 def _importable_roots() -> list[Path]:
-    # All of sys.path, since a checkout is preferred at any place; find_spec for editable installs.
+    # All of sys.path, since a checkout takes precedence wherever it is; find_spec covers editable
+    # installs.
     roots = [Path(entry or ".").resolve() for entry in sys.path]
     roots = [root for root in roots if (root / "slowfast/config/defaults.py").is_file()]
     try:

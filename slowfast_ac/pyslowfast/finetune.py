@@ -1,7 +1,7 @@
-"""Frozen parts and a lower learning rate for old layers of any PySlowFast model: FINETUNE's keys.
+"""Frozen parts and a lower backbone learning rate for any PySlowFast model: the keys of FINETUNE.
 
-Both are off by default. Neither changes a state dict. What upstream has keys for is left to it:
-TRAIN.CHECKPOINT_FILE_PATH and CHECKPOINT_EPOCH_RESET for the weights, MODEL.FROZEN_BN.
+Both are off by default, and neither changes a state dict. Upstream's own keys do the rest:
+TRAIN.CHECKPOINT_FILE_PATH and CHECKPOINT_EPOCH_RESET for the weights, and MODEL.FROZEN_BN.
 """
 
 import functools
@@ -20,7 +20,7 @@ from slowfast_ac.pyslowfast.find import Upstream
 
 
 def check_finetune(cfg: CfgNode) -> None:
-    """Rejects values that cannot be, whatever the model.
+    """Rejects values that are invalid for any model.
 
     Raises:
         InputError: naming the key, its value and what to do.
@@ -50,9 +50,9 @@ def apply_freeze(model: nn.Module, cfg: CfgNode) -> nn.Module:
 
 
 def install_finetune(upstream: Upstream) -> None:
-    """Obeys the node FINETUNE in every model and optimizer that PySlowFast builds.
+    """Applies FINETUNE to every model and optimizer that PySlowFast builds.
 
-    A second call changes nothing.
+    A second call has no effect.
     """
     after_build(upstream, apply_freeze)
     optimizers = importlib.import_module("slowfast.models.optimizer")
@@ -76,9 +76,9 @@ def _with_rates(original: Callable) -> Callable:
 
 
 def _divide_groups(optimizer: Optimizer, model: nn.Module, factor: float) -> None:
-    """Gives backbone and new layers groups of their own, and frozen parameters none.
+    """Splits the groups into backbone and new layers, and drops frozen parameters.
 
-    ``layer_decay`` is the factor that upstream's set_lr gives a group's rate in every step.
+    In every step, upstream's set_lr multiplies a group's learning rate by its ``layer_decay``.
     """
     if factor == 1 and all(parameter.requires_grad for parameter in model.parameters()):
         return

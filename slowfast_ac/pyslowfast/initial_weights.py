@@ -1,4 +1,4 @@
-"""Weights for a run from a checkpoint: to start from them, to continue it, or to test it."""
+"""Chooses the weights of a checkpoint that a run starts from, continues or tests."""
 
 import importlib
 from collections.abc import Mapping, Sequence
@@ -29,9 +29,9 @@ class Start:
     """The parts of a checkpoint that a training uses.
 
     Args:
-        weights: those that fit, by the network's names.
-        report: what became of every weight.
-        weights_only: whether only they are taken; otherwise its epoch and optimizer continue.
+        weights: the weights that fit, by the network's names.
+        report: a report on every weight.
+        weights_only: whether only the weights are taken, and not the epoch and the optimizer.
     """
 
     weights: Mapping[str, Tensor]
@@ -51,17 +51,17 @@ def plan_start(
     Args:
         checkpoint: the opened file.
         network: the model, not wrapped for several GPUs.
-        epoch_reset: TRAIN.CHECKPOINT_EPOCH_RESET of a file that the user gives. If the file does
-            not fit as a whole, only its weights are taken. None for the run's own last checkpoint,
-            which has to fit.
+        epoch_reset: TRAIN.CHECKPOINT_EPOCH_RESET for a file that the user gives; if it does not fit
+            completely, only its weights are taken. None for the run's own last checkpoint, which
+            must fit.
         clear_name_pattern: TRAIN.CHECKPOINT_CLEAR_NAME_PATTERN.
 
     Raises:
-        InputError: naming the file and what does not fit.
+        InputError: naming the file and the mismatch.
     """
     given = clear_names(checkpoint.state_dict, clear_name_pattern)
     weights, report = _match(checkpoint.path, given, network)
-    # The optimizer numbers its parameters, so renamed weights have lost it too.
+    # The optimizer identifies parameters by number, so its state is useless for renamed weights.
     renamed = [name for name in weights if name not in checkpoint.state_dict]
     names = (*report.cut, *report.new, *report.unused, *renamed)
     misfit = next((name for name in names if not is_counter(name)), None)
@@ -75,24 +75,24 @@ def plan_start(
 
 
 def weights_to_test(checkpoint: Checkpoint, network: nn.Module) -> Mapping[str, Tensor]:
-    """Returns the weights for a test, renamed where it is necessary.
+    """Returns the weights for a test, renamed where necessary.
 
     Raises:
-        InputError: naming the file and a weight that would stay random or is cut.
+        InputError: naming the file and a weight that would stay random or be cut.
     """
     weights, report = _match(checkpoint.path, checkpoint.state_dict, network)
     for name in (*report.new, *report.cut):
         if not is_counter(name) and not is_no_weight(name, "pyslowfast"):
             raise InputError(
                 f"{checkpoint.path}: holds {checkpoint.model} of {checkpoint.num_classes} "
-                f"classes, which does not bring {name} of {type(network).__name__}; random weights "
-                "are not tested"
+                f"classes, which does not provide {name} of {type(network).__name__}; random "
+                "weights are not tested"
             )
     return weights
 
 
 def require_related(path: str, network: nn.Module, clear_name_pattern: Sequence[str] = ()) -> None:
-    """Rejects a checkpoint that has no weight of a network whose loading is left to upstream.
+    """Rejects a checkpoint without any weight of a network that upstream itself loads.
 
     Raises:
         InputError: naming the file.
@@ -103,13 +103,13 @@ def require_related(path: str, network: nn.Module, clear_name_pattern: Sequence[
     )
     if not given.keys() & own.keys():
         raise InputError(
-            f"{path}: does not fit {type(network).__name__}: none of its weights is one of the "
-            f"network's: {next(iter(given))}, ... there, {next(iter(own))}, ... here"
+            f"{path}: does not fit {type(network).__name__}: none of its weights is in the "
+            f"network: it has {next(iter(given))}, ..., the network {next(iter(own))}, ..."
         )
 
 
 def copy_weights(network: nn.Module, weights: Mapping[str, Tensor]) -> None:
-    """Loads weights, sub-batchnorm's too; what they lack stays as it is."""
+    """Loads weights, also into sub-batchnorm; missing ones keep their values."""
     own = network.state_dict()
     state = {**_plain_state(network), **weights}
     if state.keys() != own.keys():
@@ -118,17 +118,17 @@ def copy_weights(network: nn.Module, weights: Mapping[str, Tensor]) -> None:
 
 
 def is_remote(path: str) -> bool:
-    """Says whether a path is one of upstream's stores, which only upstream can open."""
+    """Returns whether a path is in a remote store that only upstream can open."""
     return "://" in str(path) and not str(path).startswith(("http://", "https://"))
 
 
 def is_known(network: nn.Module) -> bool:
-    """Says whether the network is a SlowFast or Slow, whose weights we can name."""
+    """Returns whether the network is a SlowFast or Slow, whose weights have known names."""
     return find_network(_plain_state(network)) is not None
 
 
 def clear_names(state_dict: Mapping[str, Tensor], patterns: Sequence[str]) -> dict[str, Tensor]:
-    """Returns the weights with the first occurrence of every pattern taken out of their names."""
+    """Returns the weights with the first occurrence of every pattern removed from their names."""
     cleared = {}
     for name, weight in state_dict.items():
         for pattern in patterns:
@@ -138,7 +138,7 @@ def clear_names(state_dict: Mapping[str, Tensor], patterns: Sequence[str]) -> di
 
 
 def check_start(cfg: CfgNode, upstream: Upstream) -> None:
-    """Rejects, before a training, a model or checkpoint that it could not start from.
+    """Rejects a model or checkpoint that a training could not start from.
 
     Raises:
         InputError: naming the file or key and what to do.
@@ -177,20 +177,20 @@ def check_start(cfg: CfgNode, upstream: Upstream) -> None:
     for name, parameter in network.named_parameters():
         if not parameter.requires_grad and name in start.report.new:
             raise InputError(
-                f"FINETUNE.FREEZE: {frozen} holds {name}, which {path} does not have: it would "
+                f"FINETUNE.FREEZE: {frozen} contains {name}, which {path} does not have: it would "
                 "stay random"
             )
 
 
 def check_tested(cfg: CfgNode, upstream: Upstream) -> None:
-    """Rejects, before a run, a checkpoint that its test could not load.
+    """Rejects a checkpoint that the test of a run could not load.
 
     Raises:
         InputError: naming the file or key and what to do.
     """
     path = cfg.TEST.CHECKPOINT_FILE_PATH
     if not path and cfg.TRAIN.ENABLE:
-        return  # what the run will have trained
+        return  # the test uses the weights that the run trains
     path = path or last_whole(cfg.OUTPUT_DIR, cfg.get("TASK", ""))
     path = path or cfg.TRAIN.CHECKPOINT_FILE_PATH
     if not path:
@@ -209,7 +209,7 @@ def check_tested(cfg: CfgNode, upstream: Upstream) -> None:
 
 
 def other_groups(path: str) -> InputError:
-    """Returns the line about a checkpoint whose optimizer is that of another training."""
+    """Returns the error for a checkpoint whose optimizer has other parameter groups."""
     return InputError(
         f"{path}: cannot be continued: its optimizer has other groups of parameters, as after "
         f"a change of FINETUNE or SOLVER keys; {AFRESH}"
@@ -235,7 +235,7 @@ def _sizes(groups: Sequence[Mapping]) -> list[int]:
 
 
 def _is_left_to(upstream: Upstream, network: nn.Module) -> bool:
-    """Returns whether a checkout's own function loads the network (it reshapes transformers)."""
+    """Returns whether upstream's own function loads the network; it reshapes transformers."""
     return upstream.kind == "checkout" and not is_known(network)
 
 
@@ -250,9 +250,9 @@ def _match(
 
 
 def _plain_state(network: nn.Module) -> Mapping[str, Tensor]:
-    """Returns the state as checkpoints have it, without sub-batchnorm's split statistics."""
+    """Returns the state as in checkpoints, without sub-batchnorm's split statistics."""
     state = network.state_dict()
-    if any(".split_bn." in name for name in state):  # upstream's function copies every tensor
+    if any(".split_bn." in name for name in state):  # since upstream's function copies every tensor
         return _checkpoints().sub_to_normal_bn(state)
     return state
 

@@ -18,15 +18,15 @@ from slowfast_ac.pyslowfast.find import Upstream
 from slowfast_ac.pyslowfast.outputs import absolute, check_outputs, hold, make_folders
 from slowfast_ac.pyslowfast.supported import load_tool, require_supported
 
-# Where a test's scores go if the config does not say: evaluate and compare look for it there.
+# Default file for a test's scores, in which evaluate and compare look for them.
 RESULTS = "test_results.pkl"
 
 
 @dataclass(frozen=True)
 class Job:
-    """One of upstream's functions that take a config, in a form that reaches a spawned worker.
+    """An upstream function of a config, in a form that can be sent to a spawned worker.
 
-    A worker starts from nothing, so the job sets PySlowFast up again before it calls the function.
+    A worker is a new process, so the job sets up PySlowFast again before it calls the function.
 
     Args:
         upstream: the PySlowFast of the parent process.
@@ -40,7 +40,8 @@ class Job:
 
     def __call__(self, cfg: CfgNode) -> object:
         """Runs the function."""
-        # Upstream seeds NumPy and torch. Without workers its clips are drawn by Python's own.
+        # Upstream seeds NumPy and torch, but without workers, its clips are drawn with Python's own
+        # generator.
         random.seed(cfg.RNG_SEED)
         setup(self.upstream.root if self.upstream.kind == "checkout" else None)
         return getattr(load_tool(self.upstream, self.module), self.function)(cfg)
@@ -61,19 +62,19 @@ def run(
 
     Args:
         cfg_files: yaml files.
-        opts: keys and values in turn, which override the files.
+        opts: alternating keys and values, which override the files.
         shard_id: number of this machine.
         num_shards: number of machines.
-        init_method: where the processes of several GPUs or machines meet.
+        init_method: address at which the processes of several GPUs or machines meet.
         pyslowfast: folder of a checkout.
         open_videos: if false, the videos of the lists are not opened before the run.
-        announce: is called with each config when all checks have passed, before its run.
+        announce: called with each config before its run, once all configs have passed the checks.
 
     Returns:
         The config of each run, in order.
 
     Raises:
-        InputError: before anything is written, when the input is bad.
+        InputError: for bad input, before anything is written.
     """
     upstream = setup(pyslowfast)
     require_supported(upstream)
@@ -96,9 +97,9 @@ def run(
 
 
 def _infer(cfg: CfgNode, upstream: Upstream) -> CfgNode:
-    """Has upstream assert and complete the config."""
+    """Lets upstream check and complete the config."""
     defaults = importlib.import_module("slowfast.config.defaults")
-    # Until spring 2021 get_cfg did it, for the defaults alone.
+    # Until spring 2021, get_cfg did this, for the defaults only.
     if upstream.kind == "wheel" or not hasattr(defaults, "assert_and_infer_cfg"):
         return cfg
     try:
@@ -119,7 +120,7 @@ def _run_config(cfg: CfgNode, upstream: Upstream, init_method: str) -> None:
 
 
 def _jobs(cfg: CfgNode, upstream: Upstream) -> Iterator[tuple[Job, CfgNode]]:
-    """Yields the jobs, each with a config of its own, since upstream writes into what it gets."""
+    """Yields the jobs, each with its own config, since upstream modifies configs."""
     if cfg.TRAIN.ENABLE:
         yield Job(upstream, "train_net", "train"), cfg.clone()
     for number in _numbers_of_views(cfg):
@@ -128,7 +129,7 @@ def _jobs(cfg: CfgNode, upstream: Upstream) -> Iterator[tuple[Job, CfgNode]]:
         yield Job(upstream, "test_net", "test"), test_cfg
     if upstream.kind == "wheel":
         return
-    # The following look into layers, which have no outputs of their own once they are compiled.
+    # The following jobs inspect layers, which is impossible once stages are compiled.
     cfg = cfg.clone()
     cfg.COMPUTE.COMPILE = False
     board = cfg.TENSORBOARD
@@ -142,8 +143,8 @@ def _jobs(cfg: CfgNode, upstream: Upstream) -> Iterator[tuple[Job, CfgNode]]:
 
 
 def tested_views(cfg: CfgNode) -> list[int]:
-    """Returns the number of views of each test that the config asks for, in their order."""
-    # Upstream's test goes through a list of its own, where there is one.
+    """Returns the number of views of each test in the config, in order."""
+    # If the config has this list, upstream's test runs once for each entry.
     series = cfg.TEST.get("NUM_TEMPORAL_CLIPS")
     return [views for number in _numbers_of_views(cfg) for views in (series or [number])]
 
@@ -151,7 +152,7 @@ def tested_views(cfg: CfgNode) -> list[int]:
 def _numbers_of_views(cfg: CfgNode) -> tuple[int, ...]:
     if not cfg.TEST.ENABLE:
         return ()
-    # -1 is upstream's request for a series of tests.
+    # -1 is upstream's value for a series of tests.
     number = cfg.TEST.NUM_ENSEMBLE_VIEWS
     return (1, 3, 5, 7, 10) if number == -1 else (number,)
 

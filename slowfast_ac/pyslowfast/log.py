@@ -10,14 +10,14 @@ import simplejson
 from slowfast_ac.errors import InputError
 
 LOG = "stdout.log"
-# The last one on a line: a resumed run goes on writing where the killed one stopped.
+# The last one on a line, since a resumed run continues the line that a kill cut short.
 _JSON_STATS = re.compile(r".*json_stats: (\{.*\})")
 
 
 def parse_stats(text: str) -> dict | None:
     """Returns the content of a ``json_stats`` line of PySlowFast's log, or None for any other line.
 
-    A whole line that a kill glued to a cut one is read; a cut line is any other line.
+    If a complete line follows a truncated one on the same line, the complete one is read.
     """
     match = _JSON_STATS.match(text)
     if not match:
@@ -31,14 +31,14 @@ def parse_stats(text: str) -> dict | None:
 def read_log(run: str | os.PathLike) -> list[dict]:
     """Returns the ``json_stats`` lines of a run directory's log, in order.
 
-    A killed run leaves steps and epochs that the next one does again; the later ones count. A line
-    that was cut short is left out.
+    If a resumed run repeats steps and epochs of a killed one, only the later lines are returned.
+    Truncated lines are left out.
 
     Args:
         run: OUTPUT_DIR.
 
     Raises:
-        InputError: when there is no log.
+        InputError: if there is no log.
     """
     path = Path(run) / LOG
     if not path.is_file():
@@ -56,9 +56,9 @@ def read_log(run: str | os.PathLike) -> list[dict]:
 
 
 def clip_accuracy(log: Sequence[dict]) -> dict[str, float]:
-    """Returns the accuracies of the last validation of a log, one clip per video, in %.
+    """Returns the accuracies of a log's last validation (one clip per video), in %.
 
-    They are empty without a validation.
+    The result is empty if there was no validation.
     """
     last: dict = next((line for line in reversed(log) if line.get("_type") == "val_epoch"), {})
     return accuracies(last)
@@ -68,11 +68,11 @@ def accuracies(stats: dict) -> dict[str, float]:
     """Returns the accuracies of an epoch's or a test's ``json_stats``, in %.
 
     Returns:
-        ``top1`` and ``top5``, or ``map`` where a video has several labels; nothing where the line
-        has none.
+        ``top1`` and ``top5``, or ``map`` if videos have several labels; empty if the line has no
+        accuracy.
     """
     if "map" in stats:
-        # Upstream repeats it as top-1 and top-5 of a test, which is in percent.
+        # In a test, upstream states it in percent and repeats it as top-1 and top-5.
         percent = 1 if stats.get("split") == "test_final" else 100
         return {"map": percent * float(stats["map"])}
     found = {}
@@ -85,6 +85,6 @@ def accuracies(stats: dict) -> dict[str, float]:
 
 
 def accuracy_text(percents: Mapping[str, float]) -> str:
-    """Returns accuracies as a text, for example ``top-1 78.3 %, top-5 95.0 %``."""
+    """Returns accuracies as text, for example ``top-1 78.3 %, top-5 95.0 %``."""
     names = {"map": "mAP", "top1": "top-1", "top5": "top-5"}
     return ", ".join(f"{names[key]} {value:.1f} %" for key, value in percents.items())

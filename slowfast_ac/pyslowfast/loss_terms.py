@@ -1,7 +1,7 @@
-"""The terms of the loss, loss_0 and loss_1, where upstream leaves them out.
+"""Adds the terms of the loss, loss_0 and loss_1, to logs and TensorBoard.
 
-Today's checkout takes a loss as ``(loss, [terms])`` and logs the terms, but not in TensorBoard.
-Before September 2022 its loop took the loss alone. The wheel's meter logs no terms either.
+The current checkout takes a loss as ``(loss, [terms])`` and logs the terms, but not in TensorBoard.
+Before September 2022, its loop took only the loss. The wheel's meter does not log the terms either.
 """
 
 import contextlib
@@ -25,16 +25,16 @@ from slowfast_ac.losses import (
 from slowfast_ac.pyslowfast.find import Upstream
 from slowfast_ac.pyslowfast.repairs.imports import is_missing
 
-# The terms of the step at hand. Upstream builds its losses, meters and writers apart, so they share
-# no object.
+# The terms of the current step. Global, since upstream builds its losses, meters and writers
+# separately, so they share no object.
 _step: list[float] = []
 
 
 class LoggedAttentionConsistencyLoss(AttentionConsistencyLoss):
-    """The criterion as PySlowFast's loop calls it; meters and TensorBoard find its terms.
+    """The criterion as PySlowFast's loop calls it; meters and TensorBoard show its terms.
 
     Args:
-        reduction: ``mean``, the one that PySlowFast asks for.
+        reduction: ``mean``, as in PySlowFast.
         takes_terms: whether the loop takes ``(loss, [terms])`` or the loss alone.
     """
 
@@ -45,7 +45,7 @@ class LoggedAttentionConsistencyLoss(AttentionConsistencyLoss):
     def forward(
         self, output: Tensor | tuple[Tensor, AttentionMaps | None], labels: Tensor
     ) -> Tensor | tuple[Tensor, list[float]]:
-        """Computes the loss, which needs the maps: the settings come with them.
+        """Computes the loss, which requires the maps, since the settings come with them.
 
         Raises:
             InputError: naming the keys to set.
@@ -63,10 +63,10 @@ class LoggedAttentionConsistencyLoss(AttentionConsistencyLoss):
 
 
 def find_upstream_loss(name: str) -> BaseLoss:
-    """Returns PySlowFast's loss of that name, or torch's where it has none.
+    """Returns PySlowFast's loss with this name, or torch's if it has none.
 
     Raises:
-        InputError: for an unknown name, with the known ones.
+        InputError: for an unknown name, listing the known ones.
     """
     known = BASE_LOSSES | importlib.import_module("slowfast.models.losses")._LOSSES
     if name not in known:
@@ -81,11 +81,11 @@ def loop_takes_terms(upstream: Upstream) -> bool:
 
 
 def install_loss_terms() -> None:
-    """Has meters and TensorBoard show the terms; a second call changes nothing."""
+    """Makes meters and TensorBoard show the terms; a second call has no effect."""
     meters = importlib.import_module("slowfast.utils.meters")
     if not _meter_takes_terms() and not hasattr(meters.TrainMeter, "with_terms"):
         meters.TrainMeter = _meter_with_terms(meters)
-    # Where it is missing, a run says so before it starts.
+    # If it is missing, a run reports that before it starts.
     if not is_missing("tensorboard") and not is_missing("slowfast.visualization"):
         board = importlib.import_module("slowfast.visualization.tensorboard_vis")
         if not hasattr(board.TensorboardWriter, "with_terms"):
@@ -99,7 +99,7 @@ def _meter_takes_terms() -> bool:
 
 def _meter_with_terms(meters: ModuleType) -> type:
     class TrainMeter(meters.TrainMeter):
-        """Upstream's meter, with the terms of the loss in its lines, as today's has them."""
+        """Upstream's meter, with the terms of the loss in its lines, as in the current checkout."""
 
         with_terms = True
 
@@ -145,7 +145,7 @@ def _named(prefix: str, terms: Sequence[float]) -> dict[str, float]:
 
 def _writer_with_terms(board: ModuleType) -> type:
     class TensorboardWriter(board.TensorboardWriter):
-        """Upstream's writer, which gets the terms of the loss beside it."""
+        """Upstream's writer, with the terms beside the loss."""
 
         with_terms = True
 

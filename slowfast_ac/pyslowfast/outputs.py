@@ -1,4 +1,4 @@
-"""The folders and files that a run writes: checked before it, made before it, one run at a time."""
+"""Checks, creates and locks the folders that a run writes to."""
 
 import contextlib
 import os
@@ -17,7 +17,7 @@ except ImportError:  # Windows
 
 
 def check_outputs(cfg: CfgNode) -> None:
-    """Rejects outputs that could not be written when the time has come. Makes nothing.
+    """Rejects outputs that could not be written. Creates nothing.
 
     Raises:
         InputError: naming the key, the path and the reason.
@@ -34,7 +34,7 @@ def check_outputs(cfg: CfgNode) -> None:
 
 
 def make_folders(cfg: CfgNode) -> None:
-    """Makes the folders of the outputs, OUTPUT_DIR among them."""
+    """Creates the folders of the outputs, including OUTPUT_DIR."""
     if _is_remote(cfg.OUTPUT_DIR):
         return
     for folder in (Path(cfg.OUTPUT_DIR), *(path.parent for _, path in _files(cfg))):
@@ -43,12 +43,12 @@ def make_folders(cfg: CfgNode) -> None:
 
 @contextlib.contextmanager
 def hold(cfg: CfgNode) -> Iterator[None]:
-    """Keeps other runs out of OUTPUT_DIR, which exists, until the block ends or the process dies.
+    """Locks OUTPUT_DIR, which must exist, until the block ends or the process dies.
 
-    Machines of one run share the folder, so each has a lock of its own.
+    The machines of one run share the folder, so each has its own lock.
 
     Raises:
-        InputError: when another run is at work in the folder.
+        InputError: if another run is using the folder.
     """
     if fcntl is None or _is_remote(cfg.OUTPUT_DIR):
         yield
@@ -56,7 +56,8 @@ def hold(cfg: CfgNode) -> Iterator[None]:
     path = Path(cfg.OUTPUT_DIR) / f".running-{cfg.SHARD_ID}"
     with open(path, "a+", encoding="utf-8") as file:
         try:
-            # Of the process: it ends with it, however it ends, and is not inherited by workers.
+            # The lock belongs to the process: it ends with it in any case, and workers do not
+            # inherit it.
             fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except (BlockingIOError, PermissionError):
             file.seek(0)
@@ -74,12 +75,12 @@ def hold(cfg: CfgNode) -> Iterator[None]:
 
 
 def absolute(path: str) -> str:
-    """Returns a local path made absolute: OpenCV takes ``a:b.mp4`` for the protocol ``a``."""
+    """Makes a local path absolute, since OpenCV treats ``a:b.mp4`` as a URL with protocol ``a``."""
     return path if not path or _is_remote(path) else os.path.abspath(path)
 
 
 def results_file(cfg: CfgNode) -> Path | None:
-    """Returns the file of TEST.SAVE_RESULTS_PATH, or None where none is written."""
+    """Returns the file of TEST.SAVE_RESULTS_PATH, or None if none is written."""
     results = cfg.TEST.get("SAVE_RESULTS_PATH", "")
     if not (cfg.TEST.ENABLE and results) or _is_remote(cfg.OUTPUT_DIR + results):
         return None
@@ -102,12 +103,12 @@ def _folders(cfg: CfgNode) -> Iterator[tuple[str, Path]]:
 
 
 def _check_folder(key: str, folder: Path) -> None:
-    """Rejects a folder that cannot be made, or be written to."""
+    """Rejects a folder that cannot be created or written to."""
     there = next(parent for parent in (folder, *folder.absolute().parents) if parent.exists())
     if not there.is_dir():
         raise InputError(f"{key}: {folder} cannot be made, since {there} is a file")
     if not os.access(there, os.W_OK | os.X_OK):
-        raise InputError(f"{key}: {folder} cannot be written, since {there} is read-only for you")
+        raise InputError(f"{key}: {folder} cannot be written, since {there} is read-only")
 
 
 def _is_remote(path: str) -> bool:

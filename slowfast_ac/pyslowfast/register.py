@@ -1,4 +1,4 @@
-"""Registration of the models, the criterion and the keys in PySlowFast."""
+"""Registers the models, the criterion and the config keys with PySlowFast."""
 
 import functools
 import importlib
@@ -15,9 +15,9 @@ _MODELS = {"checkout": "checkout_models", "wheel": "wheel.models"}
 
 
 def register_into(upstream: Upstream) -> None:
-    """Puts everything into ``upstream``, which is importable by now. May be called twice."""
+    """Registers everything with ``upstream``, which must be importable. May be called again."""
     add_custom_config(importlib.import_module("slowfast.config.defaults")._C)
-    # Importing them needs PySlowFast's classes, so this cannot stand at the top.
+    # Imported here, since the models need PySlowFast's classes.
     models = importlib.import_module(f"slowfast_ac.pyslowfast.{_MODELS[upstream.kind]}")
     _register_fast_pathway()
     losses = importlib.import_module("slowfast.models.losses")
@@ -37,7 +37,7 @@ def register_into(upstream: Upstream) -> None:
 
 
 def _register_fast_pathway() -> None:
-    """Adds MODEL.ARCH fast to ResNet's: the fast pathway alone, as slow is the slow one alone."""
+    """Adds MODEL.ARCH fast for ResNet: the fast pathway alone, as slow is the slow one alone."""
     networks = importlib.import_module("slowfast.models.video_model_builder")
     kernels, pooling = networks._TEMPORAL_KERNEL_BASIS, networks._POOL1
     kernels[FAST] = [[fast] for _, fast in kernels["slowfast"]]

@@ -1,7 +1,7 @@
-"""Several processes that each set PySlowFast up and train one step together, on the CPU.
+"""Several processes that each set up PySlowFast and together train one step on the CPU.
 
-What PySlowFast does with several GPUs, as far as a CPU can show it: registration and repairs reach
-spawned processes, and their gradients are shared.
+This checks training on several GPUs as far as a CPU can: registration and repairs reach spawned
+processes, and gradients are shared.
 """
 
 import tempfile
@@ -17,15 +17,15 @@ from slowfast_ac.pyslowfast.find import Upstream
 
 
 def check_workers(upstream: Upstream, count: int) -> float:
-    """Spawns ``count`` workers that train one step of a narrow SlowFastAC on clips of their own.
+    """Spawns ``count`` workers that train one step of a narrow SlowFastAC on different clips.
 
     Args:
-        upstream: the PySlowFast each sets up.
+        upstream: the PySlowFast that each sets up.
         count: number of processes.
 
     Returns:
-        The largest difference between any two workers' parameters after the step: 0 when they
-        agree.
+        The largest difference between the first worker's parameters and another's after the step;
+        0 if they agree.
     """
     with tempfile.TemporaryDirectory() as folder:
         meeting = Path(folder) / "meeting"
@@ -59,7 +59,7 @@ def _work(rank: int, count: int, upstream: Upstream, meeting: Path, result: Path
     preds = model([fast[:, :, ::4], fast])
     criterion = losses.get_loss_func(cfg.MODEL.LOSS_FUNC)(reduction="mean")
     loss = criterion(preds, torch.tensor([rank % 5, 1]))
-    # Alone where the loop takes it so.
+    # Some loops take only the loss, without its terms.
     loss = loss[0] if isinstance(loss, tuple) else loss
     loss.backward()
     optimizer.step()

@@ -209,7 +209,7 @@ def test_unknown_values_are_refused_by_their_key(build, opts, message):
     ("opts", "message"),
     [
         ([*BFLOAT16, "TRAIN.MIXED_PRECISION", True], "MIXED_PRECISION .* exclude each other"),
-        ([*CHANNELS_LAST, "BN.NORM_TYPE", "sub_batchnorm"], "does not go with BN.NORM_TYPE"),
+        ([*CHANNELS_LAST, "BN.NORM_TYPE", "sub_batchnorm"], "cannot be combined with BN.NORM"),
     ],
 )
 def test_combinations_that_cannot_work_are_refused(build, opts, message, skip_unknown_keys):

@@ -63,7 +63,7 @@ def test_what_is_frozen_has_to_be_in_the_checkpoint(pretrained, networks, refuse
     error = refused(
         tmp_path / "output", "TRAIN.CHECKPOINT_FILE_PATH", path, "FINETUNE.FREEZE", ["s1"]
     )
-    assert re.search(r"FREEZE: \['s1'\] holds s1.pathway1_stem.conv.weight, which ", error)
+    assert re.search(r"FREEZE: \['s1'\] contains s1.pathway1_stem.conv.weight, ", error)
 
 
 def test_a_file_that_would_run_code_is_not_loaded(refused, tmp_path):

@@ -172,7 +172,7 @@ def test_random_weights_are_not_shown(refused, names, video_lists, tmp_path):
 def test_class_names_that_name_too_little_are_refused(tmp_path, text):
     path = tmp_path / "names.json"
     path.write_text(text)
-    with pytest.raises(InputError, match="KEY: .*names.json (is no JSON file|has no name of cl)"):
+    with pytest.raises(InputError, match="KEY: .*names.json (is no JSON file|has no name for cl)"):
         checks.check_class_names("KEY", str(path), 3)
 
 

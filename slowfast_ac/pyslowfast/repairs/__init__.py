@@ -1,7 +1,7 @@
-"""Repairs that an unedited PySlowFast needs to run on today's packages.
+"""Repairs that an unedited PySlowFast needs to run on current packages.
 
-Each repair documents what it fixes and why, tests whether it is needed, and is applied only then.
-None overrides a newer package that has the fix, and none edits a file.
+Each repair documents what it fixes and why, and is applied only if its test finds that it is
+needed. None overrides a newer package that has the fix, and none edits a file.
 """
 
 import logging
@@ -15,14 +15,14 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Repair:
-    """One thing that is broken, and its mend.
+    """A defect and its repair.
 
     Args:
-        name: short, for the log and for ``slowfast-ac doctor``.
-        mends: what is broken and why, one line, with upstream's issue numbers (#).
-        kinds: for which PySlowFast it is meant: ``checkout``, ``wheel`` or both.
-        needed: tests whether the thing is broken here.
-        apply: mends it; called once, and only if needed.
+        name: short name for the log and for ``slowfast-ac doctor``.
+        mends: description of the defect and its cause, with upstream's issue numbers (#).
+        kinds: the kinds of PySlowFast that may need it: ``checkout``, ``wheel`` or both.
+        needed: returns whether the defect is present.
+        apply: repairs it; called once, and only if needed.
     """
 
     name: str
@@ -37,7 +37,7 @@ _logged: set[str | None] = set()
 
 
 def all_repairs() -> tuple[Repair, ...]:
-    """Returns every repair in the order of their application: those of imports come first."""
+    """Returns all repairs in the order in which to apply them; those of imports come first."""
     from slowfast_ac.pyslowfast.repairs import (
         checkpoints,
         datasets,
@@ -52,16 +52,16 @@ def all_repairs() -> tuple[Repair, ...]:
     return (
         *(imports.REPAIRS + visualization.REPAIRS),
         *(runtime.REPAIRS + older.REPAIRS + datasets.REPAIRS),
-        # Whether a file is whole is asked first, so that repair goes around the other.
+        # The check for truncated files must run first, so its repair wraps that of the weights.
         *(weights.REPAIRS + checkpoints.REPAIRS),
         *wheel.REPAIRS,
     )
 
 
 def apply_repairs(upstream: Upstream) -> list[Repair]:
-    """Applies what is needed and returns all repairs applied in this process, in order.
+    """Applies the repairs that are needed; returns all those applied in this process, in order.
 
-    May be called again: what is mended stays as it is.
+    May be called again; each repair is applied once.
     """
     for repair in all_repairs():
         if upstream.kind not in repair.kinds or repair.name in _applied:
@@ -73,8 +73,8 @@ def apply_repairs(upstream: Upstream) -> list[Repair]:
 
 
 def log_repairs(output_dir: str | None) -> None:
-    """Says in a run's log, which is open by now, what is repaired; once in a process."""
-    # Training and test of one process open the same log.
+    """Logs the applied repairs, once per log and process. The log must be open."""
+    # Training and test of a process open the same log.
     if output_dir in _logged:
         return
     _logged.add(output_dir)

@@ -1,4 +1,4 @@
-"""Checkpoints that a killed run leaves whole, and truncated ones that are named."""
+"""Repairs that keep checkpoints complete when a run is killed, and name truncated ones."""
 
 import functools
 import importlib
@@ -15,16 +15,16 @@ from slowfast_ac.pyslowfast.repairs.imports import BOTH
 
 logger = logging.getLogger(__name__)
 
-# Upstream takes any file in checkpoints/ whose name holds "checkpoint" for one, so a file that is
-# still being written is in a folder of its own.
+# Upstream treats any file in checkpoints/ whose name contains "checkpoint" as one, so files are
+# written in another folder first.
 STAGING = ".unfinished"
 
 
 def is_whole(path: str | os.PathLike) -> bool:
     """Returns whether a checkpoint file is complete.
 
-    torch.save writes a zip archive, whose directory is at its end. Files in other formats
-    (legacy pickles) are not judged, unless they are empty.
+    torch.save writes a zip archive, whose directory is at the end. Files in other formats (legacy
+    pickles) count as complete unless they are empty.
     """
     with open(path, "rb") as file:
         start = file.read(2)
@@ -46,11 +46,11 @@ def require_whole(path: str | os.PathLike) -> None:
 
 
 def last_whole(path_to_job: str, task: str = "") -> str | None:
-    """Returns the checkpoint that a run in this folder would go on from, or None; moves nothing.
+    """Returns the checkpoint from which a run in this folder would continue, or None.
 
     Args:
         path_to_job: OUTPUT_DIR.
-        task: upstream's TASK, which the names of self-supervised trainings begin with.
+        task: upstream's TASK, with which the names of self-supervised checkpoints begin.
     """
     folder = Path(path_to_job) / "checkpoints"
     if "://" in str(path_to_job) or not folder.is_dir():
@@ -71,7 +71,7 @@ def _save_whole(original):
         final = Path(path_to_job) / "checkpoints" / Path(written).name
         final.parent.mkdir(parents=True, exist_ok=True)
         os.replace(written, final)
-        # With what a killed run may have left there.
+        # Including files that a killed run may have left.
         shutil.rmtree(os.path.join(path_to_job, STAGING), ignore_errors=True)
         return str(final)
 

@@ -1,4 +1,4 @@
-"""Repairs of what upstream's data sets show in a test: one crop, several views, a single view."""
+"""Repairs of the views and crops that upstream's data sets show in a test."""
 
 import functools
 import importlib
@@ -14,9 +14,10 @@ BOTH = ("checkout", "wheel")
 
 
 class ViewNumber(int):
-    """The number of a view, of which upstream's ``% NUM_SPATIAL_CROPS`` makes the crop.
+    """The number of a view, from which upstream computes the crop as ``% NUM_SPATIAL_CROPS``.
 
-    Crops are 0 (left), 1 (centre) and 2 (right). Of a single crop the remainder is 0, the left.
+    Crops are 0 (left), 1 (centre) and 2 (right). With a single crop, upstream's remainder is 0, the
+    left one; here it is 1.
     """
 
     def __mod__(self, crops: int) -> int:
@@ -35,7 +36,7 @@ def _classes(*names: str) -> list[type]:
 
 
 def _left_crops(_: Upstream) -> list[type]:
-    # The checkout's Kinetics asks whether there are several crops; the others do not.
+    # The checkout's Kinetics handles a single crop; the others do not.
     return [
         cls
         for cls in _classes("Kinetics", "Ssv2", "Charades")
@@ -59,7 +60,7 @@ def _with_view_numbers(construct):
 
 
 def _with_sequences(name: str) -> list[type]:
-    # Until spring 2021 the frames were chosen in the middle of __getitem__.
+    # Until spring 2021, __getitem__ chose the frames itself, so there is no function to replace.
     return [cls for cls in _classes(name) if hasattr(cls, "get_seq_frames")]
 
 
@@ -127,13 +128,13 @@ def _naming(getitem):
         try:
             item = getitem(self, index)
         except RuntimeError as error:
-            # Of checkouts until 2022 and of the wheel; later ones return None.
+            # Checkouts until 2022 and the wheel raise this; later ones return None.
             if "Failed to fetch video" not in str(error):
                 raise
             item = None
-        # The wheel gives a test another video instead, under that one's number.
+        # In a test, the wheel returns another video instead, with its own index.
         if item is None or (self.mode == "test" and item[2] != index):
-            # Multigrid's short cycles and repeated augmentation put more into an index.
+            # With multigrid's short cycles or repeated augmentation, an index is a tuple.
             while isinstance(index, tuple):
                 index = index[0]
             others = "" if self.mode == "test" else ", nor can those drawn in its place"
@@ -147,7 +148,7 @@ def _naming(getitem):
 
 
 def _sequence(cls: type, view: int, views: int) -> list[int]:
-    """Returns the frames that a view of a video of a hundred frames has in a test."""
+    """Returns the frames that a test takes for one view of a video with a hundred frames."""
     dataset = object.__new__(cls)
     dataset.mode = "test"
     dataset.cfg = SimpleNamespace(
@@ -163,28 +164,28 @@ def _sequence(cls: type, view: int, views: int) -> list[int]:
 REPAIRS = (
     Repair(
         "a single crop",
-        "of TEST.NUM_SPATIAL_CROPS 1 the crop is the left one instead of the centre",
+        "with TEST.NUM_SPATIAL_CROPS 1, the crop is the left one instead of the centre",
         BOTH,
         lambda upstream: bool(_left_crops(upstream)),
         _center_crops,
     ),
     Repair(
         "views of Ssv2",
-        "the views of TEST.NUM_ENSEMBLE_VIEWS are all the same frames",
+        "all views of TEST.NUM_ENSEMBLE_VIEWS have the same frames",
         BOTH,
         _views_are_identical,
         _spread_views,
     ),
     Repair(
         "one view of Charades",
-        "TEST.NUM_ENSEMBLE_VIEWS 1 ends in ZeroDivisionError; it is now the clip in the middle",
+        "TEST.NUM_ENSEMBLE_VIEWS 1 raises ZeroDivisionError; it is now the clip in the middle",
         BOTH,
         _one_view_fails,
         _center_one_view,
     ),
     Repair(
         "videos that cannot be read",
-        "a test that meets one, or a training that meets several, ends without its name",
+        "a test that meets one, or a training that meets several, fails without naming it",
         BOTH,
         lambda upstream: bool(_unnamed(upstream)),
         _name_unreadable,

@@ -27,12 +27,12 @@ def is_missing(name: str) -> bool:
 
 
 def add_module(name: str, path: list[str] | None = None, **members: object) -> ModuleType:
-    """Puts a stand-in module into ``sys.modules`` and into its parent package.
+    """Adds a stand-in module to ``sys.modules`` and to its parent package.
 
     Args:
-        name: dotted name; the parent must be imported already.
-        path: folders in which submodules are found, which makes it a package.
-        members: its attributes.
+        name: dotted name; the parent must already be imported.
+        path: folders to search for submodules; if given, the module is a package.
+        members: attributes of the module.
     """
     module = ModuleType(name, "Stand-in by slowfast_ac.")
     module.__spec__ = ModuleSpec(name, loader=None, is_package=path is not None)
@@ -65,7 +65,7 @@ def _add_functional_tensor(_: Upstream) -> None:
 
 
 def _needs_six(upstream: Upstream) -> bool:
-    # Until 2021 it imported torch._six always, since then where torch's minor version is below 8.
+    # Until 2021 it always imported torch._six, since then only if torch's minor version is below 8.
     path = upstream.root / "slowfast/datasets/multigrid_helper.py"
     if not is_missing("torch._six") or not path.is_file():
         return False
@@ -101,10 +101,10 @@ def _add_distributed(upstream: Upstream) -> None:
 
 
 class SoftTargetCrossEntropyLoss(nn.Module):
-    """Cross entropy with soft or multiple targets, as PyTorchVideo's main branch has it.
+    """Cross entropy with soft or multiple targets, as in PyTorchVideo's main branch.
 
     Args:
-        ignore_index: kept for the signature; PySlowFast leaves its default, which ignores nothing.
+        ignore_index: only for the signature; PySlowFast uses the default, which ignores nothing.
         reduction: ``mean`` or ``none``.
         normalize_targets: if true, each clip's targets are divided by their sum.
     """
@@ -132,10 +132,10 @@ _machine_group: list[dist.ProcessGroup] = []
 
 
 def init_distributed_training(num_gpus: int, shard_id: int) -> None:
-    """Makes one process group a machine and remembers this machine's.
+    """Creates one process group per machine and stores this machine's.
 
     Args:
-        num_gpus: processes a machine.
+        num_gpus: number of processes per machine.
         shard_id: this machine's number.
     """
     if num_gpus <= 1:
@@ -204,28 +204,28 @@ REPAIRS = (
     ),
     Repair(
         "functional_tensor",
-        "PyTorchVideo 0.1.5 imports a torchvision module that has a new name (pytorchvideo #258)",
+        "PyTorchVideo 0.1.5 imports a torchvision module that was renamed (pytorchvideo #258)",
         ("checkout",),
         lambda _: is_missing("torchvision.transforms.functional_tensor"),
         _add_functional_tensor,
     ),
     Repair(
         "torch._six",
-        "multigrid_helper imports torch._six, which is gone; today's for torch 2.0 to 2.7 alone",
+        "multigrid_helper imports torch._six, which was removed; today's only for torch 2.0 to 2.7",
         ("checkout",),
         _needs_six,
         _add_six,
     ),
     Repair(
         "PyTorchVideo's losses",
-        "PyTorchVideo 0.1.5 has no soft_target_cross_entropy; only its main branch has",
+        "PyTorchVideo 0.1.5 lacks soft_target_cross_entropy; only its main branch has it",
         ("checkout",),
         lambda _: is_missing("pytorchvideo.losses.soft_target_cross_entropy"),
         _add_losses,
     ),
     Repair(
         "PyTorchVideo's distributed helpers",
-        "PyTorchVideo 0.1.5 has no cat_all_gather and four others (#545, #636, #663)",
+        "PyTorchVideo 0.1.5 lacks cat_all_gather and four others (#545, #636, #663)",
         ("checkout",),
         lambda upstream: bool(_missing_distributed(upstream)),
         _add_distributed,

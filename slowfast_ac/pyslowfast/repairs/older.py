@@ -1,4 +1,4 @@
-"""Repairs of checkouts older than today's main, found by what is in them, not by their commit."""
+"""Repairs of checkouts older than the current main, chosen by their code, not by their commit."""
 
 import functools
 import importlib
@@ -15,13 +15,13 @@ from slowfast_ac.pyslowfast import decoder
 from slowfast_ac.pyslowfast.find import Upstream
 from slowfast_ac.pyslowfast.repairs import Repair
 
-# Names that NumPy 1.24 dropped, and what they stood for.
+# Names that NumPy 1.24 removed, and their replacements.
 NUMPY_NAMES = {"bool": bool, "float": float, "int": int, "object": object, "str": str}
 _OLD_NUMPY = re.compile(rf"\bnp\.({'|'.join(NUMPY_NAMES)})\b(?!_)")
 
 
 def _takes_config(_: Upstream) -> bool:
-    """Returns whether the loop passes a config where PyTorchVideo takes two numbers."""
+    """Returns whether the loop passes a config although PyTorchVideo takes two numbers."""
     function = importlib.import_module("slowfast.utils.distributed").init_distributed_training
     return len(inspect.signature(function).parameters) == 2
 
@@ -34,13 +34,13 @@ def _give_numbers(_: Upstream) -> None:
     def init_distributed_training(cfg):
         return original(cfg.NUM_GPUS, cfg.SHARD_ID)
 
-    del init_distributed_training.__wrapped__  # its signature is another
+    del init_distributed_training.__wrapped__  # its signature is different
     module.init_distributed_training = init_distributed_training
 
 
 def _divides_by_no_gpu(_: Upstream) -> bool:
     defaults = importlib.import_module("slowfast.config.defaults")
-    # Until March 2021 it was called for the defaults alone.
+    # Until March 2021, it was called for the defaults only.
     if not hasattr(defaults, "assert_and_infer_cfg"):
         return False
     cfg = defaults.get_cfg()
@@ -95,7 +95,7 @@ def _decode_one_clip(_: Upstream) -> None:
 
 
 def _place_each(place: Callable) -> Callable:
-    """Returns today's ``get_multiple_start_end_idx`` made of one that places a single clip."""
+    """Returns today's ``get_multiple_start_end_idx``, built from a function for a single clip."""
     takes_offset = "use_offset" in inspect.signature(place).parameters
 
     def get_multiple_start_end_idx(
@@ -145,7 +145,7 @@ def _has_old_names(module: str) -> bool:
 
 
 def _add_numpy_names(upstream: Upstream) -> None:
-    # A copy for upstream's files alone, since others may ask whether NumPy has them.
+    # A copy only for upstream's modules, since other code may check whether NumPy has these names.
     mended = ModuleType("numpy")
     vars(mended).update({**vars(np), **NUMPY_NAMES})
     for name in _modules_of_old_numpy(upstream):
@@ -155,7 +155,7 @@ def _add_numpy_names(upstream: Upstream) -> None:
 REPAIRS = (
     Repair(
         "PyTorchVideo's init_distributed_training",
-        "train_net gives a config, as in 2022, to a function that takes two numbers today",
+        "train_net passes a config, as in 2022, to a function that now takes two numbers",
         ("checkout",),
         _takes_config,
         _give_numbers,
@@ -169,7 +169,7 @@ REPAIRS = (
     ),
     Repair(
         "decoder of one clip",
-        "torchvision has no video functions any more, and until 2022 decode took a single clip",
+        "torchvision has no video functions any more, and until 2022, decode took a single clip",
         ("checkout",),
         _decodes_one_clip,
         _decode_one_clip,
@@ -183,7 +183,7 @@ REPAIRS = (
     ),
     Repair(
         "NumPy's old names",
-        "np.int, np.float and others are gone since NumPy 1.24",
+        "np.int, np.float and others were removed in NumPy 1.24",
         ("checkout",),
         lambda upstream: bool(_modules_of_old_numpy(upstream)),
         _add_numpy_names,

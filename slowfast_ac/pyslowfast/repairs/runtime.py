@@ -1,4 +1,4 @@
-"""Repairs of PySlowFast's own functions, once it can be imported."""
+"""Repairs of functions that PySlowFast defines or calls, once it can be imported."""
 
 import functools
 import importlib
@@ -16,7 +16,7 @@ from slowfast_ac.pyslowfast.repairs.imports import BOTH, is_missing
 
 
 def topks_correct(preds: Tensor, labels: Tensor, ks: Sequence[int]) -> list[Tensor]:
-    """Counts the clips whose label is among their k best classes, for fewer classes than k too.
+    """Counts the clips whose label is among their k best classes; k may exceed the class count.
 
     Args:
         preds: (N, L).
@@ -45,7 +45,7 @@ def _mend_topk(_: Upstream) -> None:
 
 
 def posterize(image: Image.Image, bits: int) -> Image.Image:
-    """Pillow's posterize, for 0 bits too, which leave black."""
+    """Works like Pillow's posterize, but also for 0 bits, which give black."""
     return image.point(lambda _: 0) if bits == 0 else ImageOps.posterize(image, bits)
 
 
@@ -60,7 +60,7 @@ def _posterize_fails(_: Upstream) -> bool:
 
 
 def _mend_posterize(_: Upstream) -> None:
-    # A copy of the module for upstream's file alone, since others may count on the error.
+    # A copy of the module only for upstream's file, since other code may rely on the error.
     mended = ModuleType("PIL.ImageOps")
     vars(mended).update({**vars(ImageOps), "posterize": posterize})
     importlib.import_module("slowfast.datasets.rand_augment").ImageOps = mended
@@ -71,7 +71,7 @@ def _no_cuda(_: Upstream) -> bool:
 
 
 def _skip_synchronize(_: Upstream) -> None:
-    # Without a GPU it can only raise, so nobody relies on it.
+    # Without a GPU it always raises, so no code relies on it.
     torch.cuda.synchronize = lambda device=None: None
 
 
@@ -132,37 +132,37 @@ def _mend_crop(_: Upstream) -> None:
 REPAIRS = (
     Repair(
         "decoder",
-        "torchvision has no video functions any more, and the pyav backend was never moved to "
-        "several clips a video (#181, #558, #563, #579)",
+        "torchvision has no video functions any more, and the pyav backend was never updated for "
+        "several clips per video (#181, #558, #563, #579)",
         ("checkout",),
         _decoder_fails,
         _mend_decoder,
     ),
     Repair(
         "names of unreadable videos",
-        "a video that cannot be decoded is replaced by another without saying which, and frames "
-        "are counted at the rate that the header says (#160, #206)",
+        "a video that cannot be decoded is silently replaced by another, and frames are counted at "
+        "the header's rate (#160, #206)",
         ("wheel",),
         lambda _: True,
         _read_by_time,
     ),
     Repair(
         "top-5 of few classes",
-        "top-k accuracies ask for 5 classes even where there are fewer (#316, #326, #628)",
+        "top-k accuracies fail with fewer than 5 classes (#316, #326, #628)",
         BOTH,
         _topk_fails,
         _mend_topk,
     ),
     Repair(
         "RandAugment",
-        "AUG.AA_TYPE posterizes to 0 bits now and then, which today's Pillow refuses",
+        "AUG.AA_TYPE sometimes posterizes to 0 bits, which current Pillow rejects",
         ("checkout",),
         _posterize_fails,
         _mend_posterize,
     ),
     Repair(
         "SOLVER.CLIP_GRAD_VAL",
-        "train_net logs the norm that torch's clip_grad_value_ does not return",
+        "train_net logs a norm that torch's clip_grad_value_ does not return",
         ("checkout",),
         _clipping_returns_nothing,
         _return_norm,
@@ -176,7 +176,7 @@ REPAIRS = (
     ),
     Repair(
         "crops of the frame's own size",
-        "random_crop returns one value instead of two when nothing is to be cropped",
+        "random_crop returns one value instead of two if there is nothing to crop",
         BOTH,
         _crop_fails,
         _mend_crop,

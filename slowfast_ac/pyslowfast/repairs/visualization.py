@@ -1,4 +1,4 @@
-"""Repairs of upstream's visualisation and demo, which ask for more packages than they need."""
+"""Repairs of upstream's visualisation and demo, which import more packages than they need."""
 
 import importlib
 import io
@@ -20,13 +20,13 @@ from slowfast_ac.pyslowfast.repairs.imports import add_module, is_missing
 from slowfast_ac.pyslowfast.supported import mend_tool
 
 NEEDS_DETECTOR = (
-    "needs detectron2's detector of people, which PyPI does not have; install detectron2 from "
+    "needs detectron2's detector of people, which is not on PyPI; install detectron2 from "
     "github.com/facebookresearch/detectron2"
 )
 
 
 class Canvas:
-    """A picture that is drawn on, in pixels, as detectron2's ``VisImage``.
+    """A picture to draw on in pixels, like detectron2's ``VisImage``.
 
     Args:
         image: (H, W, 3), uint8 RGB.
@@ -42,7 +42,7 @@ class Canvas:
         self.ax.imshow(image, extent=(0, self.width, self.height, 0), interpolation="nearest")
 
     def get_image(self) -> np.ndarray:
-        """Returns the picture with what was drawn on it, (H, W, 3), uint8 RGB."""
+        """Returns the picture including the drawings, (H, W, 3), uint8 RGB."""
         self._canvas.draw()
         return np.asarray(self._canvas.buffer_rgba())[..., :3].copy()
 
@@ -97,7 +97,7 @@ def _lacks_movies(_: Upstream) -> bool:
 
 
 def make_video(tensor: np.ndarray, fps: float) -> object:
-    """Returns frames as TensorBoard keeps them, in a GIF.
+    """Returns frames as a GIF in the form that TensorBoard stores.
 
     Args:
         tensor: (T, H, W, C), uint8.
@@ -119,7 +119,7 @@ def _add_movies(_: Upstream) -> None:
 
 
 class _FourParts:
-    """Batches of a loader without the clips' times, which came in June 2022."""
+    """Batches of a loader without the clips' times, which were added in June 2022."""
 
     def __init__(self, loader: DataLoader):
         self.loader = loader
@@ -164,29 +164,29 @@ def _load_safely(_: Upstream) -> None:
 REPAIRS = (
     Repair(
         "drawing without detectron2",
-        "MODEL_VIS, WRONG_PRED_VIS and DEMO draw with detectron2, needed for its detector alone "
-        "(#86)",
+        "MODEL_VIS, WRONG_PRED_VIS and DEMO draw with detectron2, although only the detector of a "
+        "demo needs it (#86)",
         ("checkout",),
         lambda _: is_missing("detectron2.utils"),
         _add_drawing,
     ),
     Repair(
         "videos in TensorBoard",
-        "add_video leaves them out without moviepy, and with moviepy 2",
+        "add_video skips them without moviepy, and with moviepy 2",
         ("checkout",),
         _lacks_movies,
         _add_movies,
     ),
     Repair(
         "batches of visualization.py",
-        "it takes four parts of a batch, which has five since June 2022",
+        "it expects four parts in a batch, but a batch has had five since June 2022",
         ("checkout",),
         _takes_four_of_five,
         _give_four,
     ),
     Repair(
         "TENSORBOARD.PREDICTIONS_PATH",
-        "it is unpickled, so that a file can run code",
+        "the file is unpickled, so it can run code",
         ("checkout",),
         _unpickles,
         _load_safely,

@@ -1,4 +1,4 @@
-"""Loading checkpoints of another class count, code base or fusion, and refusing what cannot be."""
+"""Loads checkpoints with another class count, code base or fusion, and refuses unsuitable ones."""
 
 import functools
 import importlib
@@ -28,8 +28,8 @@ def _load_what_fits(original: Callable, upstream: Upstream) -> Callable:
         if options.get("inflation") or options.get("image_init") or initial.is_remote(path):
             return load()
         patterns = options.get("clear_name_pattern", ())
-        # Upstream's function reshapes what transformers have. The wheel has none, and its function
-        # takes whole checkpoints only.
+        # Upstream's function also reshapes transformers' weights. The wheel has no transformers,
+        # and its function only loads checkpoints that fit completely.
         if upstream.kind == "checkout" and not initial.is_known(network):
             if not options.get("convert_from_caffe2"):
                 initial.require_related(path, network, patterns)
@@ -41,7 +41,7 @@ def _load_what_fits(original: Callable, upstream: Upstream) -> Callable:
         start = initial.plan_start(
             checkpoint,
             network,
-            # train_net gives it with TRAIN.CHECKPOINT_FILE_PATH only, not when it resumes.
+            # train_net passes it only with TRAIN.CHECKPOINT_FILE_PATH, not when it resumes.
             epoch_reset=options.get("epoch_reset"),
             clear_name_pattern=patterns,
         )
@@ -59,7 +59,7 @@ def _load_what_fits(original: Callable, upstream: Upstream) -> Callable:
 
 
 def _go_on(path: str, load: Callable[[], int], optimizer: Optimizer) -> int:
-    """Loads weights, epoch and optimizer; the config's factors of the rates stay."""
+    """Loads weights, epoch and optimizer, but keeps the config's factors of the learning rates."""
     decays = [group.get("layer_decay") for group in optimizer.param_groups]
     try:
         epoch = load()
@@ -95,9 +95,10 @@ def _mend(upstream: Upstream) -> None:
 REPAIRS = (
     Repair(
         "checkpoints that do not fit",
-        "what does not fit is left random, in tests too, or stops the wheel; a classifier's bias "
-        "is repeated where the class count divides; the names of caffe2 and PyTorchVideo, and a "
-        "fused SlowFast for one without lateral connections, do not load (#18, #85, #333, #552)",
+        "weights that do not fit silently stay random, even in tests, or stop the wheel; a "
+        "classifier's bias is repeated if the class counts divide; weights of caffe2, of "
+        "PyTorchVideo, or of a fused SlowFast for one without lateral connections do not load "
+        "(#18, #85, #333, #552)",
         BOTH,
         lambda _: True,
         _mend,

@@ -1,1 +1,1 @@
-"""The parts that the wheel slowfast 1.0 lacks: a training and testing loop, and our models."""
+"""Additions to the wheel slowfast 1.0: a training and testing loop, and this package's models."""

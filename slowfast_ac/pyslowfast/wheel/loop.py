@@ -1,7 +1,7 @@
-"""A training and testing loop for the wheel, which ships none, of the wheel's own parts.
+"""A training and testing loop for the wheel, which ships none, built from the wheel's own parts.
 
-It runs on a CPU or one GPU, writes the log lines of the checkout's loop, and is as short as it can
-be: for anything more, use a checkout.
+It runs on a CPU or one GPU and writes the log lines of the checkout's loop. It is deliberately
+minimal: for anything more, use a checkout.
 """
 
 import logging as python_logging
@@ -61,7 +61,7 @@ def train(cfg: CfgNode) -> None:
 
 @torch.no_grad()
 def test(cfg: CfgNode) -> None:
-    """Multi-view test: views x crops per video, their softmax scores added up."""
+    """Tests with views x crops per video, whose softmax scores are added up."""
     _start(cfg)
     model = model_builder.build_model(cfg)
     model.eval()
@@ -91,7 +91,7 @@ def _start(cfg: CfgNode) -> None:
     torch.manual_seed(cfg.RNG_SEED)
     logging.setup_logging()
     print_for_people()
-    # The checkout keeps its log in this file, which comparisons and reports read.
+    # The checkout writes its log to this file, which comparisons and reports read.
     handler = python_logging.FileHandler(os.path.join(cfg.OUTPUT_DIR, "stdout.log"))
     form = "[%(asctime)s][%(levelname)s] %(filename)s: %(lineno)4d: %(message)s"
     handler.setFormatter(python_logging.Formatter(form, datefmt="%m/%d %H:%M:%S"))

@@ -1,4 +1,4 @@
-"""The models over the wheel's classes; importable once PySlowFast is set up."""
+"""The models on top of the wheel's classes; importable once PySlowFast is set up."""
 
 from slowfast.models.video_model_builder import ResNetModel, SlowFastModel
 

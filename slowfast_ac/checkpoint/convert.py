@@ -82,7 +82,7 @@ def config_obstacle(checkpoint: Checkpoint, config: Mapping[str, object] | None)
     if checkpoint.pathways == 1 and config_value(config, "RESNET.STRIDE_1X1"):
         return (
             "RESNET.STRIDE_1X1: PyTorchVideo strides in conv_b, this network in branch2.a; the "
-            "same weights would compute something else"
+            "same weights would give other results"
         )
     return None
 

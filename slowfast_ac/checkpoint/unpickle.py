@@ -236,6 +236,6 @@ class _Unpickler(pickle._Unpickler):
 
 def _set_byte_order(dtype: np.dtype, order: str) -> None:
     if order not in ("<", ">", "=", "|"):
-        raise ValueError(f"{order!r} is no byte order")
+        raise ValueError(f"{order!r} is not a byte order")
     state = (3, order, None, None, None, dtype.itemsize, dtype.alignment, 0)
     dtype.__setstate__(state)  # type: ignore[attr-defined]

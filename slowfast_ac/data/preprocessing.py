@@ -200,8 +200,8 @@ class Preprocessing:
         if self.single_crop_scale < self.crop_size:
             raise InputError(
                 f"DATA.TRAIN_JITTER_SCALES: {self.single_crop_scale} is less than "
-                f"DATA.TEST_CROP_SIZE {self.crop_size}, so a frame holds no single crop; take "
-                "three crops"
+                f"DATA.TEST_CROP_SIZE {self.crop_size}, so a single crop does not fit; take three "
+                "crops"
             )
         return self.single_crop_scale
 

@@ -66,7 +66,7 @@ class TorchCodecVideo:
         begin = self._decoder.metadata.begin_stream_seconds
         late = np.abs(times - begin - expected).max()
         if late > max(TIME_TOLERANCE, self.timeline.tolerance):
-            raise self._refused(f"its frames are {late:.3f} s from those asked for")
+            raise self._refused(f"its frames are {late:.3f} s from the requested ones")
         if tuple(batch.data.shape[1:3]) != self._size:
             raise self._refused("its frames have another size")
         return batch.data.numpy()

@@ -94,8 +94,8 @@ class VideoDataset(Dataset):
             raise InputError(f"on_error: {on_error!r} is not one of {', '.join(ON_ERROR)}")
         if train and preprocessing.dataset != "kinetics":
             raise InputError(
-                f"train: TEST.DATASET {preprocessing.dataset} chooses the frames of evaluation "
-                "alone; PySlowFast has its own training for it"
+                f"train: TEST.DATASET {preprocessing.dataset} is supported in evaluation only; "
+                "train with PySlowFast itself"
             )
         self.paths, self.labels, self.classes = _find(videos, classes, prefix, separator)
         self.preprocessing, self.train, self.seed = preprocessing, train, seed
@@ -172,7 +172,7 @@ def train_transform(crop_size: int, jitter_scales: tuple[int, int] | None = None
     low, high = jitter_scales or (round(scale * crop_size / _CROP_SIZE) for scale in _SCALES)
     if not crop_size <= low <= high:
         raise InputError(
-            f"jitter_scales: {low} to {high} pixels do not hold crops of {crop_size} pixels"
+            f"jitter_scales: {low} to {high} is not ascending from crop_size {crop_size} up"
         )
     return v2.Compose(
         [

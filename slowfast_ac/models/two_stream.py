@@ -1,4 +1,4 @@
-"""A two-stream network that makes attention maps while it is trained."""
+"""A two-stream network that computes attention maps in training."""
 
 import functools
 from collections.abc import Callable, Sequence
@@ -24,10 +24,10 @@ class TwoStream(nn.Module):
         clip ──► fast pathway ──► res5 ─────────────────┴──► GAP ──┘
 
     Args:
-        scam: makes the maps from the features; with None there are no maps.
+        scam: makes the maps from the features; None makes no maps.
         multi_scale: the scales of the slow pathway's features.
-        lateral: whether the network has lateral connections after all, so that every scale runs
-            both pathways.
+        lateral: whether the network keeps its lateral connections, so that every scale runs both
+            pathways.
     """
 
     scam: SCAMHead | None
@@ -43,7 +43,7 @@ class TwoStream(nn.Module):
             classify: the network's own forward pass.
             pathways: the pathways' clips, slow (N, 3, T, H, W) and fast (N, 3, alpha T, H, W).
         """
-        pathways = list(pathways)  # both upstreams write into the list they are given
+        pathways = list(pathways)  # both upstreams modify the list that they are given
         if not (self.scam is not None and self.training and torch.is_grad_enabled()):
             return AttentionOutput(classify(pathways), None)
         pooling, last_stage = self.attention_layers()
@@ -61,10 +61,10 @@ class TwoStream(nn.Module):
         return AttentionOutput(logits, self.scam(scales, temporal, self.classifier_weight()))
 
     def fused_stream(self, fast: Tensor, slow: Tensor) -> StreamFeatures:
-        """Runs both pathways for the slow one's features.
+        """Runs both pathways and returns the slow one's features.
 
         Args:
-            fast: (N, 3, alpha T, H, W), the fast pathway's clip; resized to the slow one's frames.
+            fast: (N, 3, alpha T, H, W), the fast pathway's clip; resized to h x w.
             slow: (N, 3, T, h, w), the slow pathway's clip.
         """
         return self.both_pathways([slow, resize(fast, slow.shape[-2:])])
@@ -74,7 +74,7 @@ class TwoStream(nn.Module):
         raise NotImplementedError
 
     def classifier_weight(self) -> Tensor:
-        """Returns the (L, C_s + C_t) weight of the one classifier."""
+        """Returns the (L, C_s + C_t) weight of the classifier."""
         raise NotImplementedError
 
     def spatial_stream(self, clip: Tensor) -> StreamFeatures:
@@ -82,5 +82,5 @@ class TwoStream(nn.Module):
         raise NotImplementedError
 
     def both_pathways(self, pathways: list[Tensor]) -> StreamFeatures:
-        """Runs both pathways with their lateral connections for the slow one's features."""
+        """Runs both pathways with their lateral connections; returns the slow one's features."""
         raise NotImplementedError

@@ -1,8 +1,8 @@
-"""Types for the classes of PySlowFast and PyTorchVideo that the mixins are mixed into.
+"""Types for the classes of PySlowFast and PyTorchVideo that the mixins are combined with.
 
-Neither has types, and neither is imported here. A mixin has one of these for its base while types
-are checked and ``nn.Module`` when it runs. The next class in line is upstream's, so a call of
-``super()`` does reach a method, which mypy's safe-super cannot see.
+Neither package has type hints, and neither is imported here. A mixin inherits from one of these
+classes under a type checker and from ``nn.Module`` at run time. In the method resolution order,
+upstream's class comes next, so ``super()`` does find a method, which mypy's safe-super cannot see.
 """
 
 from typing import Any, Protocol
@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 
 class Network(Protocol):
-    """A network of PySlowFast, of any class."""
+    """A PySlowFast network of any class."""
 
     training: bool
 
@@ -24,7 +24,7 @@ class Network(Protocol):
 
 
 class Stage(Protocol):
-    """A stage of PySlowFast's networks: its pathways' features in a list, and their next ones."""
+    """A stage of a PySlowFast network; maps a list of the pathways' features to the next list."""
 
     num_pathways: int
 
@@ -38,8 +38,8 @@ class PySlowFastNetwork(Network, Protocol):
 
     Args:
         s1: the stem.
-        s5: the last stage, which has ``pathway0_res0`` for its first block.
-        s1_fuse: a two-pathway network's lateral connection after ``s1``, and so on.
+        s5: the last stage; its first block is ``pathway0_res0``.
+        s1_fuse: the lateral connection after ``s1`` in a two-pathway network, and so on.
         pathway0_pool: the slow pathway's pooling after ``s2``; ``pathway1_pool`` the fast one's.
         head: pools each pathway; its ``projection`` is the classifier.
     """
@@ -59,10 +59,11 @@ class PySlowFastNetwork(Network, Protocol):
 
 
 class PyTorchVideoNetwork(Protocol):
-    """A network around one of ``create_slowfast``.
+    """A network that wraps one of ``create_slowfast``.
 
     Args:
-        model: its ``blocks`` are five stages of two pathways, the pooling and the head.
+        model: the wrapped network; its ``blocks`` are five stages of two pathways, the pooling and
+            the head.
     """
 
     model: Any

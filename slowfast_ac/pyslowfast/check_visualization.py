@@ -96,7 +96,7 @@ def _check_layers(cfg: CfgNode) -> None:
         if not _has_layer(network, name):
             near = ", ".join(child for child, _ in network.named_children())
             raise InputError(
-                f"TENSORBOARD.MODEL_VIS.{key}: {name} is no layer of {type(network).__name__}; "
+                f"TENSORBOARD.MODEL_VIS.{key}: {name} is not a layer of {type(network).__name__}; "
                 f"its layers, with sublayers after a /: {near}"
             )
 
@@ -166,7 +166,7 @@ def check_class_names(key: str, path: str, num_classes: int) -> None:
         numbers = set(names.values())
         missing = next((n for n in range(num_classes) if n not in numbers), None)
     except (ValueError, AttributeError, TypeError):
-        raise InputError(f'{key}: {path} is no JSON file {{"name": number}}') from None
+        raise InputError(f'{key}: {path} is not a JSON file {{"name": number}}') from None
     if missing is not None:
         raise InputError(f"{key}: {path} has no name for class {missing} of {num_classes} classes")
 

@@ -66,7 +66,7 @@ def find(path: str | os.PathLike | None = None) -> Upstream:
         if folder:
             root = Path(folder).expanduser().resolve()
             if not _is_checkout(root):
-                raise InputError(f"{name}: {root} is no checkout of PySlowFast; {INSTALL_HINT}")
+                raise InputError(f"{name}: {root} is not a checkout of PySlowFast; {INSTALL_HINT}")
             return _unless_another_is_imported(Upstream("checkout", root))
     found = [Upstream(_kind(root), root) for root in _importable_roots()]
     if not found:

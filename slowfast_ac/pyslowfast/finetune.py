@@ -27,7 +27,7 @@ def check_finetune(cfg: CfgNode) -> None:
     """
     names = cfg.FINETUNE.FREEZE
     if not all(isinstance(name, str) for name in names):
-        raise InputError(f"FINETUNE.FREEZE: {names} is no list of names, for example ['s1', 's2']")
+        raise InputError(f"FINETUNE.FREEZE: {names} is not a list of names such as ['s1', 's2']")
     if not 0 < cfg.FINETUNE.BACKBONE_LR_FACTOR <= 1:
         raise InputError(
             f"FINETUNE.BACKBONE_LR_FACTOR: {cfg.FINETUNE.BACKBONE_LR_FACTOR} is not above 0 and at "

@@ -156,7 +156,7 @@ def test_a_pickle_sets_no_attribute_of_a_function(function):
     ("stream", "message"),
     [
         (b"c_codecs\nencode\n(" + text("a") + text("rot13") + b"tR.", "_codecs.encode to rot13"),
-        (dtype("f8", NO_FIELDS.replace(b"|", b"x")) + b".", "'x' is no byte order"),
+        (dtype("f8", NO_FIELDS.replace(b"|", b"x")) + b".", "'x' is not a byte order"),
     ],
 )
 def test_other_codecs_and_byte_orders_are_refused(stream, message):

@@ -73,7 +73,7 @@ def test_a_folder_of_splits_is_not_taken_for_classes(tmp_path, put, video_bytes)
     [
         ({"on_error": "ignore"}, "on_error: 'ignore'"),
         ({"crops": 2}, "views: 2 crops"),
-        ({"train": True, "jitter_scales": (30, 40)}, "jitter_scales: 30 to 40 pixels do not hold"),
+        ({"train": True, "jitter_scales": (30, 40)}, "jitter_scales: 30 to 40 is not asc"),
         ({"classes": ["a", "a", "b"]}, "the class map: the name 'a' appears twice"),
         ({"classes": ["a", "b"]}, "label 2 is not below"),
     ],

@@ -50,7 +50,7 @@ def test_another_package_may_bring_the_module(upstream, capsys, monkeypatch):
 def test_a_wrong_path_is_a_problem(upstream, capsys, tmp_path):
     assert main(["doctor", "--pyslowfast", str(tmp_path)]) == 1
     output = capsys.readouterr().out
-    assert f"{tmp_path} is no checkout of PySlowFast" in output
+    assert f"{tmp_path} is not a checkout of PySlowFast" in output
     assert "without PySlowFast these work: inspect, convert, export, predict, features" in output
 
 

@@ -155,7 +155,7 @@ def test_folder_that_is_no_checkout_is_refused(
     if which == "environment":
         monkeypatch.setenv(ENVIRONMENT, str(path))
     name = "--pyslowfast" if which == "argument" else ENVIRONMENT
-    with pytest.raises(InputError, match=f"^{name}: {path} is no checkout of PySlowFast"):
+    with pytest.raises(InputError, match=f"^{name}: {path} is not a checkout of PySlowFast"):
         find(path if which == "argument" else None)
 
 

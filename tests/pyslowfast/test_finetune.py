@@ -35,7 +35,7 @@ def pretrained(training, save, tmp_path):
     [
         (("FINETUNE.FREEZE", ["s7"]), r"FINETUNE.FREEZE: 's7' is not a part or module of Slow"),
         (("FINETUNE.FREEZE", ["head"]), r"FINETUNE.FREEZE: 'head' contains the classifier"),
-        (("FINETUNE.FREEZE", [1]), r"FINETUNE.FREEZE: \[1\] is no list of names, for example"),
+        (("FINETUNE.FREEZE", [1]), r"FINETUNE.FREEZE: \[1\] is not a list of names such as"),
         (("FINETUNE.BACKBONE_LR_FACTOR", 0), r"FINETUNE.BACKBONE_LR_FACTOR: 0.0 is not above 0 .*"),
         (("FINETUNE.BACKBONE_LR_FACTOR", 10), r"FINETUNE.BACKBONE_LR_FACTOR: 10.0 is not above 0"),
         (("RESNET.WIDTH_PER_GROUP", 16), r"pretrained.pyth: does not fit SlowFastAC: s1.pathway0_"),

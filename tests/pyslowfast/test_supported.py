@@ -47,5 +47,5 @@ def test_doctor_and_run_name_it_its_age_and_what_to_do(old, dated):
     assert run.stderr.splitlines() == ["slowfast-ac: " + problem.removeprefix("PROBLEM: ")]
     age = " of 2019-11-22" if dated else ""
     assert f"{old}: this PySlowFast{age} cannot be used (ModuleNotFoundError" in problem
-    assert "take a newer one" in problem
+    assert "use a newer one" in problem
     assert "ready" not in doctor.stdout

@@ -130,10 +130,10 @@ def test_what_is_missing_for_showing_is_said_before_the_run(tiny_cfg, names, opt
         (
             "LAYER_LIST",
             ["s9/conv"],
-            "LAYER_LIST: s9/conv is no layer of SlowFastAC; .*s1",
+            "LAYER_LIST: s9/conv is not a layer of SlowFastAC; .*s1",
         ),
         ("GRAD_CAM.LAYER_LIST", LAYERS[:1], r"GRAD_CAM.LAYER_LIST: .* each of the 2 pathways"),
-        ("GRAD_CAM.LAYER_LIST", ["s5", "s6"], "GRAD_CAM.LAYER_LIST: s6 is no layer of SlowFastAC"),
+        ("GRAD_CAM.LAYER_LIST", ["s5", "s6"], "GRAD_CAM.LAYER_LIST: s6 is not a layer of SlowFast"),
     ],
 )
 def test_layers_that_are_not_there_are_said_before_the_run(tiny_cfg, names, key, layers, message):
@@ -172,7 +172,7 @@ def test_random_weights_are_not_shown(refused, names, video_lists, tmp_path):
 def test_class_names_that_name_too_little_are_refused(tmp_path, text):
     path = tmp_path / "names.json"
     path.write_text(text)
-    with pytest.raises(InputError, match="KEY: .*names.json (is no JSON file|has no name for cl)"):
+    with pytest.raises(InputError, match="KEY: .*names.json (is not a JSON|has no name for cl)"):
         checks.check_class_names("KEY", str(path), 3)
 
 

@@ -72,12 +72,12 @@ def _of_times(reader: VideoReader) -> list[Remark]:
     slack = max(0.1, 2 / len(timeline.times))
     if said and len(steps) and abs(float(said) / timeline.fps - 1) > slack:
         reason = (
-            f"wrong rate in the header: {float(said):.4g} frames a second, but they come at "
+            f"wrong rate in the header: {float(said):.4g} frames per second, but they come at "
             f"{timeline.fps:.4g}"
         )
         found.append(Remark("header", reason))
     if reader.stream.start_time is None:
-        reason = f"it has no timestamps; {timeline.fps:.4g} frames a second are assumed"
+        reason = f"it has no timestamps; {timeline.fps:.4g} frames per second are assumed"
         found.append(Remark("times", reason))
     ticks = reader.stream.duration
     said = float(ticks * reader.stream.time_base) if ticks else timeline.end

@@ -89,7 +89,7 @@ def test_clock_of_milliseconds_is_no_variable_frame_rate(check):
     report = check({"a.webm": "webm", "b.avi": "avi"}, ["a.webm 0", "b.avi 0"])
     # The AVI counts chunks of a millisecond, most of them empty.
     assert kinds(report.findings) == [(2, "header")]
-    assert "1000 frames a second, but they come at 30" in report.findings[0].reason
+    assert "1000 frames per second, but they come at 30" in report.findings[0].reason
 
 
 def test_variable_frame_rate_tells_the_intervals(check):

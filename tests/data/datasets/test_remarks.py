@@ -52,7 +52,7 @@ def test_a_wrong_rate_in_the_header_is_told(tmp_path, write_numbered, findings):
     ticks = np.cumsum([0] + [1] * 5 + [33] * 30)
     path = write_numbered(tmp_path / "v.avi", ticks, 1000, MILLISECOND)
     kinds = {kind: reason for _, kind, reason in findings(path)}
-    assert kinds["header"].startswith("wrong rate in the header: 1000 frames a second, but they")
+    assert kinds["header"].startswith("wrong rate in the header: 1000 frames per second, but they")
 
 
 def test_frames_that_do_not_advance_make_a_line_bad(tmp_path, write_numbered, findings):

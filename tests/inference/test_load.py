@@ -196,8 +196,8 @@ def test_a_network_that_only_pyslowfast_builds_is_refused_without_it(trained, mo
     _, _, path = trained("nonlocal")
     monkeypatch.setattr(upstream_module, "is_present", lambda root: False)
     message = (
-        rf"^{path}: s3\.pathway0_nonlocal1: PyTorchVideo has no nonlocal blocks; such a network is "
-        "built by PySlowFast: set PYSLOWFAST_ROOT"
+        rf"^{path}: s3\.pathway0_nonlocal1: PyTorchVideo has no nonlocal blocks; this network "
+        "needs PySlowFast: set PYSLOWFAST_ROOT"
     )
     with pytest.raises(InputError, match=message):
         load_model(path)

@@ -227,7 +227,7 @@ def test_what_ends_a_source_is_said_after_its_answers(brightness, fading, monkey
     [
         ({}, {"window": 0.5}, "window: 0.5 s is shorter than this network's clip"),
         ({}, {"stride": 0.0}, "stride: 0 s is not positive"),
-        ({"dataset": "ssv2"}, {"stride": 1.0}, "window: give its seconds"),
+        ({"dataset": "ssv2"}, {"stride": 1.0}, "window: needed in seconds"),
     ],
 )
 def test_windows_that_cannot_be_are_refused(brightness, fading, changes, windows, message):

@@ -170,7 +170,7 @@ def test_another_ir_is_refused(tmp_path):
 
     value = opset.parameter([1], np.float32)
     openvino.save_model(openvino.Model([opset.relu(value)], [value]), tmp_path / "x.xml")
-    with pytest.raises(InputError, match=r"x\.xml: does not say what frames it takes"):
+    with pytest.raises(InputError, match=r"x\.xml: does not state what frames it takes"):
         load_model(tmp_path / "x.xml")
 
 

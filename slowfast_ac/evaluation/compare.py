@@ -1,4 +1,4 @@
-"""Two test results on the same videos, class by class, with tests of significance."""
+"""Compares two test results on the same videos, class by class, with tests of significance."""
 
 import json
 import os

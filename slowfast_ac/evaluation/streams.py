@@ -105,7 +105,7 @@ def load_run(folder: StrPath) -> TrainedModel:
     checkpoints = sorted((Path(folder) / "checkpoints").glob("checkpoint_epoch_*.pyth"))
     if not config.is_file() or not checkpoints:
         raise InputError(
-            f"{folder}: not the folder of a run with config.yaml and checkpoints/, which are needed "
-            "to measure the streams"
+            f"{folder}: not the folder of a run with config.yaml and checkpoints/, which are "
+            "needed to measure the streams"
         )
     return load_model(checkpoints[-1], config=config)

@@ -1,4 +1,4 @@
-"""The report of a suite: a table (markdown, csv, json) and a picture."""
+"""Writes the report of a suite: a table (markdown, csv, json) and a picture."""
 
 import json
 import statistics
@@ -31,8 +31,8 @@ class Column:
         key: name in csv and json.
         title: heading in the markdown table.
         digits: after the decimal point.
-        paper: key of the paper's figure for the same thing, if it has one.
-        compared: whether the difference to the baseline is shown.
+        paper: key of the paper's figure for the same quantity, if there is one.
+        compared: whether the difference from the baseline is shown.
     """
 
     key: str
@@ -104,7 +104,7 @@ def measure(run: Run) -> dict[str, float]:
     """Reads one finished run's folder.
 
     Returns:
-        Values under the keys of :data:`COLUMNS`, as far as the run has them.
+        Values under those keys of :data:`COLUMNS` that the run has.
     """
     cfg = load_run_config(run)
     values = {
@@ -124,8 +124,8 @@ def measure(run: Run) -> dict[str, float]:
 def measure_attention(runs: Sequence[Run]) -> None:
     """Measures the attention of finished runs, once per run, if the target's boxes are known.
 
-    Each run directory gets ``attention.json``; runs whose test clips have no boxes get none, nor
-    does a run whose clips cannot be read any more, which is named on stderr.
+    Each run directory gets ``attention.json``, unless the test clips have no boxes or can no longer
+    be read. Runs of the latter kind are named on stderr.
     """
     hidden = None if runs else True
     for run in tqdm(runs, desc="attention", unit="run", file=sys.stderr, disable=hidden):
@@ -152,7 +152,7 @@ def _attention(run: Run) -> dict[str, float]:
 
 
 def summarise(rows: Sequence[dict[str, float]]) -> dict[str, Any]:
-    """Returns each value's mean and standard deviation over the seeds, and their number."""
+    """Returns each value's mean and standard deviation over the seeds, and the number of seeds."""
     if not rows:
         return {}
     cells: dict[str, Any] = {"seeds": len(rows)}
@@ -250,7 +250,7 @@ def _size(cfg) -> dict[str, float]:
 
 def _from_log(log: Sequence[dict]) -> dict[str, float]:
     values: dict[str, float] = {}
-    # The checkout says dt, the wheel time_diff, for the last step of each LOG_PERIOD.
+    # Of the last step of each LOG_PERIOD; a checkout logs dt_net, the wheel time_diff.
     steps = [
         float(line["dt_net"] if "dt_net" in line else line["time_diff"])
         for line in log

@@ -102,7 +102,7 @@ def test_a_wrong_suite_is_refused(tmp_path, changes, message):
 
 
 def test_an_unknown_run_is_refused(tmp_path):
-    with pytest.raises(InputError, match="--only: ac:7 is none of"):
+    with pytest.raises(InputError, match="--only: ac:7 is not one of"):
         plan(load_suite(write_suite(tmp_path)), tmp_path, only=["ac:7"])
 
 

@@ -1,4 +1,4 @@
-"""A network in the runtimes for CPUs that ``slowfast-ac export`` writes programs for."""
+"""Runs a network in the CPU runtimes that ``slowfast-ac export`` writes programs for."""
 
 import sys
 import tempfile
@@ -34,7 +34,7 @@ CALIBRATION = 8
 
 
 def without_missing(names: Sequence[str], device: torch.device) -> list[str]:
-    """Returns the rows that can run here; says on stderr what the others lack."""
+    """Returns the rows that can run here; prints on stderr what the others lack."""
     kept = []
     for name in names:
         how = name.partition("_")[2]

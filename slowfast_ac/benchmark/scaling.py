@@ -13,15 +13,15 @@ from slowfast_ac.benchmark.train import bench_train
 from slowfast_ac.figures import saved_figure
 
 METHOD = "ac_scam"
-# What is varied: the values, one axis at a time, all else as the config has it. Frames are those of
-# the slow pathway; scales are how many SCAM has.
+# Values of each axis. One axis is varied at a time, with the config's values on the others. Frames
+# are those of the slow pathway; scales is the number of SCAM's scales.
 AXES: dict[str, tuple[int, ...]] = {
     "batch": (1, 2, 4),
     "classes": (10, 100, 1000, 10000),
     "frames": (4, 8, 16),
     "scales": (1, 2, 3, 4),
 }
-# The first so many of them.
+# The axis ``scales`` takes the first of these.
 SCALES = (1.0, 0.5, 0.75, 0.625)
 
 
@@ -30,11 +30,11 @@ def bench_scaling(cfg: CfgNode, settings: Settings) -> list[dict[str, Any]]:
 
     Args:
         cfg: a config with two pathways.
-        settings: how to measure; ``batch`` holds on the other axes, ``only`` has names of
+        settings: how to measure; ``batch`` applies to the other axes, ``only`` has names of
             :data:`AXES`.
 
     Returns:
-        Two rows per point, as those of ``bench_train``, with ``axis`` and ``value``.
+        Two rows per point, as in ``bench_train``, with ``axis`` and ``value``.
 
     Raises:
         InputError: for an unknown axis.

@@ -72,8 +72,11 @@ def test_clips_are_thinned_out_and_read_when_they_are_asked_for(calibrated, vide
 @pytest.mark.parametrize(
     "words, message",
     [
-        (INT8, "--calibrate: int8, and it alone, needs videos"),
-        (("--format", "onnx", "--calibrate", "videos"), "--calibrate: int8, and it alone"),
+        (INT8, "--calibrate: give a list or a folder with int8"),
+        (
+            ("--format", "onnx", "--calibrate", "videos"),
+            "--calibrate: give a list or a folder with int8",
+        ),
         (("--format", "onnx", "--precision", "int8"), "int8 is not for --format onnx: take openv"),
         (("--format", "pt2", "--precision", "int8"), "int8 is not for --format pt2: take openvino"),
         (("--format", "pyslowfast", "--precision", "int8"), "weights are exported as they are"),

@@ -52,7 +52,7 @@ def main(args: argparse.Namespace) -> int:
     if table:
         check_suffix(args.output, [".parquet"])
         if args.maps:
-            raise InputError(f"--maps: a map is no row of {args.output}; give a folder to --output")
+            raise InputError(f"--maps: {args.output} cannot hold maps; give a folder to --output")
     videos = chosen_videos(args)
     rank = this_rank()
     model = load_model(

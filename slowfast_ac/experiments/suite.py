@@ -106,7 +106,7 @@ def load_suite(path: str | Path, base: str | Path | None = None) -> Suite:
         )
     common = data.get("common") or {}
     if not isinstance(common, dict):
-        raise InputError(f"{path}: common: {common!r} is no mapping of config keys to values")
+        raise InputError(f"{path}: common: {common!r} is not a mapping of config keys to values")
     variants = {name: {**common, **(opts or {})} for name, opts in data["variants"].items()}
     for entry in (data["baseline"], *data.get("paper", {})):
         if entry not in variants:

@@ -200,7 +200,7 @@ def push_to_hub(
     """
     hub = import_hub(repo_id)
     if not is_folder(Path(folder)):
-        raise InputError(f"{folder}: no folder of a network; write one with save_pretrained")
+        raise InputError(f"{folder}: not a network's folder; write one with save_pretrained")
     load_model(folder, device="cpu")  # rejects a folder that nobody could open
     with hub_errors(f"{repo_id}: cannot be uploaded"):
         api = hub.HfApi(token=token)

@@ -77,7 +77,7 @@ def open_onnx(path: str, local: Path) -> tuple[Callable[[Tensor], Tensor], Mappi
     try:
         session = onnxruntime.InferenceSession(local, options, providers=["CPUExecutionProvider"])
     except (errors.InvalidProtobuf, errors.InvalidGraph, errors.Fail, errors.InvalidArgument):
-        raise InputError(f"{path}: damaged, or no ONNX program; copy it again") from None
+        raise InputError(f"{path}: damaged, or not an ONNX program; copy it again") from None
     name = session.get_inputs()[0].name
 
     def run(clip: Tensor) -> Tensor:
@@ -99,6 +99,6 @@ def _open_pt2(
         program = torch.export.load(local, extra_files=metadata)
     except Exception as error:  # torch documents no class of error for a damaged archive
         raise InputError(
-            f"{path}: damaged, or no program of torch.export: {str(error).splitlines()[0]}"
+            f"{path}: damaged, or not a program of torch.export: {str(error).splitlines()[0]}"
         ) from None
     return program.module(), {name: str(text) for name, text in metadata.items()}

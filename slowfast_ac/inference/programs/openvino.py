@@ -152,7 +152,7 @@ def open_openvino(path: str, local: Path) -> tuple[Callable[[Tensor], Tensor], M
         model = openvino.Core().read_model(local, weights)
     except RuntimeError:
         raise InputError(
-            f"{path}: damaged, or no OpenVINO program; copy both files again"
+            f"{path}: damaged, or not an OpenVINO program; copy both files again"
         ) from None
     metadata: dict[str, str] = {}
     if model.has_rt_info([_SECTION]):

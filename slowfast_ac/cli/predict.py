@@ -46,7 +46,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--backend",
         choices=("torch", "openvino"),
-        help="runtime of weights on a CPU (default: openvino for many views, if it is installed)",
+        help="runtime for weights on a CPU (default: openvino for many views, if it is installed)",
     )
     parser.add_argument(
         "--output",

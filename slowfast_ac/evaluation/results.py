@@ -39,7 +39,8 @@ class Results:
 def read_results(path: str | os.PathLike) -> Results:
     """Reads the file of TEST.SAVE_RESULTS_PATH, or that of a run directory.
 
-    Upstream writes the sum of a video's scores over its views. Each row is divided by its sum.
+    Upstream writes the sum of a video's scores over its views. Unless a video can have several
+    labels, each row is divided by its sum.
 
     Args:
         path: the pickle, or a directory that holds ``test_results.pkl``.

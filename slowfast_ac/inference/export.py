@@ -130,7 +130,7 @@ def converted_weights(model: TrainedModel, naming: str) -> tuple[dict[str, Tenso
     checkpoint = dataclasses.replace(model.checkpoint, config=yaml.safe_load(cfg.dump()))
     weights, _ = convert_checkpoint(checkpoint, naming)
     if naming == "pyslowfast":
-        # PySlowFast loads these names only into this model.
+        # A model into which PySlowFast can load these names.
         cfg.MODEL.MODEL_NAME = _NATIVE_MODELS.get(cfg.MODEL.MODEL_NAME, cfg.MODEL.MODEL_NAME)
     return dict(weights), cfg
 

@@ -40,7 +40,7 @@ def test_other_scores_are_refused(trained, monkeypatch):
 
 def test_without_openvino_one_line_says_what_to_install(checkpoint, monkeypatch):
     monkeypatch.setitem(sys.modules, "openvino", None)
-    with pytest.raises(InputError, match=r"needs openvino; pip install 'slowfast-ac\[cpu\]'$"):
+    with pytest.raises(InputError, match=r"needs openvino; pip install 'slowfast_ac\[cpu\]'$"):
         load_model(checkpoint, backend="openvino")
 
 

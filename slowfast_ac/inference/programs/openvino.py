@@ -41,7 +41,7 @@ def require(name: str, subject: str) -> ModuleType:
         with without_telemetry():
             return importlib.import_module(name)
     except ImportError:
-        raise InputError(f"{subject}: needs {name}; pip install 'slowfast-ac[cpu]'") from None
+        raise InputError(f"{subject}: needs {name}; pip install 'slowfast_ac[cpu]'") from None
     finally:
         # NNCF replaces the logger class of the whole process.
         logging.setLoggerClass(loggers)

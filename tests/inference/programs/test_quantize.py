@@ -93,7 +93,7 @@ def test_unsupported_int8_exports_are_refused(checkpoint, tmp_path, run_export, 
 
 def test_without_nncf_one_line_says_what_to_install(checkpoint, videos, monkeypatch):
     monkeypatch.setitem(sys.modules, "nncf", None)
-    with pytest.raises(InputError, match=r"^int8: needs nncf; pip install 'slowfast-ac\[cpu\]'$"):
+    with pytest.raises(InputError, match=r"^int8: needs nncf; pip install 'slowfast_ac\[cpu\]'$"):
         quantize(load_model(checkpoint, device="cpu"), videos)
     with pytest.raises(InputError, match=r"int8: needs videos to calibrate on"):
         quantize(load_model(checkpoint, device="cpu"), [])

@@ -11,16 +11,16 @@ from torch import Tensor, nn
 
 from slowfast_ac.data.preprocessing import Preprocessing
 from slowfast_ac.inference.clip_model import InferenceModel
+from slowfast_ac.inference.optimize import optimize_network
 from slowfast_ac.inference.programs.open import open_onnx
 from slowfast_ac.inference.programs.openvino import compile_model
-from slowfast_ac.inference.optimize import optimize_network
+from slowfast_ac.inference.programs.quantize import quantize_program
 from slowfast_ac.inference.programs.write import (
     quiet_exporters,
     random_clips,
     to_openvino,
     write_onnx,
 )
-from slowfast_ac.inference.programs.quantize import quantize_program
 
 # Rows, and the packages that each needs.
 RUNTIMES = {

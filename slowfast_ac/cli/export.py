@@ -59,8 +59,8 @@ def main(args: argparse.Namespace) -> None:
     from slowfast_ac.inference.load import load_model
     from slowfast_ac.inference.model_card import check_accuracy, parse_accuracy, read_accuracy
     from slowfast_ac.inference.pretrained import save_pretrained
-    from slowfast_ac.inference.programs.write import BATCH_SIZES, TIMED_PAIRS, TOLERANCE
     from slowfast_ac.inference.programs.quantize import quantize
+    from slowfast_ac.inference.programs.write import BATCH_SIZES, TIMED_PAIRS, TOLERANCE
 
     # The cheap checks come before the network is built.
     check_precision(args.format, args.precision)

@@ -13,8 +13,8 @@ from slowfast_ac.checkpoint.save import save_checkpoint
 from slowfast_ac.errors import InputError
 from slowfast_ac.files import StrPath, check_suffix
 from slowfast_ac.inference.load import TrainedModel
-from slowfast_ac.inference.programs.write import ProgramReport, write_program
 from slowfast_ac.inference.programs.quantize import Quantized
+from slowfast_ac.inference.programs.write import ProgramReport, write_program
 
 SUFFIXES = {
     "pyslowfast": ".pyth",

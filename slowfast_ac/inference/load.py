@@ -23,8 +23,8 @@ from slowfast_ac.errors import InputError
 from slowfast_ac.files import StrPath
 from slowfast_ac.inference.build import build_classifier, check_input, find_obstacle
 from slowfast_ac.inference.config import Config, ModelConfig, model_config
-from slowfast_ac.inference.programs.open import PROGRAMS, RUNTIMES, open_program
 from slowfast_ac.inference.optimize import compile_network, optimize_network
+from slowfast_ac.inference.programs.open import PROGRAMS, RUNTIMES, open_program
 from slowfast_ac.inference.programs.write import run_by_openvino
 from slowfast_ac.inference.upstream import build_with_pyslowfast
 

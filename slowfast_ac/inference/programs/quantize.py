@@ -20,8 +20,8 @@ from slowfast_ac.data.views import CENTER_VIEW
 from slowfast_ac.errors import InputError
 from slowfast_ac.files import StrPath
 from slowfast_ac.inference.load import TrainedModel
-from slowfast_ac.inference.programs.openvino import compile_model, require, without_telemetry
 from slowfast_ac.inference.predict import predict
+from slowfast_ac.inference.programs.openvino import compile_model, require, without_telemetry
 from slowfast_ac.inference.programs.write import to_openvino
 from slowfast_ac.inference.windows import video_duration
 

@@ -18,6 +18,7 @@ from slowfast_ac.data.preprocessing import Preprocessing
 from slowfast_ac.errors import InputError
 from slowfast_ac.files import StrPath, atomic_pair, atomic_path
 from slowfast_ac.inference.clip_model import InferenceModel
+from slowfast_ac.inference.optimize import optimize_network
 from slowfast_ac.inference.programs.open import open_program
 from slowfast_ac.inference.programs.openvino import (
     WEIGHTS,
@@ -25,7 +26,6 @@ from slowfast_ac.inference.programs.openvino import (
     convert,
     write_openvino,
 )
-from slowfast_ac.inference.optimize import optimize_network
 
 # Largest allowed difference of a score, which is in [0, 1], between eager PyTorch in float32 and
 # the written file; for int8 between the quantized network, measured on videos, and the file.

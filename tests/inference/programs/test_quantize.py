@@ -7,9 +7,9 @@ import pytest
 
 from slowfast_ac.data.views import CENTER_VIEW
 from slowfast_ac.errors import InputError
-from slowfast_ac.inference.programs import quantize as quantize_module
 from slowfast_ac.inference.load import load_model
 from slowfast_ac.inference.predict import predict
+from slowfast_ac.inference.programs import quantize as quantize_module
 from slowfast_ac.inference.programs.quantize import quantize
 
 INT8 = ("--format", "openvino", "--precision", "int8")

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from slowfast_ac.pyslowfast.log import LOG, accuracies, accuracy_text, clip_accuracy, read_log
+from slowfast_ac.pyslowfast.outputs import last_checkpoint
 
 
 def summarize(
@@ -20,9 +21,9 @@ def summarize(
     """
     output = Path(output)
     yield f"finished: {output}"
-    checkpoints = sorted((output / "checkpoints").glob("*checkpoint*"))
-    if trained and checkpoints:
-        yield f"  checkpoints     {checkpoints[0].parent} (the last: {checkpoints[-1].name})"
+    checkpoint = last_checkpoint(output)
+    if trained and checkpoint:
+        yield f"  checkpoints     {checkpoint.parent} (the last: {checkpoint.name})"
     yield f"  log             {output / LOG}"
     if views and results:
         note = f" (of {views[-1]} views, the last test)" if len(views) > 1 else ""

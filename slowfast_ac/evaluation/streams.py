@@ -17,6 +17,7 @@ from slowfast_ac.inference.head import find_head
 from slowfast_ac.inference.load import TrainedModel, load_model
 from slowfast_ac.inference.predict import predict
 from slowfast_ac.models.surgery import captured_inputs
+from slowfast_ac.pyslowfast.outputs import last_checkpoint
 
 STREAMS = ("spatial", "temporal")
 
@@ -102,10 +103,10 @@ def load_run(folder: StrPath) -> TrainedModel:
         InputError: if the folder is not that of a run, or the run saved no network.
     """
     config = Path(folder) / "config.yaml"
-    checkpoints = sorted((Path(folder) / "checkpoints").glob("checkpoint_epoch_*.pyth"))
-    if not config.is_file() or not checkpoints:
+    checkpoint = last_checkpoint(folder)
+    if not config.is_file() or checkpoint is None:
         raise InputError(
             f"{folder}: not the folder of a run with config.yaml and checkpoints/, which are "
             "needed to measure the streams"
         )
-    return load_model(checkpoints[-1], config=config)
+    return load_model(checkpoint, config=config)

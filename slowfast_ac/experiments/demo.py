@@ -11,11 +11,7 @@ from slowfast_ac.errors import InputError
 from slowfast_ac.evaluation.results import read_results
 from slowfast_ac.evaluation.significance import difference_interval, wilson
 from slowfast_ac.experiments.ablate import load_run_config, require_same_settings, run_all
-from slowfast_ac.experiments.report import (
-    checkpoint_of,
-    measure_attention,
-    write_report,
-)
+from slowfast_ac.experiments.report import measure_attention, write_report
 from slowfast_ac.experiments.suite import Run, load_suite, plan
 from slowfast_ac.figures import saved_figure
 from slowfast_ac.files import atomic_path, write_text
@@ -128,7 +124,7 @@ def draw_losses(runs: Sequence[Run], path: Path) -> None:
 
 def draw_maps(runs: Sequence[Run], test_list: Path, path: Path) -> None:
     """Draws each run's maps of both streams over the first test clip, for its true class."""
-    from slowfast_ac.inference.load import load_model
+    from slowfast_ac.evaluation.streams import load_run
     from slowfast_ac.visualization.annotation import read_annotation
     from slowfast_ac.visualization.heatmap import heatmap
     from slowfast_ac.visualization.picture import draw_strip
@@ -137,7 +133,7 @@ def draw_maps(runs: Sequence[Run], test_list: Path, path: Path) -> None:
     entry = read_list(test_list, prefix=cfg.DATA.PATH_PREFIX)[0]
     heatmaps = {}
     for run in runs:
-        model = load_model(checkpoint_of(run), config=load_run_config(run))
+        model = load_run(run.folder)
         network = model.require_network("draw maps of")
         heatmaps[run.variant] = heatmap(network, entry.path, model.preprocessing, entry.label)
     annotation = read_annotation(entry.path)

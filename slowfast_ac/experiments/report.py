@@ -19,6 +19,7 @@ from slowfast_ac.experiments.suite import Run, Suite
 from slowfast_ac.figures import saved_figure
 from slowfast_ac.files import write_csv, write_json, write_text
 from slowfast_ac.pyslowfast.log import clip_accuracy, read_log
+from slowfast_ac.pyslowfast.outputs import last_checkpoint
 
 ATTENTION = "attention.json"
 
@@ -148,7 +149,10 @@ def _attention(run: Run) -> dict[str, float]:
     first = read_list(test_list, prefix=cfg.DATA.PATH_PREFIX)[0]
     if not Path(first.path).with_suffix(".json").is_file():
         return {}
-    return attention_quality(cfg, checkpoint_of(run), test_list, progress=False)
+    checkpoint = last_checkpoint(run.folder)
+    if checkpoint is None:
+        raise InputError(f"{run.folder}: has no checkpoint")
+    return attention_quality(cfg, checkpoint, test_list, progress=False)
 
 
 def summarise(rows: Sequence[dict[str, float]]) -> dict[str, Any]:
@@ -224,11 +228,6 @@ def draw(table: dict[str, dict], columns: Sequence[Column], path: Path) -> None:
             axis.tick_params(labelsize=8)
         for axis in list(axes.flat)[len(shown) :]:
             axis.axis("off")
-
-
-def checkpoint_of(run: Run) -> Path:
-    """Returns the run's last checkpoint."""
-    return sorted((run.folder / "checkpoints").glob("checkpoint*"))[-1]
 
 
 def _accuracy(results: Results) -> dict[str, float]:

@@ -57,7 +57,7 @@ COLUMNS = (
     Column("params", "params M", 2, 1e-6),
     Column("forward_gflops", "forward GFLOPs", 2),
     Column("backward_gflops", "backward GFLOPs", 2),
-    Column("gflops", "GFLOPs a clip", 2),
+    Column("gflops", "GFLOPs per clip", 2),
     Column("gflops_ratio", "ratio", 3),
     Column("saved_mebibytes", "saved MiB", 0),
     Column("saved_mebibytes_ratio", "ratio", 3),

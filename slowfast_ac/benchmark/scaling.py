@@ -56,8 +56,8 @@ def bench_scaling(cfg: CfgNode, settings: Settings) -> list[dict[str, Any]]:
 def draw_scaling(title: str, rows: Sequence[Mapping[str, Any]], path: Path) -> None:
     """Draws time and counted memory along each axis, the baseline dashed."""
     axes_names = list(dict.fromkeys(row["axis"] for row in rows))
-    shown = {"seconds": "seconds a step", "gflops": "GFLOPs a clip", "peak_mebibytes": "peak MiB"}
-    shown = {key: label for key, label in shown.items() if key in rows[0]}
+    labels = {"seconds": "s per step", "gflops": "GFLOPs per clip", "peak_mebibytes": "peak MiB"}
+    shown = {key: label for key, label in labels.items() if key in rows[0]}
     size = (3.2 * len(axes_names), 2.6 * len(shown))
     with saved_figure(path, figsize=size) as figure:
         figure.suptitle(title)

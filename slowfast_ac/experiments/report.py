@@ -52,7 +52,7 @@ COLUMNS = (
     Column("clip_map", "mAP (clip) %", 1),
     Column("views", "views", 0, compared=False),
     Column("params", "params M", 2),
-    Column("gflops", "GFLOPs a view", 3, "gflops"),
+    Column("gflops", "GFLOPs per view", 3, "gflops"),
     Column("step_seconds", "step s", 3),
     Column("memory_mebibytes", "peak MiB", 0),
     Column("spatial_pointing", "pointing game, spatial", 3),

@@ -126,7 +126,7 @@ def _body(name: str, model: TrainedModel) -> str:
         f"{preprocessing.target_fps:g} fps{alpha}",
         "Test crop": f"{preprocessing.crop_size} x {preprocessing.crop_size} pixels",
         "Views": f"{test.NUM_ENSEMBLE_VIEWS} clips x {test.NUM_SPATIAL_CROPS} crops",
-        "Cost": f"{count_gflops(model.config, model.network):.1f} GFLOPs a view, "
+        "Cost": f"{count_gflops(model.config, model.network):.1f} GFLOPs per view, "
         f"{model.checkpoint.num_parameters:,} parameters",
     }
     table = "\n".join(f"| {key} | {value} |" for key, value in rows.items())

@@ -146,7 +146,18 @@ def test_command_prints_tables_and_refuses_an_unknown_baseline(evidence, runs, t
     assert "`AC`" in capsys.readouterr().out
     assert (tmp_path / "f.png").stat().st_size > 1000
     assert evidence.main(["tables", str(path), "--baseline", "fused"]) == 1
-    assert "no run of fused" in capsys.readouterr().err
+    assert "no run of fused; it has " in capsys.readouterr().err
+
+
+def test_command_shows_the_variants_asked_for_in_their_order(evidence, runs, tmp_path, capsys):
+    path = tmp_path / "runs.json.gz"
+    more = [{**run, "variant": "other"} for run in runs if run["variant"] == "AC"]
+    evidence.write(path, [*runs, *more])
+    assert evidence.main(["tables", str(path), "--only", "other", "AC"]) == 0
+    first = capsys.readouterr().out.split("\n\n")[0].splitlines()
+    assert [line.split("`")[1] for line in first[2:]] == ["unfused", "other", "AC"]
+    assert evidence.main(["tables", str(path), "--baseline", "other", "--only", "other"]) == 0
+    assert "unfused" not in capsys.readouterr().out
 
 
 def test_unfinished_and_known_runs_are_not_collected(evidence, runs, tmp_path):

@@ -296,15 +296,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
     showing.add_argument(
         "--differences", nargs="+", choices=list(MEASURES), default=list(MEASURES), help="of these"
     )
+    showing.add_argument("--only", nargs="+", metavar="VARIANT", help="these, in this order")
     showing.add_argument("--figure", help="draw a picture, too")
     args = parser.parse_args(arguments)
     if args.command == "collect":
         print(f"{collect(args.runs, args.file, args.clips)} runs added to {args.file}")
         return 0
     runs = read(args.file)
-    if not any(run["variant"] == args.baseline for run in runs):
-        print(f"{args.file}: it has no run of {args.baseline}", file=sys.stderr)
-        return 1
+    present = list(dict.fromkeys(run["variant"] for run in runs))
+    wanted = list(dict.fromkeys([args.baseline, *(args.only or present)]))
+    for variant in wanted:
+        if variant not in present:
+            print(f"{args.file}: no run of {variant}; it has {', '.join(present)}", file=sys.stderr)
+            return 1
+    runs = sorted(
+        (run for run in runs if run["variant"] in wanted),
+        key=lambda run: (wanted.index(run["variant"]), run["seed"]),
+    )
     print(tables(runs, args.baseline, args.differences))
     if all(run["clips"].get("family") == "kinds" for run in runs):
         print(kinds_and_motions(runs))

@@ -19,7 +19,7 @@ class StepCount:
         forward: multiply-adds of convolutions and matrix products.
         backward: the same, recomputation included.
         saved_bytes: memory that autograd keeps from the forward pass for the backward pass.
-        peak_bytes: the most memory in use at once of all that the step itself allocated.
+        peak_bytes: peak of the memory that the step itself allocated.
     """
 
     forward: int
@@ -45,7 +45,7 @@ def count_step(loss: Callable[[], Tensor], present: Iterable[Tensor] = ()) -> St
 
 
 def count_forward(function: Callable[[], object]) -> tuple[int, int]:
-    """Returns the multiply-adds of a call, and the most bytes alive at once of what it made."""
+    """Returns the multiply-adds of a call, and the peak of the bytes that it allocated."""
     with LiveBytes() as live, FlopCounterMode(display=False) as counter:
         function()
     return multiply_adds(counter), live.peak
@@ -70,7 +70,7 @@ class SavedBytes(torch.autograd.graph.saved_tensors_hooks):
         super().__init__(self._count, lambda tensor: tensor)
         self.bytes = 0
         self._seen = {tensor.untyped_storage().data_ptr() for tensor in present}
-        # A storage that was freed would lend its address to the next one.
+        # The next storage could get the address of one that was freed.
         self._kept: list[torch.UntypedStorage] = []
 
     def _count(self, tensor: Tensor) -> Tensor:

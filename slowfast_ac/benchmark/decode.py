@@ -28,7 +28,7 @@ def bench_decode(
     """Measures how fast one random clip of a video is decoded, as the video gets longer.
 
     Args:
-        folder: for the generated videos, which are removed.
+        folder: for the generated videos, which are removed at the end.
         settings: at least 1 iteration; ``only`` has names of :func:`decoders`.
         lengths: seconds of the videos.
 
@@ -50,8 +50,8 @@ def bench_decode(
 def decoders() -> dict[str, Callable[[Path, float], int]]:
     """Returns the decoders that work here: path and start in seconds -> bytes of frames held.
 
-    Whole videos come first, as the baseline: what upstream's decoder for PyAV does where the
-    container does not say the video's length, and torchvision's did for its backend.
+    The baseline, whole videos, comes first: upstream's decoder for PyAV does this if the container
+    does not state the video's length, and torchvision's backend did.
     """
     found: dict[str, Callable[[Path, float], int]] = {"whole_video": _whole_video, "span": _span}
     if importlib.util.find_spec("torchcodec"):
@@ -85,7 +85,7 @@ def _bench_video(path: Path, length: float, settings: Settings) -> list[dict[str
     known = decoders()
     names = choose(list(known), settings.only)
     held = dict.fromkeys(names, 0)
-    # Every decoder gets the same starts.
+    # Every decoder gets the same start times.
     steps = {name: _Decoding(path, length, known[name], held, name) for name in names}
     seconds = interleave(steps, settings)
     rows: dict[str, dict[str, Any]] = {
@@ -97,7 +97,7 @@ def _bench_video(path: Path, length: float, settings: Settings) -> list[dict[str
 
 
 class _Decoding:
-    """Decodes the next clip of a fixed sequence of random ones, and notes the most bytes held."""
+    """Decodes the next clip of a fixed random sequence, and records the most bytes held."""
 
     def __init__(
         self,

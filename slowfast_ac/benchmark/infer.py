@@ -1,6 +1,6 @@
 """Measures one view through each network: operations, memory, time and accuracy of the scores.
 
-Each network runs as upstream runs it, as ``slowfast-ac predict`` runs it and in the runtimes that
+Each network runs as in upstream, as in ``slowfast-ac predict``, and in the runtimes that
 ``slowfast-ac export`` writes programs for.
 """
 
@@ -22,7 +22,7 @@ from slowfast_ac.data.preprocessing import Preprocessing
 from slowfast_ac.inference.optimize import compile_network, optimize_network
 from slowfast_ac.models.counts import count_parameters
 
-# What differs in training alone is the same network here.
+# Networks that differ only in training are one and the same here.
 PLAIN = ("fused", "unfused", "ac_scam")
 # Arguments of optimize_network.
 OPTIMIZED: dict[str, dict[str, Any]] = {
@@ -40,12 +40,12 @@ NAMES = PLAIN + tuple(
 
 @torch.no_grad()
 def bench_infer(cfg: CfgNode, settings: Settings) -> list[dict[str, Any]]:
-    """Measures one view's inference; arguments and result as those of ``bench_train``.
+    """Measures one view's inference; arguments and result as in ``bench_train``.
 
-    ``score_difference`` is the largest one of a score to the same network as upstream runs it; the
-    random classifier is scaled so that its logits spread by 1, else scores would be all alike.
-    Compiled rows and runtimes are left out, with a line on stderr, if they cannot run or nothing is
-    timed.
+    ``score_difference`` is the largest difference of a score from the same network as upstream runs
+    it. The random classifier is scaled so that the standard deviation of its logits is 1;
+    otherwise all scores would be alike. Compiled rows and runtimes are left out, with a line on
+    stderr, if they cannot run or nothing is timed.
     """
     cfg = cfg.clone()
     cfg.DATA.TEST_CROP_SIZE = settings.crop
@@ -59,7 +59,7 @@ def bench_infer(cfg: CfgNode, settings: Settings) -> list[dict[str, Any]]:
     models = {}
 
     def scores_of(model: Callable[..., Tensor]) -> Callable[[], Tensor]:
-        # Upstream's SlowFast writes into the list that it is given.
+        # Upstream's SlowFast overwrites the items of its input list.
         return lambda: model(list(data.clips))
 
     for name in names:

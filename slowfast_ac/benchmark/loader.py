@@ -20,14 +20,14 @@ from slowfast_ac.errors import InputError
 from slowfast_ac.figures import saved_figure
 
 Clock = Callable[[], float]
-# Of a training step's time; below it, more workers change nothing that can be seen.
+# Share of the time that the network may wait; below it, more workers make no visible difference.
 IDLE = 0.1
 
 
 def bench_loader(
     cfg: CfgNode, settings: Settings, clock: Clock = time.perf_counter
 ) -> list[dict[str, Any]]:
-    """Times the training clips of a config's own list on their way into its own network.
+    """Times the clips of a config's training list on their way into its network.
 
     Args:
         cfg: a config whose training list was checked.
@@ -35,17 +35,17 @@ def bench_loader(
         clock: returns seconds.
 
     Returns:
-        The rows ``decode`` and ``augment``, a clip each on one core; ``network``, a training step
-        with clips that are there; ``loader``, upstream's with DATA_LOADER.NUM_WORKERS and nobody
-        else at work; and ``run``, both together, with ``waiting``, the share of its time that the
-        network waited for clips. Times are seconds of a clip. See
+        The rows ``decode`` and ``augment``, on one core; ``network``, a training step with clips
+        that are already in memory; ``loader``, upstream's loader alone, with
+        DATA_LOADER.NUM_WORKERS; and ``run``, both together, with ``waiting``, the share of the time
+        that the network waited for clips. Times are seconds per clip. See
         :mod:`slowfast_ac.benchmark.results`.
 
     Raises:
-        InputError: if the list has less than a batch, or the data set decodes no video.
+        InputError: if the list is shorter than a batch, or the data set decodes no video.
     """
     cfg = cfg.clone()
-    # The wheel's loader divides by the GPUs.
+    # The wheel's loader divides by the number of GPUs.
     cfg.TRAIN.BATCH_SIZE, cfg.NUM_GPUS = settings.batch, 1
     cfg.DATA_LOADER.PIN_MEMORY &= settings.device.type == "cuda"
     construct = importlib.import_module("slowfast.datasets.loader").construct_loader
@@ -56,7 +56,7 @@ def bench_loader(
             f"--batch: {settings.batch} clips, but the training list has {len(loader.dataset)}"
         )
     decoding, augmenting = _time_items(loader.dataset, settings, clock)
-    # Without the loader, whose workers would go on beside the network.
+    # Without the loader, whose workers would take cores from the network.
     there = loader.collate_fn([loader.dataset[index] for index in range(settings.batch)])
     trainer = Trainer(cfg, _to_batch(there, settings.device), settings.device)
     network = _time_steps(trainer.step, settings, clock)
@@ -84,11 +84,11 @@ def bench_loader(
 
 
 def verdict(rows: Sequence[Mapping[str, Any]], workers: int) -> dict[str, object]:
-    """Says what limits the run.
+    """Returns what limits the run, and how many workers would feed the network.
 
     Args:
         rows: of :func:`bench_loader`.
-        workers: DATA_LOADER.NUM_WORKERS, of which each GPU has as many.
+        workers: DATA_LOADER.NUM_WORKERS, which is per GPU.
     """
     of = {row["name"]: row for row in rows}
     clip = 1 / of["decode"]["clips_per_second"] + 1 / of["augment"]["clips_per_second"]
@@ -139,7 +139,7 @@ def _time_items(dataset, settings: Settings, clock: Clock) -> tuple[list[float],
 
 @contextlib.contextmanager
 def _timed_decoder(clock: Clock) -> Iterator[list[float]]:
-    """Yields a list that gets the seconds of each call of upstream's decoder."""
+    """Yields a list that collects the seconds of each call of upstream's decoder."""
     kinetics = importlib.import_module("slowfast.datasets.kinetics")
     places = [(kinetics.container, "get_video_container"), (kinetics.decoder, "decode")]
     originals = [getattr(module, name) for module, name in places]
@@ -196,6 +196,6 @@ def _row(name: str, seconds: list[float]) -> dict[str, Any]:
         "seconds": time.median,
         "seconds_low": time.low,
         "seconds_high": time.high,
-        # Of all: a loader's workers deliver in bursts.
+        # Over all clips, since a loader's workers deliver in bursts.
         "clips_per_second": len(seconds) / sum(seconds),
     }

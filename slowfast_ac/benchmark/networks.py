@@ -22,7 +22,7 @@ _CHANNELS_LAST = ("COMPUTE.MEMORY_FORMAT", "channels_last")
 _COMPILED = ("COMPUTE.COMPILE", True)
 
 # Keys and values that make each network of a config with two pathways; the first is the baseline.
-# What they leave open, such as SCAM's other keys for ac_scam, is the config's.
+# All other keys, such as SCAM's others for ac_scam, are the config's.
 NETWORKS: dict[str, tuple[object, ...]] = {
     "fused": _FUSED,
     "unfused": ("MODEL.MODEL_NAME", "SlowFastAC", "MODEL.LOSS_FUNC", "cross_entropy"),
@@ -93,7 +93,7 @@ def check_only(names: Sequence[str], only: Sequence[str]) -> None:
 def without_uncompilable(names: Sequence[str], settings: Settings) -> list[str]:
     """Returns the rows that can run: the compiled ones only if they are timed and a compiler works.
 
-    Says on stderr why they are left out for want of a compiler.
+    Without a compiler, a line on stderr names the reason.
     """
     others = [name for name in names if not name.endswith("compiled")]
     if not settings.iterations or len(others) == len(names):
@@ -130,7 +130,7 @@ def build_network(cfg: CfgNode, device: torch.device) -> nn.Module:
 
 
 def random_batch(cfg: CfgNode, batch: int, crop: int, device: torch.device) -> Batch:
-    """Draws a batch, the same one for the same sizes."""
+    """Returns a random batch, the same one for the same sizes."""
     generator = torch.Generator().manual_seed(0)
     frames = cfg.DATA.NUM_FRAMES
     fast = torch.randn(batch, 3, frames, crop, crop, generator=generator)
@@ -146,5 +146,5 @@ def find_loss(cfg: CfgNode) -> nn.Module:
 
 
 def resident_bytes(tensors: Sequence[Tensor]) -> int:
-    """Returns the bytes of the tensors."""
+    """Returns the size of the tensors in bytes."""
     return sum(tensor.numel() * tensor.element_size() for tensor in tensors)

@@ -1,20 +1,20 @@
-"""The files of a benchmark run: bench.md, bench.csv, bench.json and bench.png.
+"""Writes the files of a benchmark: bench.md, bench.csv, bench.json and bench.png.
 
-A row is a dict: ``name``, then as far as measured
+A row is a dict of ``name`` and those of the following that were measured:
 
 =========================  ========================================================================
 params                     parameters
 forward_gflops             10^9 multiply-adds of convolutions and matrix products, one clip
-backward_gflops            the same of backward, recomputation included
+backward_gflops            the same for the backward pass, recomputation included
 gflops                     the sum of both; at inference only forward
 saved_mebibytes            memory per step that autograd keeps from forward until backward
-peak_mebibytes             the most memory in use at once, gradients included; counted
+peak_mebibytes             peak of the memory in use, gradients included; counted
 cuda_peak_mebibytes        CUDA's own peak, weights and optimizer included
 seconds, clips_per_second  median; ``_low`` and ``_high`` are the quartiles
-score_difference           the largest one of a score to the same network as upstream runs it
+score_difference           largest difference of a score from the network as upstream runs it
 held_mebibytes             decoded frames held at once
 video_seconds              length of the decoded video
-..._ratio                  to the baseline; of seconds the median of the ratios round by round
+..._ratio                  to the baseline; for seconds the median of the ratios of all rounds
 =========================  ========================================================================
 """
 
@@ -57,7 +57,7 @@ COLUMNS = (
     Column("params", "params M", 2, 1e-6),
     Column("forward_gflops", "forward GFLOPs", 2),
     Column("backward_gflops", "backward GFLOPs", 2),
-    Column("gflops", "GFLOPs a clip", 2),
+    Column("gflops", "GFLOPs per clip", 2),
     Column("gflops_ratio", "ratio", 3),
     Column("saved_mebibytes", "saved MiB", 0),
     Column("saved_mebibytes_ratio", "ratio", 3),
@@ -74,7 +74,7 @@ COLUMNS = (
 
 
 def describe_machine(device: torch.device) -> dict[str, object]:
-    """Returns the conditions of a time: device, versions and threads."""
+    """Returns the conditions of a measurement: device, versions and threads."""
     return {
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else _processor(),
         "torch": torch.__version__,

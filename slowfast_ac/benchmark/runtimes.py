@@ -1,4 +1,4 @@
-"""A network in the runtimes for CPUs that ``slowfast-ac export`` writes programs for."""
+"""Runs a network in the CPU runtimes that ``slowfast-ac export`` writes programs for."""
 
 import sys
 import tempfile
@@ -11,16 +11,16 @@ from torch import Tensor, nn
 
 from slowfast_ac.data.preprocessing import Preprocessing
 from slowfast_ac.inference.clip_model import InferenceModel
+from slowfast_ac.inference.optimize import optimize_network
 from slowfast_ac.inference.programs.open import open_onnx
 from slowfast_ac.inference.programs.openvino import compile_model
-from slowfast_ac.inference.optimize import optimize_network
+from slowfast_ac.inference.programs.quantize import quantize_program
 from slowfast_ac.inference.programs.write import (
     quiet_exporters,
     random_clips,
     to_openvino,
     write_onnx,
 )
-from slowfast_ac.inference.programs.quantize import quantize_program
 
 # Rows, and the packages that each needs.
 RUNTIMES = {
@@ -34,7 +34,7 @@ CALIBRATION = 8
 
 
 def without_missing(names: Sequence[str], device: torch.device) -> list[str]:
-    """Returns the rows that can run here; says on stderr what the others lack."""
+    """Returns the rows that can run here; prints on stderr what the others lack."""
     kept = []
     for name in names:
         how = name.partition("_")[2]

@@ -13,15 +13,15 @@ from slowfast_ac.benchmark.train import bench_train
 from slowfast_ac.figures import saved_figure
 
 METHOD = "ac_scam"
-# What is varied: the values, one axis at a time, all else as the config has it. Frames are those of
-# the slow pathway; scales are how many SCAM has.
+# Values of each axis. One axis is varied at a time, with the config's values on the others. Frames
+# are those of the slow pathway; scales is the number of SCAM's scales.
 AXES: dict[str, tuple[int, ...]] = {
     "batch": (1, 2, 4),
     "classes": (10, 100, 1000, 10000),
     "frames": (4, 8, 16),
     "scales": (1, 2, 3, 4),
 }
-# The first so many of them.
+# The axis ``scales`` takes the first of these.
 SCALES = (1.0, 0.5, 0.75, 0.625)
 
 
@@ -30,11 +30,11 @@ def bench_scaling(cfg: CfgNode, settings: Settings) -> list[dict[str, Any]]:
 
     Args:
         cfg: a config with two pathways.
-        settings: how to measure; ``batch`` holds on the other axes, ``only`` has names of
+        settings: how to measure; ``batch`` applies to the other axes, ``only`` has names of
             :data:`AXES`.
 
     Returns:
-        Two rows per point, as those of ``bench_train``, with ``axis`` and ``value``.
+        Two rows per point, as in ``bench_train``, with ``axis`` and ``value``.
 
     Raises:
         InputError: for an unknown axis.
@@ -56,8 +56,8 @@ def bench_scaling(cfg: CfgNode, settings: Settings) -> list[dict[str, Any]]:
 def draw_scaling(title: str, rows: Sequence[Mapping[str, Any]], path: Path) -> None:
     """Draws time and counted memory along each axis, the baseline dashed."""
     axes_names = list(dict.fromkeys(row["axis"] for row in rows))
-    shown = {"seconds": "seconds a step", "gflops": "GFLOPs a clip", "peak_mebibytes": "peak MiB"}
-    shown = {key: label for key, label in shown.items() if key in rows[0]}
+    labels = {"seconds": "s per step", "gflops": "GFLOPs per clip", "peak_mebibytes": "peak MiB"}
+    shown = {key: label for key, label in labels.items() if key in rows[0]}
     size = (3.2 * len(axes_names), 2.6 * len(shown))
     with saved_figure(path, figsize=size) as figure:
         figure.suptitle(title)

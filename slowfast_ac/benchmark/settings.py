@@ -14,7 +14,7 @@ class Settings:
         batch: clips per step.
         crop: height and width of a clip in pixels.
         iterations: timed rounds; with 0 nothing is timed, only counted.
-        warmup: rounds before that.
+        warmup: untimed rounds before them.
         only: names of the rows to measure; the first row, the baseline, always runs. Empty for all.
     """
 

@@ -74,7 +74,7 @@ def paired_ratios(seconds: Sequence[float], baseline: Sequence[float]) -> list[f
 def add_times(
     rows: Mapping[str, dict[str, Any]], seconds: Mapping[str, list[float]], batch: int
 ) -> None:
-    """Adds seconds, clips per second and the ratios to the first row, paired, with quartiles."""
+    """Adds seconds, clips per second and paired ratios to the first row, with quartiles."""
     baseline = next(iter(seconds.values()))
     for name, values in seconds.items():
         time, ratio = spread(values), spread(paired_ratios(values, baseline))

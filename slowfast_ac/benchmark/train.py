@@ -37,7 +37,7 @@ class Trainer:
 
     def loss(self) -> Tensor:
         """Computes the batch's loss."""
-        # Upstream's SlowFast writes into the list that it is given.
+        # Upstream's SlowFast overwrites the items of its input list.
         loss = self.loss_func(self.model(list(self.batch.clips)), self.batch.labels)
         return loss[0] if isinstance(loss, tuple) else loss
 
@@ -50,12 +50,12 @@ class Trainer:
         self.optimizer.step()
 
     def count(self) -> dict[str, float]:
-        """Counts one step without the optimizer's part; of a compiled network, operations alone.
+        """Counts one step without the optimizer; for a compiled network, only its operations.
 
         Compiled code keeps other features, and the counters cannot see into it.
         """
         present = [*self.model.parameters(), *self.model.buffers(), *self.batch.clips]
-        # A stage first called within the counters would never be compiled afterwards.
+        # A stage whose first call is inside the counters would never be compiled.
         with torch.compiler.set_stance("force_eager"):
             count = count_step(self.loss, present)
         self.optimizer.zero_grad()
@@ -86,7 +86,7 @@ class Trainer:
 
 
 def cuda_peak(step: Callable[[], object], device: torch.device) -> float:
-    """Returns the most GPU memory that a call had beyond what was there before it, in MiB."""
+    """Returns the peak of the GPU memory that a call adds to what was in use before, in MiB."""
     torch.cuda.synchronize(device)
     before = torch.cuda.memory_allocated(device)
     torch.cuda.reset_peak_memory_stats(device)
@@ -128,7 +128,7 @@ def bench_train(cfg: CfgNode, settings: Settings) -> list[dict[str, Any]]:
 
 
 def add_ratios(rows: dict[str, dict[str, Any]]) -> None:
-    """Adds the ratios of operations and memory to the first row."""
+    """Adds the ratios of operations and memory relative to the first row."""
     baseline = next(iter(rows.values()))
     for row in rows.values():
         for key in ("gflops", "saved_mebibytes", "peak_mebibytes", "cuda_peak_mebibytes"):

@@ -21,7 +21,7 @@ from slowfast_ac.inference.predict import predict
 
 CLIPS, CROPS = 10, 3
 VIEWS = Views(CLIPS, CROPS)
-# Arguments of load_model; the first is also asked for single views.
+# Arguments of load_model; the first model also predicts the single views.
 MODELS: dict[str, dict[str, Any]] = {
     "views": {},
     "views_compiled": {"compile": True},
@@ -41,7 +41,7 @@ def bench_views(
 
     Args:
         cfg: config of the network, whose weights are random.
-        folder: for the generated video and weights, which are removed.
+        folder: for the generated video and weights, which are removed at the end.
         settings: at least 1 iteration; ``only`` has names of :data:`NAMES`.
         seconds: of the video, 340 x 256.
 

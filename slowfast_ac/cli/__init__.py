@@ -30,7 +30,7 @@ COMMANDS = {
     "convert": "rename a checkpoint's weights between PySlowFast, PyTorchVideo and caffe2",
     "export": "write an inference model, weights or a folder for the Hub, checked against eager",
     "predict": "name the actions in videos",
-    "app": "serve a local page on which anybody can try a network",
+    "app": "serve a local page for trying a network",
     "features": "write a network's pooled features or maps of videos",
     "bench": "measure training, inference and decoding against the fused baseline",
 }
@@ -40,7 +40,7 @@ PACKAGES = {"cv2": "opencv-python", "PIL": "pillow", "sklearn": "scikit-learn", 
 
 
 def build_parser(command: str | None = None) -> argparse.ArgumentParser:
-    """Returns the parser of one command, or for None that of their names, which imports nothing."""
+    """Returns the parser of one command; for None, the parser of all names, without imports."""
     if command:
         summary = COMMANDS[command]
         parser = argparse.ArgumentParser(prog=f"slowfast-ac {command}", description=summary)
@@ -60,8 +60,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Runs one subcommand.
 
     Returns:
-        The exit status: 0, 2 for bad input, 130 when interrupted, 141 when the reader of its output
-        went away, or what the subcommand returns.
+        The exit status: 0, 2 for bad input, 130 if interrupted, 141 if the reader of its output
+        went away, or the subcommand's own.
     """
     argv = list(sys.argv[1:] if argv is None else argv)
     if not argv or argv[0] not in COMMANDS:
@@ -69,7 +69,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         build_parser().parse_args(argv[:1])
     command = argv[0]
     args = build_parser(command).parse_args(argv[1:])
-    # PyTorchVideo and PySlowFast draw these at import, whatever the user does.
+    # PyTorchVideo and PySlowFast cause these at import, whatever the user does.
     warnings.filterwarnings("ignore", message=r".*torch\.jit.*deprecated")
     warnings.filterwarnings("ignore", message=r".*torch\.cuda\.amp.*deprecated")
     warnings.filterwarnings("ignore", message=r".*_(functional|transforms)_video' module")

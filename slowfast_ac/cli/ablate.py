@@ -28,7 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--submit",
         nargs="*",
         metavar="KEY=VALUE",
-        help="give the unfinished runs to Slurm, by submitit, with its parameters, such as "
+        help="submit the unfinished runs to Slurm with submitit and its parameters, such as "
         "slurm_partition=gpu timeout_min=720 gpus_per_node=8",
     )
     shown.add_argument("--report", action="store_true", help="report the finished runs")
@@ -36,7 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def main(args: argparse.Namespace) -> int:
-    """Runs the suite; the exit status is 1 when a run failed."""
+    """Runs the suite; the exit status is 1 if a run failed."""
     from slowfast_ac.experiments.ablate import is_finished, require_same_settings, run_all
     from slowfast_ac.experiments.report import measure_attention, write_report
     from slowfast_ac.experiments.suite import load_suite, plan
@@ -57,7 +57,7 @@ def main(args: argparse.Namespace) -> int:
         return _submit(args, [_job(args, run.name)[1:] for run in runs if not is_finished(run)])
     require_same_settings(everything)
     failed = [] if args.report else run_all(runs, args.parallel)
-    # Of jobs that share the folder each measures its own runs; --report, whatever they left.
+    # Jobs that share the folder measure only their own runs; --report measures the rest.
     own = everything if args.report else runs
     measure_attention([run for run in own if is_finished(run)])
     # Named after the suite, so that suites with runs in common can share a folder.

@@ -1,4 +1,4 @@
-"""``slowfast-ac app``: a local page on which anybody can try a network."""
+"""``slowfast-ac app``: serves a local page for trying a network."""
 
 import argparse
 
@@ -29,7 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--host",
         default="127.0.0.1",
-        help="address to listen at (default 127.0.0.1, which only this machine reaches)",
+        help="address to listen on (default 127.0.0.1, which only this machine reaches)",
     )
     parser.add_argument("--port", type=int, help="port (default: the first free one from 7860 on)")
 
@@ -41,7 +41,7 @@ def main(args: argparse.Namespace) -> int:
     import sys
     import tempfile
 
-    # Read by Gradio when it is imported: first of all, since it may be missing.
+    # Set before the import, when Gradio reads it. Imported first, since Gradio may be missing.
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
     import gradio  # noqa: F401
 
@@ -59,7 +59,7 @@ def main(args: argparse.Namespace) -> int:
         for path, config, weights in files
     ]
     names = distinct_names([model.name for model in models], [model.path for model in models])
-    # So that a kill, too, removes what people have uploaded.
+    # So that uploaded files are removed after a kill, too.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     with tempfile.TemporaryDirectory(prefix="slowfast-ac-") as folder:
         os.environ["GRADIO_TEMP_DIR"] = folder

@@ -1,4 +1,4 @@
-"""Arguments that several commands have."""
+"""Arguments that several commands share."""
 
 import argparse
 import warnings
@@ -33,7 +33,7 @@ def add_pyslowfast(parser: argparse.ArgumentParser, purpose: str = "checkout") -
 
 
 def add_opts(parser: argparse.ArgumentParser, purpose: str = "the last argument") -> None:
-    """Adds ``--opts``, config keys and their values in turn, which takes all that follows."""
+    """Adds ``--opts``, config keys and their values in turn, which takes all further words."""
     parser.add_argument(
         "--opts", nargs=argparse.REMAINDER, default=[], help=f"KEY VALUE pairs, {purpose}"
     )
@@ -62,7 +62,7 @@ def finish(
 ) -> int:
     """Has the last process write the output; returns the exit status, 1 for unread videos.
 
-    The others exit with 0 whatever they met: torchrun stops everything when one process fails.
+    The other processes always exit with 0, since torchrun stops all of them when one fails.
     """
     unread = 0
 
@@ -78,5 +78,5 @@ def finish(
 
 
 def tell_unfinished(rank: "Rank", output: "StrPath") -> None:
-    """Says that another process, the last one to finish, writes the results."""
+    """Prints that another process, the last one to finish, writes the results."""
     print(f"this was {rank}; the last one writes {output}")

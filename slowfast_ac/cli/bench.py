@@ -150,7 +150,7 @@ def _networks(args: argparse.Namespace, output):
     if not training and crop < cfg.DATA.TRAIN_CROP_SIZE:
         raise InputError(
             f"--crop: {crop} is smaller than DATA.TRAIN_CROP_SIZE {cfg.DATA.TRAIN_CROP_SIZE}, "
-            "whose pooling the head has"
+            "and the head pools windows of that size"
         )
     module = importlib.import_module(f"slowfast_ac.benchmark.{args.what}")
     rows = getattr(module, f"bench_{args.what}")(cfg, _settings(args, device, crop))

@@ -1,4 +1,4 @@
-"""``slowfast-ac check-data``: find the bad lines and videos of a list."""
+"""``slowfast-ac check-data``: finds the bad lines and videos of a list."""
 
 import argparse
 
@@ -6,7 +6,7 @@ SHOWN_NOTES = 10
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Adds the list and what its lines are checked against."""
+    """Adds the arguments."""
     parser.add_argument("list", metavar="LIST", help="train.csv, val.csv or test.csv")
     parser.add_argument("--num-classes", type=int, metavar="N", help="MODEL.NUM_CLASSES")
     parser.add_argument(
@@ -30,7 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def main(args: argparse.Namespace) -> int:
-    """Checks the list; returns 1 when it has bad lines."""
+    """Checks the list; the exit status is 1 if it has bad lines."""
     from slowfast_ac.cli.arguments import tell_unfinished
     from slowfast_ac.data.class_map import read_class_map
     from slowfast_ac.data.datasets.check import check_videos
@@ -49,7 +49,7 @@ def main(args: argparse.Namespace) -> int:
             shown_notes += 1
             note = "note: "
         if not note or shown_notes <= SHOWN_NOTES:
-            # At once, so that a check that is stopped has printed what it found.
+            # Flushed, so that a stopped check has printed its findings.
             print(f"line {finding.line}: {note}{_described(finding)}", flush=True)
 
     report = check_videos(
@@ -80,7 +80,7 @@ def main(args: argparse.Namespace) -> int:
 
 
 def _described(finding) -> str:
-    # The reason of an unreadable video names it, and so does the line that could not be split.
+    # These reasons name the video or the line already.
     if finding.kind in ("line", "unreadable"):
         return finding.reason
     return f"{finding.path}: {finding.reason}"

@@ -1,4 +1,4 @@
-"""``slowfast-ac compare``: two test results, class by class."""
+"""``slowfast-ac compare``: compares two test results, class by class."""
 
 import argparse
 

@@ -44,7 +44,7 @@ def copy_config(name: str, output: str | Path) -> list[Path]:
         output: folder that gets them, under the same relative names.
 
     Returns:
-        The files that were written; those that were there with the same content are left out.
+        The files that were written, without those that already had the same content.
 
     Raises:
         InputError: for an unknown name, or a different file of that name in the folder.
@@ -78,7 +78,7 @@ def _find(name: str) -> Path:
 
 
 def _with_bases(path: Path) -> Iterator[Path]:
-    """Yields a config and, one after another, those that it builds on."""
+    """Yields a config, then each config that it builds on."""
     import yaml
 
     yield path

@@ -1,4 +1,4 @@
-"""``slowfast-ac convert``: weights for the other code base, or without lateral connections."""
+"""``slowfast-ac convert``: converts weights to the other code base, or cuts lateral connections."""
 
 import argparse
 
@@ -19,7 +19,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def main(args: argparse.Namespace) -> None:
-    """Converts, writes, prints what became of every weight."""
+    """Converts and writes the weights, and prints a report on every weight."""
     from slowfast_ac.checkpoint.convert import convert_checkpoint
     from slowfast_ac.checkpoint.open import open_checkpoint
     from slowfast_ac.checkpoint.save import SUFFIXES, save_checkpoint

@@ -1,4 +1,4 @@
-"""``slowfast-ac demo``: baseline and method on generated action clips, in minutes on a CPU."""
+"""``slowfast-ac demo``: trains baseline and method on generated clips, in minutes on a CPU."""
 
 import argparse
 

@@ -1,4 +1,4 @@
-"""``slowfast-ac doctor``: what is found, what is repaired, what is missing."""
+"""``slowfast-ac doctor``: prints what is found, repaired and missing."""
 
 import argparse
 
@@ -18,7 +18,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def main(args: argparse.Namespace) -> int:
-    """Prints the findings; the exit status is 1 when something is missing."""
+    """Prints the findings; the exit status is 1 if something is missing."""
     from slowfast_ac.pyslowfast.doctor import diagnose
 
     diagnosis = diagnose(args.pyslowfast)

@@ -1,4 +1,4 @@
-"""``slowfast-ac evaluate``: one test result by itself."""
+"""``slowfast-ac evaluate``: evaluates one test result."""
 
 import argparse
 
@@ -17,7 +17,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--streams",
         action="store_true",
-        help="also each stream's own accuracy; shows the run's network every test video once",
+        help="also measure each stream's accuracy; shows the run's network every test video once",
     )
     parser.add_argument("--output", default="evaluation", help="folder (default: %(default)s)")
     parser.add_argument("--overwrite", action="store_true", help="replace an earlier evaluation")

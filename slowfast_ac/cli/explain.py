@@ -1,4 +1,4 @@
-"""``slowfast-ac explain``: what a config means, in plain numbers."""
+"""``slowfast-ac explain``: prints what a config means, in plain numbers."""
 
 import argparse
 
@@ -47,7 +47,7 @@ def main(args: argparse.Namespace) -> None:
         cfg = over_defaults(config)
         merge_opts(cfg, args.opts)
     else:
-        # The wheel lacks some of the keys.
+        # Over the defaults, since the wheel lacks some of the keys.
         cfg = over_defaults(load_config(args.config, args.opts))
     videos = count_training_videos(cfg) if args.videos is None else args.videos
     changed = yaml.safe_load(Path(args.config).read_text(encoding="utf-8"))

@@ -1,4 +1,4 @@
-"""``slowfast-ac export``: a trained network as a file or a folder for others."""
+"""``slowfast-ac export``: writes a trained network as a file or a folder for others."""
 
 import argparse
 
@@ -29,7 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--calibrate",
         metavar="LIST_OR_FOLDER",
-        help="videos like those to come, for int8: a list as of predict, or a folder",
+        help="for int8, videos like those to predict later: a list as for predict, or a folder",
     )
     parser.add_argument(
         "--output",
@@ -59,13 +59,13 @@ def main(args: argparse.Namespace) -> None:
     from slowfast_ac.inference.load import load_model
     from slowfast_ac.inference.model_card import check_accuracy, parse_accuracy, read_accuracy
     from slowfast_ac.inference.pretrained import save_pretrained
-    from slowfast_ac.inference.programs.write import BATCH_SIZES, TIMED_PAIRS, TOLERANCE
     from slowfast_ac.inference.programs.quantize import quantize
+    from slowfast_ac.inference.programs.write import BATCH_SIZES, TIMED_PAIRS, TOLERANCE
 
-    # What is cheap to refuse comes before the network is built.
+    # The cheap checks come before the network is built.
     check_precision(args.format, args.precision)
     if (args.precision == "int8") != bool(args.calibrate):
-        raise InputError("--calibrate: int8, and it alone, needs videos: a list or a folder")
+        raise InputError("--calibrate: give a list or a folder with int8, and only with int8")
     videos = _calibration_videos(args.calibrate) if args.calibrate else []
     if args.format != "huggingface":
         check_format(args.format, args.output)

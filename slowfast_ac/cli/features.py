@@ -1,4 +1,4 @@
-"""``slowfast-ac features``: a trained network's features of videos, as npy files or a table."""
+"""``slowfast-ac features``: writes a network's features of videos, as npy files or a table."""
 
 import argparse
 
@@ -18,13 +18,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--stream", choices=["slow", "fast", "both"], default="both", help="default: both"
     )
     parser.add_argument(
-        "--maps", action="store_true", help="keep frames and positions; default: their average"
+        "--maps", action="store_true", help="keep frames and positions (default: average over them)"
     )
     add_window_arguments(parser)
 
 
 def main(args: argparse.Namespace) -> int:
-    """Writes each video's features and their times; 1 if a video could not be read."""
+    """Writes each video's features; the exit status is 1 if a video could not be read."""
     import math
     import sys
     from pathlib import Path
@@ -52,7 +52,7 @@ def main(args: argparse.Namespace) -> int:
     if table:
         check_suffix(args.output, [".parquet"])
         if args.maps:
-            raise InputError(f"--maps: a map is no row of {args.output}; give a folder to --output")
+            raise InputError(f"--maps: {args.output} cannot hold maps; give a folder to --output")
     videos = chosen_videos(args)
     rank = this_rank()
     model = load_model(
@@ -78,7 +78,7 @@ def main(args: argparse.Namespace) -> int:
         "stride": args.stride or window,
     }
     journal = Journal(args.output if table else Path(args.output) / "videos.jsonl", settings, rank)
-    # A table is made of the same files, which then go.
+    # A table is made from the same files, which are then removed.
     folder = journal.folder / "features" if table else Path(args.output)
     stems = dict(zip(videos, distinct_stems(videos), strict=True))
     for video in journal.todo(videos):

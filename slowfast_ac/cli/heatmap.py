@@ -1,4 +1,4 @@
-"""``slowfast-ac heatmap``: where a network looks in a video, stream by stream."""
+"""``slowfast-ac heatmap``: draws where a network looks in a video, stream by stream."""
 
 import argparse
 import os
@@ -47,7 +47,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def main(args: argparse.Namespace) -> int:
-    """Writes each video's strip, overlay video and raw maps; 1 if one could not be drawn."""
+    """Writes each video's strip, overlay video and maps; the exit status is 1 if one failed."""
     import sys
 
     from tqdm import tqdm
@@ -125,9 +125,9 @@ def main(args: argparse.Namespace) -> int:
 
 
 def distinct_names(names: Sequence[str], paths: Sequence[str]) -> list[str]:
-    """Returns short names for networks: of their models or, if these are the same, of their files.
+    """Returns short names for networks: their models' or, if these are the same, their files'.
 
-    For files, the first folder, or the file name, in which their paths differ.
+    A file is named by the first folder, or the file name, in which the paths differ.
     """
     if len(set(names)) == len(names):
         return list(names)

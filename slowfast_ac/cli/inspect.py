@@ -1,4 +1,4 @@
-"""``slowfast-ac inspect``: what a checkpoint is, from its content."""
+"""``slowfast-ac inspect``: prints what a checkpoint is, judged by its content."""
 
 import argparse
 

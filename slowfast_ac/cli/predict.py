@@ -1,10 +1,10 @@
-"""``slowfast-ac predict``: what a trained network sees in videos."""
+"""``slowfast-ac predict``: names the actions in videos."""
 
 import argparse
 
 from slowfast_ac.cli.arguments import RenamedFlag
 
-# Below that, the conversion for OpenVINO takes longer than what it saves (docs/BENCH.md).
+# With fewer views, the conversion for OpenVINO takes longer than it saves (docs/BENCH.md).
 FEWEST_VIEWS = 60
 
 
@@ -17,8 +17,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     views.add_argument(
         "--views",
         metavar="CLIPSxCROPS",
-        help="views to average, with 1 or 3 crops (default 10x3, as in PySlowFast's test; of a "
-        "stream the single view)",
+        help="views to average, with 1 or 3 crops (default 10x3, as in PySlowFast's test; with "
+        "--stream a single view)",
     )
     views.add_argument(
         *("--single-view", "--fast"),
@@ -46,7 +46,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--backend",
         choices=("torch", "openvino"),
-        help="of weights on a CPU (default: openvino for many views, where it is installed)",
+        help="runtime for weights on a CPU (default: openvino for many views, if it is installed)",
     )
     parser.add_argument(
         "--output",
@@ -110,7 +110,7 @@ def add_window_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def main(args: argparse.Namespace) -> int:
-    """Predicts, prints a table and writes a file; 1 if a video could not be read."""
+    """Predicts, prints a table, writes a file; the exit status is 1 if a video is unreadable."""
     import sys
     from pathlib import Path
 
@@ -215,7 +215,7 @@ def main(args: argparse.Namespace) -> int:
 
 
 def _load(args: argparse.Namespace, views: int, device):
-    """Returns the network, and which backend computes ``views`` views in all."""
+    """Returns the network, and the backend that computes the ``views`` views."""
     from slowfast_ac.inference.load import load_model
 
     backend = args.backend or _choose_backend(args, views, device)
@@ -234,7 +234,7 @@ def _load(args: argparse.Namespace, views: int, device):
 
 
 def _choose_backend(args: argparse.Namespace, views: int, device) -> str:
-    """Returns openvino where it is installed, and gains more than its conversion takes."""
+    """Returns openvino if it is installed and saves more time than its conversion takes."""
     import sys
     from importlib.util import find_spec
 
@@ -250,7 +250,7 @@ def _choose_backend(args: argparse.Namespace, views: int, device) -> str:
         or is_program(args.checkpoint)
     ):
         return "torch"
-    print("computed by OpenVINO, whose start takes seconds (--backend torch)", file=sys.stderr)
+    print("computed by OpenVINO, which takes seconds to start; see --backend", file=sys.stderr)
     return "openvino"
 
 

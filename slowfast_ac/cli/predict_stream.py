@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 def check_arguments(args: argparse.Namespace) -> None:
-    """Rejects arguments that are for files.
+    """Rejects arguments that only make sense for files.
 
     Raises:
         InputError: naming the argument.

@@ -1,10 +1,10 @@
-"""``slowfast-ac prepare``: lists, class map and config from a data set's own annotations."""
+"""``slowfast-ac prepare``: writes lists, class map and config from a data set's annotations."""
 
 import argparse
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Adds one sub-command for each data set."""
+    """Adds a sub-command per data set."""
     datasets = parser.add_subparsers(dest="dataset", metavar="DATASET", required=True)
 
     kinetics = _add(datasets, "kinetics", "Kinetics, with its official csv files")
@@ -19,7 +19,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         dataset.add_argument("--annotations", required=True, metavar="FOLDER", help="the splits")
         dataset.add_argument("--split", choices=("1", "2", "3", "all"), default="1")
 
-    folder = _add(datasets, "folder", "one folder a class, or train/ val/ test/ with such folders")
+    folder = _add(datasets, "folder", "a folder per class, or train/ val/ test/ with such folders")
     folder.add_argument("--val-fraction", type=float, default=0.2, metavar="F", help="default 0.2")
     folder.add_argument(
         "--test-fraction",

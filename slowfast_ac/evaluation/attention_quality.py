@@ -1,4 +1,4 @@
-"""Measures how well a trained network looks at the target, over clips whose boxes are known.
+"""Measures how well a trained network attends to the target, on clips with known boxes.
 
 Each video is represented by its middle clip, with whole frames and the maps of its true class. A
 frame's map, placed over the frame, is compared with that frame's box: pointing game, energy in the
@@ -49,7 +49,7 @@ def attention_quality(
     """Measures a checkpoint's attention on the clips of a list that have boxes.
 
     Args:
-        cfg: the config that it was trained with, or its file; None takes that in the checkpoint.
+        cfg: the config that it was trained with, or its file; None takes the checkpoint's.
         checkpoint: see :func:`~slowfast_ac.inference.load.load_model`.
         list_path: list of videos with NAME.json next to NAME.mp4.
         scales: sizes of the clip that the spatial map averages, 1.0 first.
@@ -83,7 +83,7 @@ def read_clips_with_boxes(
     """Returns the list's videos that have boxes.
 
     Raises:
-        InputError: if none has, or the list is bad.
+        InputError: if no video has boxes, or the list is bad.
     """
     entries = read_list(
         list_path,
@@ -138,8 +138,8 @@ def summarise(rows: Iterable[dict]) -> dict[str, float]:
     """Returns means over the clips and, under ``..._error``, their standard errors.
 
     The keys: ``clips``; ``pointing``, ``energy`` and ``chance`` after each stream's name, such as
-    ``spatial_pointing``; ``agreement``. Undefined values are left out: the error of one clip, the
-    agreement of one stream.
+    ``spatial_pointing``; ``agreement``. Undefined values, such as the error of a single clip or
+    the agreement of a single stream, are left out.
     """
     by_stream: dict[str, list[dict]] = {}
     for row in rows:
@@ -163,5 +163,5 @@ def _agreement(result: Heatmap) -> float:
 
 
 def _cell(value: object) -> object:
-    """An empty cell means not a number."""
+    """Returns a cell of the csv, which is empty for nan."""
     return "" if isinstance(value, float) and math.isnan(value) else value

@@ -1,4 +1,4 @@
-"""Accuracy of one test result: per class, confusion, calibration. The measures are scikit-learn's.
+"""Measures one test result by class, confusion and calibration. The measures are scikit-learn's.
 
 Shapes: V videos, L classes.
 """
@@ -21,10 +21,10 @@ BINS = 15
 
 
 def result_names(path: str | os.PathLike[str] | None, count: int) -> list[str]:
-    """Returns the names of a class map by number, or the numbers where there is no map.
+    """Returns the names of a class map by number, or the numbers if there is no map.
 
     Raises:
-        InputError: naming the file, when it has another number of classes.
+        InputError: naming the file, if it has another number of classes.
     """
     if path is None:
         return [str(number) for number in range(count)]
@@ -62,7 +62,7 @@ def averages(results: Results) -> dict[str, dict[str, float]]:
 
 
 def calibration(results: Results, bins: int = BINS) -> tuple[dict[str, float], pandas.DataFrame]:
-    """Measures how far a score can be read as a probability.
+    """Measures how well scores can be read as probabilities.
 
     Args:
         results: single-label results.
@@ -103,10 +103,10 @@ def write_table(path: Path, table: pandas.DataFrame) -> None:
 
 
 def require_new(folder: str | os.PathLike[str], name: str, overwrite: bool) -> Path:
-    """Returns the folder of the results that are about to be written.
+    """Returns the folder to write results to.
 
     Raises:
-        InputError: when it holds earlier ones, the file ``name``, and they may not be overwritten.
+        InputError: if it already has the file ``name`` and ``overwrite`` is not set.
     """
     if (Path(folder) / name).exists() and not overwrite:
         raise InputError(

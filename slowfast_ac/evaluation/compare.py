@@ -1,4 +1,4 @@
-"""Two test results on the same videos, class by class, with tests of significance."""
+"""Compares two test results on the same videos, class by class, with tests of significance."""
 
 import json
 import os
@@ -153,7 +153,7 @@ def read_groups(
     for group, members in groups.items():
         absent = absent_members(path, names, group)
         if absent and strict:
-            raise InputError(f"{path}: {absent[0]!r} of group {group!r} is no class of the test")
+            raise InputError(f"{path}: {absent[0]!r} of group {group!r} is not a class of the test")
         present = [numbers[member.lower()] for member in members if member.lower() in numbers]
         if present:
             result[group] = present
@@ -271,7 +271,7 @@ def _text(summary: dict) -> str:
     ]
     for group, members in summary["absent_members"].items():
         if group in summary["groups"]:
-            lines.append(f"Of the group {group}, no class of this test: {', '.join(members)}.")
+            lines.append(f"Not classes of this test, in the group {group}: {', '.join(members)}.")
         else:
             lines.append(f"No video of this test is in the group {group}.")
     return "\n".join(lines) + "\n"

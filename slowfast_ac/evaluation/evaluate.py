@@ -37,10 +37,10 @@ class Source:
     """The data about a test that a run directory contains.
 
     Args:
-        videos: paths, in the order of the results; None where the list is not known.
+        videos: paths, in the order of the results; None if the list is not known.
         classes: class map, or None.
         clip_accuracy: ``top1`` and ``top5`` in % of the last validation, which classifies one clip
-            per video; empty where there was none.
+            per video; empty if there was none.
     """
 
     videos: list[str] | None
@@ -63,18 +63,18 @@ def evaluate(
         path: result file (TEST.SAVE_RESULTS_PATH) or run directory.
         output: folder for evaluate.md, evaluate.json, per_class.csv, mistakes.csv, confusion.csv
             and .png, calibration.csv and .png; for a multi-label test only the first three.
-        classes: class map; by default classes.json next to the run's lists, or else numbers.
+        classes: class map; by default classes.json next to the run's lists, otherwise numbers.
         test_list: list of the tested videos; by default the run's own.
-        streams: show the run's last network every video once more, for each stream's own accuracy
-            and streams.csv.
+        streams: also measure each stream's accuracy and write streams.csv; shows every video to
+            the run's last network once more.
         overwrite: replace an earlier evaluation in the folder.
 
     Returns:
         The text of evaluate.md.
 
     Raises:
-        InputError: naming the file, when it is missing or does not fit the others; for ``streams``
-            also if there is no network or it has one stream.
+        InputError: naming the file, if it is missing or does not fit the others; for ``streams``
+            also if there is no network or it has only one stream.
     """
     output = require_new(output, "evaluate.md", overwrite)
     results = read_results(path)
@@ -107,7 +107,7 @@ def mistakes(
 ) -> pandas.DataFrame:
     """Returns the wrongly classified videos, the most confident mistake first.
 
-    Columns: ``video`` (its number in the list where the list is not known), ``true``,
+    Columns: ``video`` (only its number if the list is not known), ``true``,
     ``predicted``, ``score`` of the predicted class and ``true_score``.
     """
     numbers = np.arange(len(results.labels))

@@ -1,9 +1,9 @@
-"""Measures of attention on the target's box; the paper shows only pictures.
+"""Measures how well maps point at the target's box; the paper shows only pictures.
 
 - pointing game: is the map's maximum in the box? Zhang et al., "Top-down Neural Attention by
   Excitation Backprop", IJCV 2018, https://arxiv.org/abs/1608.00507. Without their tolerance of 15
-  pixels: our frames are small.
-- energy in the box: which share of the map's positive values is in the box? Wang et al.,
+  pixels, since our frames are small.
+- energy in the box: what share of the map's positive values is in the box? Wang et al.,
   "Score-CAM", CVPR Workshops 2020, https://arxiv.org/abs/1910.01279 ("energy-based pointing game").
 - agreement: Pearson's correlation of two maps.
 
@@ -22,7 +22,8 @@ def pointing_game(cam: np.ndarray, box: Sequence[float], frame: tuple[int, int])
     """Returns whether the maximum of a map, upsampled bilinearly to the frame, is in the box.
 
     If a maximum covers several pixels, the first counts: beyond a map's last position a drawn map
-    is constant, so the first pixel is the position itself. Several equal maxima count in part.
+    is constant, so the first pixel is the position itself. If several maxima are equal, each counts
+    in part.
 
     Args:
         cam: (H, W).
@@ -44,7 +45,7 @@ def pointing_game(cam: np.ndarray, box: Sequence[float], frame: tuple[int, int])
 
 
 def energy_in_box(cam: np.ndarray, box: Sequence[float], frame: tuple[int, int]) -> float:
-    """Share of the map's positive values in the box, at the map's own resolution.
+    """Returns the share of the map's positive values in the box, at the map's own resolution.
 
     A cell that the box covers in part counts in part, so nothing is interpolated.
 
@@ -64,7 +65,7 @@ def energy_in_box(cam: np.ndarray, box: Sequence[float], frame: tuple[int, int])
 
 
 def coverage(box: Sequence[float], frame: tuple[int, int], shape: tuple[int, int]) -> np.ndarray:
-    """Share of each cell of a map of ``shape`` (H, W) that the box covers, (H, W)."""
+    """Returns the share of each cell of a map of ``shape`` (H, W) that the box covers, (H, W)."""
     x0, y0, x1, y1 = box
     across = _overlap(x0, x1, frame[0], shape[1])
     down = _overlap(y0, y1, frame[1], shape[0])
@@ -72,12 +73,12 @@ def coverage(box: Sequence[float], frame: tuple[int, int], shape: tuple[int, int
 
 
 def area_share(box: Sequence[float], frame: tuple[int, int]) -> float:
-    """Share of the frame that the box covers, which both measures reach by chance."""
+    """Returns the share of the frame that the box covers, which both measures reach by chance."""
     return float(coverage(box, frame, (1, 1))[0, 0])
 
 
 def agreement(first: np.ndarray, second: np.ndarray) -> float:
-    """Pearson's correlation of two maps of one size.
+    """Returns Pearson's correlation of two maps of the same size.
 
     Returns:
         Between -1 and 1; nan where a map is constant.
@@ -90,7 +91,7 @@ def agreement(first: np.ndarray, second: np.ndarray) -> float:
 
 
 def mean_and_error(values: Iterable[float]) -> tuple[float, float]:
-    """Mean and its standard error over the values that are not nan."""
+    """Returns the mean and its standard error over the values that are not nan."""
     known = np.array([value for value in values if not math.isnan(value)], dtype=np.float64)
     if known.size == 0:
         return math.nan, math.nan

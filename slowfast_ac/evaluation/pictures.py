@@ -46,7 +46,7 @@ def draw_confusion(matrix: np.ndarray, names: Sequence[str], path: Path, title: 
 
     Args:
         matrix: (L, L) counts.
-        names: L class names, written while there is room for them.
+        names: L class names, written if there is room for them.
         path: the png.
         title: above the picture.
     """

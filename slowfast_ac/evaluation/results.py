@@ -1,4 +1,4 @@
-"""The results of a test: its scores and labels."""
+"""Reads the results of a test: its scores and labels."""
 
 import os
 from dataclasses import dataclass
@@ -39,13 +39,15 @@ class Results:
 def read_results(path: str | os.PathLike) -> Results:
     """Reads the file of TEST.SAVE_RESULTS_PATH, or that of a run directory.
 
-    Upstream writes the sum of a video's scores over its views; a video with none has no row sum.
+    Upstream writes the sum of a video's scores over its views. Unless a video can have several
+    labels, each row is divided by its sum.
 
     Args:
         path: the pickle, or a directory that holds ``test_results.pkl``.
 
     Raises:
-        InputError: naming the file, when it is missing or holds something else.
+        InputError: naming the file, if it is missing, holds something else, or a video has no
+            scores.
     """
     path = Path(path)
     if path.is_dir():
@@ -85,7 +87,7 @@ def average_precision(results: Results) -> np.ndarray:
 
     It is nan for a class without videos; the test's mean average precision ignores such classes.
     """
-    # Here, since reading logs and results needs no scikit-learn.
+    # Imported here, since reading logs and results needs no scikit-learn.
     from sklearn.metrics import average_precision_score
 
     pairs = zip(results.labels.T, results.scores.T, strict=True)

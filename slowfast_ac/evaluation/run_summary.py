@@ -1,15 +1,16 @@
-"""The summary of a finished run, in a few lines."""
+"""Summarizes a finished run in a few lines."""
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from slowfast_ac.pyslowfast.log import LOG, accuracies, accuracy_text, clip_accuracy, read_log
+from slowfast_ac.pyslowfast.outputs import last_checkpoint
 
 
 def summarize(
     output: str | Path, *, trained: bool, views: Sequence[int], crops: int, results: Path | None
 ) -> Iterator[str]:
-    """Yields the lines about a run.
+    """Yields the lines of the summary.
 
     Args:
         output: OUTPUT_DIR.
@@ -20,9 +21,9 @@ def summarize(
     """
     output = Path(output)
     yield f"finished: {output}"
-    checkpoints = sorted((output / "checkpoints").glob("*checkpoint*"))
-    if trained and checkpoints:
-        yield f"  checkpoints     {checkpoints[0].parent} (the last: {checkpoints[-1].name})"
+    checkpoint = last_checkpoint(output)
+    if trained and checkpoint:
+        yield f"  checkpoints     {checkpoint.parent} (the last: {checkpoint.name})"
     yield f"  log             {output / LOG}"
     if views and results:
         note = f" (of {views[-1]} views, the last test)" if len(views) > 1 else ""
@@ -38,9 +39,9 @@ def summarize(
 
 def _by_clip(lines: Sequence[dict]) -> Iterator[str]:
     last: dict = next((line for line in reversed(lines) if line.get("_type") == "val_epoch"), {})
-    if "epoch" not in last:  # none, or detection's, which is of boxes
+    if "epoch" not in last:  # no validation, or detection's, which measures boxes
         return
-    # Upstream validates a finished training as one epoch more.
+    # Upstream logs the validation of a finished training as one more epoch.
     epoch = min(int(number) for number in last["epoch"].split("/"))
     accuracy = accuracy_text(clip_accuracy(lines))
     where = f"validation after epoch {epoch}: one clip of each video"

@@ -7,10 +7,10 @@ import scipy.stats
 
 
 def mcnemar(baseline: np.ndarray, other: np.ndarray) -> float:
-    """Exact McNemar test of two classifiers on the same videos.
+    """Applies the exact McNemar test to two classifiers on the same videos.
 
-    Only the videos that one gets right and the other wrong count. Without a difference between the
-    classifiers, both cases are equally likely. McNemar, Psychometrika 12, 1947.
+    Only the videos that one gets right and the other wrong count. If the classifiers are equally
+    good, both cases are equally likely. McNemar, Psychometrika 12, 1947.
 
     Args:
         baseline: (V,) bool, whether each video is right.
@@ -27,7 +27,7 @@ def mcnemar(baseline: np.ndarray, other: np.ndarray) -> float:
 
 
 def holm(p_values: Sequence[float]) -> np.ndarray:
-    """Holm's correction for several tests at once; Scandinavian J. of Statistics 6, 1979.
+    """Applies Holm's correction for several tests at once; Scandinavian J. of Statistics 6, 1979.
 
     Returns:
         The adjusted p-values, in the order given.
@@ -41,7 +41,7 @@ def holm(p_values: Sequence[float]) -> np.ndarray:
 
 
 def wilson(right: int, total: int) -> tuple[float, float]:
-    """Wilson's 95 % interval of an accuracy, between 0 and 1; (0, 1) for no videos."""
+    """Returns Wilson's 95 % interval of an accuracy, between 0 and 1; (0, 1) for no videos."""
     if total == 0:
         return 0.0, 1.0
     interval = scipy.stats.binomtest(right, total).proportion_ci(method="wilson")
@@ -49,7 +49,7 @@ def wilson(right: int, total: int) -> tuple[float, float]:
 
 
 def difference_interval(baseline: np.ndarray, other: np.ndarray) -> tuple[float, float]:
-    """95 % interval of the difference of two accuracies on the same videos.
+    """Returns the 95 % interval of the difference of two accuracies on the same videos.
 
     Half a video is added to each cell of the table of right and wrong by right and wrong, so
     results that never differ get an interval too. Agresti and Min, Statistics in Medicine 24, 2005.

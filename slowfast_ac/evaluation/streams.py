@@ -1,4 +1,4 @@
-"""Each stream's own accuracy: the logits are a spatial part, a temporal part and a bias."""
+"""Splits the logits into a spatial part, a temporal part and a bias, to test each stream alone."""
 
 import sys
 from collections.abc import Sequence
@@ -17,6 +17,7 @@ from slowfast_ac.inference.head import find_head
 from slowfast_ac.inference.load import TrainedModel, load_model
 from slowfast_ac.inference.predict import predict
 from slowfast_ac.models.surgery import captured_inputs
+from slowfast_ac.pyslowfast.outputs import last_checkpoint
 
 STREAMS = ("spatial", "temporal")
 
@@ -42,8 +43,8 @@ class StreamLogits:
     def alone(self, stream: str) -> np.ndarray:
         """Returns the logits of one stream alone, (V, L).
 
-        Of the other one only the mean of its part over all clips is left, so that no class is
-        preferred for what the other stream says of all clips.
+        The other stream's part is replaced by its mean over all clips. Without that mean, the
+        logits would favour some classes in every clip.
 
         Args:
             stream: ``spatial`` or ``temporal``.
@@ -71,7 +72,7 @@ def split_logits(classifier: nn.Linear, features: Sequence[Tensor]) -> list[Tens
 def stream_logits(
     model: TrainedModel, videos: Sequence[str], progress: bool = False
 ) -> StreamLogits:
-    """Shows a network the centre crop of each video's middle clip.
+    """Returns the parts of a network's logits for the centre crop of each video's middle clip.
 
     Args:
         model: a network of two pathways with one classifier; weights, not a program.
@@ -83,7 +84,7 @@ def stream_logits(
     """
     model.require_network("take streams of")
     if model.optimized is None or model.preprocessing.alpha is None:
-        raise InputError(f"{model.path}: its streams cannot be told apart, since it has one")
+        raise InputError(f"{model.path}: its streams cannot be told apart, since it has only one")
     pooling, classifier = find_head(model.optimized)
     parts: list[list[Tensor]] = []
     hidden = None if progress else True
@@ -99,13 +100,13 @@ def load_run(folder: StrPath) -> TrainedModel:
     """Returns the last network that a run saved.
 
     Raises:
-        InputError: if the folder is that of no run, or the run saved none.
+        InputError: if the folder is not that of a run, or the run saved no network.
     """
     config = Path(folder) / "config.yaml"
-    checkpoints = sorted((Path(folder) / "checkpoints").glob("checkpoint_epoch_*.pyth"))
-    if not config.is_file() or not checkpoints:
+    checkpoint = last_checkpoint(folder)
+    if not config.is_file() or checkpoint is None:
         raise InputError(
-            f"{folder}: not the folder of a run with config.yaml and checkpoints/, which the "
-            "streams are measured with"
+            f"{folder}: not the folder of a run with config.yaml and checkpoints/, which are "
+            "needed to measure the streams"
         )
-    return load_model(checkpoints[-1], config=config)
+    return load_model(checkpoint, config=config)

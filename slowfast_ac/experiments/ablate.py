@@ -25,7 +25,7 @@ def is_finished(run: Run) -> bool:
     """Returns whether the run has finished.
 
     Raises:
-        InputError: when its folder holds a finished run of other settings.
+        InputError: if its folder holds a finished run with other settings.
     """
     path = run.folder / RECORD
     if not path.is_file():
@@ -44,13 +44,13 @@ def is_finished(run: Run) -> bool:
 def require_same_settings(runs: Sequence[Run]) -> None:
     """Rejects finished runs that would be trained differently today.
 
-    Their arguments are the same, but since then a config file was edited, a default changed or
-    PySlowFast was exchanged, so new runs cannot be compared with them.
+    Their arguments are the same, but a config file, a default or PySlowFast itself has changed
+    since, so new runs cannot be compared with them.
 
     Raises:
         InputError: naming the run's folder and the first key that differs.
     """
-    # Here, since listing runs needs no PySlowFast.
+    # Imported here, since listing runs needs no PySlowFast.
     from slowfast_ac.pyslowfast.config_file import first_difference, load_config
 
     for run in filter(is_finished, runs):
@@ -73,17 +73,17 @@ def load_run_config(run: Run) -> CfgNode:
 
 
 def run_all(runs: Sequence[Run], parallel: int = 1) -> list[str]:
-    """Runs what is not finished, each run in a process of its own, with progress on stderr.
+    """Runs the unfinished runs, each in its own process, with progress on stderr.
 
     Args:
         runs: the runs, in order.
         parallel: how many run at a time; they share the cores.
 
     Returns:
-        The names of the runs that failed. Their folder's ``output.txt`` says why.
+        The names of the runs that failed; ``output.txt`` in their folders has the reasons.
 
     Raises:
-        InputError: for less than one at a time.
+        InputError: if ``parallel`` is less than 1.
     """
     if parallel < 1:
         raise InputError(f"--parallel: {parallel} is less than one run at a time")
@@ -109,7 +109,7 @@ def run_all(runs: Sequence[Run], parallel: int = 1) -> list[str]:
                     line = f"failed: {run.name}, see {run.folder / 'output.txt'}"
                     tqdm.write(line, file=sys.stderr)
                 elif bar.disable:
-                    # A log file has no bar, and should still say that something happens.
+                    # Without a bar, as in a log file, this line shows that the suite advances.
                     tqdm.write(f"finished: {run.name}", file=sys.stderr)
                 bar.update()
         except BaseException:
@@ -124,8 +124,8 @@ def run_all(runs: Sequence[Run], parallel: int = 1) -> list[str]:
 def _execute(run: Run, bar: tqdm, parallel: int, processes: list[subprocess.Popen]) -> bool:
     run.folder.mkdir(parents=True, exist_ok=True)
     begin = time.monotonic()
-    # Threads that spin while they wait make a step ten times slower where another program takes
-    # one of few cores.
+    # Threads that spin while they wait make a step ten times slower if another program takes one of
+    # few cores.
     environment = {"OMP_WAIT_POLICY": "passive"}
     if parallel > 1:
         environment["OMP_NUM_THREADS"] = str(max((os.cpu_count() or 1) // parallel, 1))
@@ -146,7 +146,7 @@ def _execute(run: Run, bar: tqdm, parallel: int, processes: list[subprocess.Pope
             tail.append(line.strip())
             if line.startswith(("epoch ", "test ")):
                 bar.set_description(f"{run.name} {line.strip()}")
-        # wait() would not tell this process's memory.
+        # wait() does not return this process's memory.
         _, status, usage = os.wait4(process.pid, 0)
         process.returncode = status = os.waitstatus_to_exitcode(status)
     record = {
@@ -162,6 +162,7 @@ def _execute(run: Run, bar: tqdm, parallel: int, processes: list[subprocess.Pope
 
 
 def _die_with_suite() -> None:
-    # Or the run of a killed suite would go on, and write beside the one that resumes it.
+    # Otherwise the run of a killed suite would continue, and write to the same folder as the run
+    # that resumes it.
     set_parent_death_signal = 1
     ctypes.CDLL(None).prctl(set_parent_death_signal, signal.SIGKILL)

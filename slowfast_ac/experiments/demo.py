@@ -1,4 +1,4 @@
-"""The demo: a generated action data set, a network without the method and with it."""
+"""Runs the demo: trains a network without and with the method on a generated data set."""
 
 import os
 from collections.abc import Sequence
@@ -11,25 +11,21 @@ from slowfast_ac.errors import InputError
 from slowfast_ac.evaluation.results import read_results
 from slowfast_ac.evaluation.significance import difference_interval, wilson
 from slowfast_ac.experiments.ablate import load_run_config, require_same_settings, run_all
-from slowfast_ac.experiments.report import (
-    checkpoint_of,
-    measure_attention,
-    write_report,
-)
+from slowfast_ac.experiments.report import measure_attention, write_report
 from slowfast_ac.experiments.suite import Run, load_suite, plan
 from slowfast_ac.figures import saved_figure
 from slowfast_ac.files import atomic_path, write_text
 from slowfast_ac.pyslowfast.log import read_log
 
 CONFIGS = Path(__file__).parent.parent / "configs/demo"
-# The clips of projects/attention_consistency, whose first seed the demo is: kind x motion among
-# decoys, as large and as long as the network's input.
+# The clips of projects/attention_consistency, whose first seed the demo repeats: kind x motion
+# among decoys, of the size and length of the network's input.
 CLIPS = {"train": 100, "val": 20, "test": 40}
 LOOK: dict[str, Any] = {
     **{"size": (96, 96), "num_frames": 8, "fps": 7.5},
     **{"family": "kinds", "num_decoys": 2, "num_distractors": 2},
 }
-# A smoke run: everything happens, nothing is learnt.
+# A smoke run: every step is taken, nothing is learnt.
 QUICK_CLIPS = {"train": 4, "val": 2, "test": 2}
 QUICK_OPTS = (
     *("SOLVER.MAX_EPOCH", "2", "SOLVER.WARMUP_EPOCHS", "0.0", "LOG_PERIOD", "1"),
@@ -56,7 +52,7 @@ def run_demo(
         The path of report.md.
 
     Raises:
-        InputError: for bad data, or when a run failed.
+        InputError: for bad data, or if a run failed.
     """
     output = Path(output).resolve()
     if data is None:
@@ -69,7 +65,7 @@ def run_demo(
     suite = load_suite(CONFIGS / "suite.yaml")
     runs = plan(suite, output, own)
     require_same_settings(runs)
-    # Small batches leave cores idle: two runs of one thread are faster than one of two.
+    # Small batches leave cores idle: two runs with one thread each beat one run with two.
     failed = run_all(runs, parallel=min(len(runs), os.cpu_count() or 1))
     if failed:
         raise InputError(f"demo: {', '.join(failed)} failed; see {runs[0].folder}/output.txt")
@@ -82,7 +78,7 @@ def run_demo(
 
 
 def accuracies(runs: Sequence[Run]) -> str:
-    """Returns each run's top-1 and its difference to the first one's, with 95 % intervals.
+    """Returns each run's top-1 and its difference from the first one's, with 95 % intervals.
 
     The intervals keep readers from taking noise for a loss or gain. Empty for multi-label clips.
     """
@@ -100,7 +96,7 @@ def accuracies(runs: Sequence[Run]) -> str:
             difference = 100 * (right.mean() - baseline.mean())
             line += f", {difference:+.1f} points ({low:+.1f} to {high:+.1f})"
         lines.append(line)
-    lines += ["", "Another seed moves them further: projects/attention_consistency has more."]
+    lines += ["", "Another seed moves them further: see projects/attention_consistency."]
     return "\n".join(lines) + "\n"
 
 
@@ -128,7 +124,7 @@ def draw_losses(runs: Sequence[Run], path: Path) -> None:
 
 def draw_maps(runs: Sequence[Run], test_list: Path, path: Path) -> None:
     """Draws each run's maps of both streams over the first test clip, for its true class."""
-    from slowfast_ac.inference.load import load_model
+    from slowfast_ac.evaluation.streams import load_run
     from slowfast_ac.visualization.annotation import read_annotation
     from slowfast_ac.visualization.heatmap import heatmap
     from slowfast_ac.visualization.picture import draw_strip
@@ -137,7 +133,7 @@ def draw_maps(runs: Sequence[Run], test_list: Path, path: Path) -> None:
     entry = read_list(test_list, prefix=cfg.DATA.PATH_PREFIX)[0]
     heatmaps = {}
     for run in runs:
-        model = load_model(checkpoint_of(run), config=load_run_config(run))
+        model = load_run(run.folder)
         network = model.require_network("draw maps of")
         heatmaps[run.variant] = heatmap(network, entry.path, model.preprocessing, entry.label)
     annotation = read_annotation(entry.path)

@@ -24,7 +24,7 @@ from slowfast_ac.errors import InputError
 RECIPE_RATE, RECIPE_BATCH = 0.1, 64
 FAR_OFF = 2.0
 NODES = ("AC", "SCAM", "COMPUTE", "FINETUNE")
-# PySlowFast's defaults of the keys that are read here, for where it is not installed.
+# PySlowFast's defaults for the keys that are read here, in case it is not installed.
 DEFAULTS: dict[str, dict[str, Any]] = {
     "DATA": {
         **{"NUM_FRAMES": 8, "SAMPLING_RATE": 8, "TARGET_FPS": 30},
@@ -107,14 +107,14 @@ def count_training_videos(cfg: CfgNode) -> int | None:
 
 
 def cost_by_part(model: nn.Module, clips: Tensor | list[Tensor]) -> dict[str, tuple[int, float]]:
-    """Returns parameters and multiply-adds of one pass by part of the network.
+    """Returns the parameters and multiply-adds of each part of the network, for one pass.
 
     Args:
         model: a SlowFast or Slow network of PySlowFast or PyTorchVideo, in evaluation mode.
         clips: its input.
 
     Returns:
-        ``slow``, ``fast``, ``lateral`` and ``head``, as far as the network has them.
+        Those of ``slow``, ``fast``, ``lateral`` and ``head`` that the network has.
     """
     with torch.no_grad():
         counter = FlopCountAnalysis(model, (clips,))

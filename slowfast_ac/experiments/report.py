@@ -1,4 +1,4 @@
-"""The report of a suite: a table (markdown, csv, json) and a picture."""
+"""Writes the report of a suite: a table (markdown, csv, json) and a picture."""
 
 import json
 import statistics
@@ -19,6 +19,7 @@ from slowfast_ac.experiments.suite import Run, Suite
 from slowfast_ac.figures import saved_figure
 from slowfast_ac.files import write_csv, write_json, write_text
 from slowfast_ac.pyslowfast.log import clip_accuracy, read_log
+from slowfast_ac.pyslowfast.outputs import last_checkpoint
 
 ATTENTION = "attention.json"
 
@@ -31,8 +32,8 @@ class Column:
         key: name in csv and json.
         title: heading in the markdown table.
         digits: after the decimal point.
-        paper: key of the paper's figure for the same thing, if it has one.
-        compared: whether the difference to the baseline is shown.
+        paper: key of the paper's figure for the same quantity, if there is one.
+        compared: whether the difference from the baseline is shown.
     """
 
     key: str
@@ -51,7 +52,7 @@ COLUMNS = (
     Column("clip_map", "mAP (clip) %", 1),
     Column("views", "views", 0, compared=False),
     Column("params", "params M", 2),
-    Column("gflops", "GFLOPs a view", 3, "gflops"),
+    Column("gflops", "GFLOPs per view", 3, "gflops"),
     Column("step_seconds", "step s", 3),
     Column("memory_mebibytes", "peak MiB", 0),
     Column("spatial_pointing", "pointing game, spatial", 3),
@@ -104,7 +105,7 @@ def measure(run: Run) -> dict[str, float]:
     """Reads one finished run's folder.
 
     Returns:
-        Values under the keys of :data:`COLUMNS`, as far as the run has them.
+        Values under those keys of :data:`COLUMNS` that the run has.
     """
     cfg = load_run_config(run)
     values = {
@@ -124,8 +125,8 @@ def measure(run: Run) -> dict[str, float]:
 def measure_attention(runs: Sequence[Run]) -> None:
     """Measures the attention of finished runs, once per run, if the target's boxes are known.
 
-    Each run directory gets ``attention.json``; runs whose test clips have no boxes get none, nor
-    does a run whose clips cannot be read any more, which is named on stderr.
+    Each run directory gets ``attention.json``, unless the test clips have no boxes or can no longer
+    be read. Runs of the latter kind are named on stderr.
     """
     hidden = None if runs else True
     for run in tqdm(runs, desc="attention", unit="run", file=sys.stderr, disable=hidden):
@@ -148,11 +149,14 @@ def _attention(run: Run) -> dict[str, float]:
     first = read_list(test_list, prefix=cfg.DATA.PATH_PREFIX)[0]
     if not Path(first.path).with_suffix(".json").is_file():
         return {}
-    return attention_quality(cfg, checkpoint_of(run), test_list, progress=False)
+    checkpoint = last_checkpoint(run.folder)
+    if checkpoint is None:
+        raise InputError(f"{run.folder}: has no checkpoint")
+    return attention_quality(cfg, checkpoint, test_list, progress=False)
 
 
 def summarise(rows: Sequence[dict[str, float]]) -> dict[str, Any]:
-    """Returns each value's mean and standard deviation over the seeds, and their number."""
+    """Returns each value's mean and standard deviation over the seeds, and the number of seeds."""
     if not rows:
         return {}
     cells: dict[str, Any] = {"seeds": len(rows)}
@@ -226,11 +230,6 @@ def draw(table: dict[str, dict], columns: Sequence[Column], path: Path) -> None:
             axis.axis("off")
 
 
-def checkpoint_of(run: Run) -> Path:
-    """Returns the run's last checkpoint."""
-    return sorted((run.folder / "checkpoints").glob("checkpoint*"))[-1]
-
-
 def _accuracy(results: Results) -> dict[str, float]:
     if results.multi_label:
         return {"map": 100 * float(np.nanmean(average_precision(results)))}
@@ -250,7 +249,7 @@ def _size(cfg) -> dict[str, float]:
 
 def _from_log(log: Sequence[dict]) -> dict[str, float]:
     values: dict[str, float] = {}
-    # The checkout says dt, the wheel time_diff, for the last step of each LOG_PERIOD.
+    # Of the last step of each LOG_PERIOD; a checkout logs dt_net, the wheel time_diff.
     steps = [
         float(line["dt_net"] if "dt_net" in line else line["time_diff"])
         for line in log

@@ -1,4 +1,4 @@
-"""Gives runs to Slurm as an array of jobs, by submitit."""
+"""Submits runs to Slurm as a job array, with submitit."""
 
 import os
 import sys
@@ -17,16 +17,16 @@ def submit(
     """Submits one job for each command and returns at once.
 
     Args:
-        commands: arguments of ``slowfast-ac``; they run in today's folder, with this Python.
+        commands: arguments of ``slowfast-ac``; they run in the current folder, with this Python.
         folder: gets each job's script and its output, ``JOB_0_log.out`` and ``JOB_0_log.err``.
         parameters: of submitit's ``AutoExecutor.update_parameters``, such as ``slurm_partition``,
             ``timeout_min`` and ``gpus_per_node``; and ``cluster``, ``local`` for this machine.
 
     Returns:
-        The jobs, as submitit has them.
+        submitit's jobs.
 
     Raises:
-        InputError: where there is no Slurm, or for parameters that it does not take.
+        InputError: if there is no Slurm, or for parameters that it does not take.
     """
     import submitit
 
@@ -43,22 +43,22 @@ def submit(
         ]
         return executor.submit_array(jobs)
     except (AssertionError, NameError, RuntimeError, TypeError, ValueError) as error:
-        # submitit's own words, of which the first line names the key or what is missing.
+        # The first line of submitit's message names the key, or what is missing.
         reason = str(error).strip().partition("\n")[0]
         raise InputError(f"--submit: {reason} (cluster {cluster})") from error
 
 
 def parse_parameters(words: Sequence[str]) -> dict[str, object]:
-    """Returns KEY=VALUE words as a dict; values are read as yaml, so that numbers are numbers.
+    """Returns KEY=VALUE words as a dict; values are parsed as yaml, so numbers become numbers.
 
     Raises:
-        InputError: naming a word of another form.
+        InputError: naming a word that is not of this form.
     """
     parameters: dict[str, object] = {}
     for word in words:
         key, equals, value = word.partition("=")
         if not key or not equals:
             raise InputError(f"--submit: {word!r}; give KEY=VALUE, such as slurm_partition=gpu")
-        # A time of Slurm, such as 12:00:00, is a number of yaml's.
+        # yaml would turn a time of Slurm's, such as 12:00:00, into a number.
         parameters[key] = value if ":" in value else yaml.safe_load(value)
     return parameters

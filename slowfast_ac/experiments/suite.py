@@ -1,4 +1,4 @@
-"""Suites of runs: a base config, named variants of it, and seeds."""
+"""Reads suites of runs: a base config, named variants of it, and seeds."""
 
 import shlex
 import sys
@@ -20,8 +20,8 @@ class Suite:
     Args:
         title: one line for the report.
         base: the config file that every variant starts from.
-        variants: name -> config keys and values that differ from the base: the file's ``common``
-            ones, then the variant's own.
+        variants: name -> config keys and values that differ from the base: those under ``common``
+            in the file, then the variant's own.
         baseline: the variant that the others are compared with.
         seeds: values of RNG_SEED.
         paper: name of a variant -> its figures in the paper (top1, top5, gflops), if it has any.
@@ -55,7 +55,7 @@ class Run:
 
     @property
     def name(self) -> str:
-        """``variant:seed``."""
+        """The run's name, ``variant:seed``."""
         return f"{self.variant}:{self.seed}"
 
     @property
@@ -106,7 +106,7 @@ def load_suite(path: str | Path, base: str | Path | None = None) -> Suite:
         )
     common = data.get("common") or {}
     if not isinstance(common, dict):
-        raise InputError(f"{path}: common: {common!r} is no mapping of config keys to values")
+        raise InputError(f"{path}: common: {common!r} is not a mapping of config keys to values")
     variants = {name: {**common, **(opts or {})} for name, opts in data["variants"].items()}
     for entry in (data["baseline"], *data.get("paper", {})):
         if entry not in variants:
@@ -133,7 +133,7 @@ def plan(
     seeds: Sequence[int] | None = None,
     only: Sequence[str] | None = None,
 ) -> list[Run]:
-    """Lists the runs, seed by seed, so that an early stop leaves every variant compared.
+    """Lists the runs, seed by seed, so that variants can be compared even after an early stop.
 
     Args:
         suite: the suite.
@@ -156,5 +156,5 @@ def plan(
     names = {run.variant for run in runs} | {run.name for run in runs}
     for name in only:
         if name not in names:
-            raise InputError(f"--only: {name} is none of {', '.join(sorted(names))}")
+            raise InputError(f"--only: {name} is not one of {', '.join(sorted(names))}")
     return [run for run in runs if run.variant in only or run.name in only]

@@ -1,7 +1,7 @@
-"""A network for inference from weights alone, built of PyTorchVideo's parts.
+"""Builds a network for inference from a checkpoint, with PyTorchVideo's parts.
 
-What shapes tell (depth, widths, temporal kernels) comes from the weights; what they do not (alpha,
-strides, dilations, the head's pooling) from the config.
+Depth, widths and temporal kernels come from the shapes of the weights; alpha, strides, dilations
+and the head's pooling from the config.
 """
 
 import math
@@ -22,10 +22,10 @@ STAGES = (1, 2, 3, 4)  # PyTorchVideo's numbers of the stages s2 to s5
 
 
 class Classifier(nn.Module):
-    """A network of PyTorchVideo that takes a list of clips, whatever its pathways.
+    """A network of PyTorchVideo that takes a list of clips, with one pathway or two.
 
     Args:
-        model: ``create_slowfast``'s or ``create_resnet``'s network, scores and all.
+        model: ``create_slowfast``'s or ``create_resnet``'s network, including its activation.
     """
 
     def __init__(self, model: nn.Module):
@@ -34,7 +34,7 @@ class Classifier(nn.Module):
 
     def forward(self, pathways: list[Tensor]) -> Tensor:
         """Returns the (N, L) scores of the pathways' clips, (N, 3, T, H, W) each."""
-        # The network writes into a list that it is given.
+        # The network overwrites the items of its input list.
         scores: Tensor = self.model(list(pathways) if len(pathways) == 2 else pathways[0])
         return scores
 
@@ -67,7 +67,7 @@ def find_obstacle(checkpoint: Checkpoint, cfg: CfgNode) -> str | None:
 
 
 def build_classifier(checkpoint: Checkpoint, cfg: CfgNode) -> Classifier:
-    """Builds a checkpoint's network, in evaluation mode, whatever code base it is from.
+    """Builds a checkpoint's network, of any code base, in evaluation mode.
 
     Args:
         checkpoint: weights of SlowFast, SlowFastAC, Slow or SlowAC without an obstacle, see
@@ -75,12 +75,12 @@ def build_classifier(checkpoint: Checkpoint, cfg: CfgNode) -> Classifier:
         cfg: see :func:`~slowfast_ac.inference.config.model_config`.
 
     Raises:
-        InputError: naming the file and the key, for weights that are another network's.
+        InputError: naming the file and the weight, for weights of another network.
     """
     weights, _ = convert_checkpoint(checkpoint, "pytorchvideo")
     layout = find_layout(weights, "pytorchvideo")
-    # Where a clip is larger than the head's pooling window, the scores of its places are averaged,
-    # as PySlowFast's test does. PyTorchVideo averages the values before the activation.
+    # If a clip is larger than the head's pooling window, the scores of its positions are averaged,
+    # as in PySlowFast's test. PyTorchVideo averages the values before the activation.
     build = _build_slowfast if layout.pathways == 2 else _build_slow
     model = build(weights, layout, cfg, ACTIVATIONS[cfg.MODEL.HEAD_ACT])
     for name, value in model.state_dict().items():
@@ -94,7 +94,7 @@ def build_classifier(checkpoint: Checkpoint, cfg: CfgNode) -> Classifier:
 
 
 def check_input(checkpoint: Checkpoint, cfg: CfgNode) -> None:
-    """Rejects weights that the config's input does not fit.
+    """Rejects a config whose input does not fit the weights.
 
     Raises:
         InputError: naming the file and the key.

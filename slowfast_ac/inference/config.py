@@ -1,8 +1,7 @@
 """A trained network's config: the few keys that inference needs, read without PySlowFast.
 
 Weights show the widths and depth of a network but not its alpha, frames, strides or crop. These
-come from the config in the file or from the one that the user gives; where both say, they have to
-agree.
+come from the config in the file or from the user's. If both set a key, they must agree.
 """
 
 import os
@@ -18,8 +17,8 @@ from slowfast_ac.data.view_keys import REFUSED
 from slowfast_ac.errors import InputError
 from slowfast_ac.pyslowfast.config_file import merge_opts
 
-# PySlowFast's defaults for the keys that inference reads; any other key is left aside. A config
-# without MODEL.MODEL_NAME, such as the wheel's, means whatever model the weights are of.
+# PySlowFast's defaults for the keys that inference reads; other keys are ignored. Without
+# MODEL.MODEL_NAME, as in the wheel's configs, the weights determine the model.
 DEFAULTS: dict[str, Any] = {
     "DATA.NUM_FRAMES": 8,
     "DATA.SAMPLING_RATE": 8,
@@ -29,7 +28,7 @@ DEFAULTS: dict[str, Any] = {
     "DATA.MEAN": [0.45, 0.45, 0.45],
     "DATA.STD": [0.225, 0.225, 0.225],
     "DATA.REVERSE_INPUT_CHANNEL": False,
-    # Of a checkout; the wheel has none of these, and its test is that of the defaults.
+    # Keys of a checkout. The wheel has none of them, and its test works as with these defaults.
     "DATA.DECODING_BACKEND": "",
     "DATA.TRAIN_JITTER_SCALES": [256, 320],
     "DATA.USE_OFFSET_SAMPLING": False,
@@ -50,13 +49,13 @@ DEFAULTS: dict[str, Any] = {
 }
 
 
-# What a network is, though its weights do not show it: nothing may override what its file says.
+# Properties of a network that its weights do not show; the values in its file are final.
 _OF_THE_NETWORK = (
     *("MODEL.ARCH", "MODEL.HEAD_ACT", "DATA.NUM_FRAMES", "DATA.TRAIN_CROP_SIZE", "SLOWFAST.ALPHA"),
     *("RESNET.SPATIAL_STRIDES", "RESNET.SPATIAL_DILATIONS", "RESNET.STRIDE_1X1"),
     *("MULTIGRID.SHORT_CYCLE", "NONLOCAL.INSTANTIATION", "NONLOCAL.POOL"),
 )
-# How its clips are made: a given config has to agree; a single key may be overridden on purpose.
+# How its clips are made: a given config must agree, but single keys may be overridden.
 _OF_THE_INPUT = (
     *("DATA.SAMPLING_RATE", "DATA.TARGET_FPS", "DATA.MEAN", "DATA.STD"),
     *("DATA.REVERSE_INPUT_CHANNEL", "TEST.DATASET"),
@@ -68,15 +67,15 @@ class ModelConfig(NamedTuple):
     """The config of a trained network.
 
     Args:
-        cfg: the keys of the config, over PySlowFast's defaults of what inference reads.
-        unsaid: those that the config does not have.
+        cfg: the config's keys over PySlowFast's defaults for the keys that inference reads.
+        unsaid: the keys that only the defaults set.
     """
 
     cfg: CfgNode
     unsaid: tuple[str, ...]
 
     def said(self) -> CfgNode:
-        """Returns the config without what it does not have; some PySlowFasts lack such keys."""
+        """Returns the config without the defaults, since some PySlowFasts lack these keys."""
         cfg = self.cfg.clone()
         for key in self.unsaid:
             node, name = key.split(".")
@@ -89,11 +88,11 @@ class ModelConfig(NamedTuple):
 def model_config(
     checkpoint: Checkpoint, config: Config | None = None, opts: Sequence[object] = ()
 ) -> ModelConfig:
-    """Returns the config of a checkpoint's network, the given one or that in its file.
+    """Returns the config of a checkpoint's network: the given one, or the one in its file.
 
     Args:
         checkpoint: the opened file.
-        config: a file of PySlowFast's or its content; None takes the one in the checkpoint.
+        config: a PySlowFast config file or its content; None takes the one in the checkpoint.
         opts: keys and values in turn, which override it.
 
     Raises:
@@ -104,7 +103,7 @@ def model_config(
     if config is None:
         if checkpoint.config is None:
             raise InputError(
-                f"{path}: holds no config, and weights do not say what frames they take; give the "
+                f"{path}: holds no config, and weights do not show what frames they take; give the "
                 "config that they were trained with (--cfg)"
             )
         source, settings = path, checkpoint.config
@@ -121,7 +120,7 @@ def model_config(
     if config_value(settings, "MODEL.NUM_CLASSES") is None and "MODEL.NUM_CLASSES" not in opts:
         cfg.MODEL.NUM_CLASSES = checkpoint.num_classes or cfg.MODEL.NUM_CLASSES
     if cfg.MODEL.MODEL_NAME.endswith("SlowFastAC") and config_value(cfg, "AC.LATERAL"):
-        # With its lateral connections it is upstream's network, but for the loss in training.
+        # With lateral connections it is upstream's network; only the training loss differs.
         cfg.MODEL.MODEL_NAME = cfg.MODEL.MODEL_NAME.removesuffix("AC")
     _require_weights(cfg, checkpoint, source)
     kept = {"MODEL.MODEL_NAME", "MODEL.NUM_CLASSES", *map(str, opts)}  # set above
@@ -149,7 +148,7 @@ def read_config(path: str | os.PathLike[str]) -> dict[str, Any]:
 
 
 def _over_defaults(config: Mapping[str, Any], source: str) -> CfgNode:
-    """Returns all keys of ``config`` over the defaults of those that inference reads."""
+    """Returns all keys of ``config`` over the defaults for the keys that inference reads."""
     try:
         cfg = CfgNode({node: keys for node, keys in config.items() if keys is not None})
     except AssertionError as error:
@@ -170,7 +169,7 @@ def _over_defaults(config: Mapping[str, Any], source: str) -> CfgNode:
 def _require_agreement(
     cfg: CfgNode, checkpoint: Checkpoint, source: str, keys: Sequence[str]
 ) -> None:
-    """Rejects a config that says other than the one in the checkpoint."""
+    """Rejects a config that contradicts the one in the checkpoint."""
     for key in keys:
         if key == "SLOWFAST.ALPHA" and checkpoint.pathways == 1:
             continue
@@ -184,14 +183,14 @@ def _require_agreement(
 
 
 def _require_weights(cfg: CfgNode, checkpoint: Checkpoint, source: str) -> None:
-    """Rejects a config that says other than the weights."""
+    """Rejects a config that contradicts the weights."""
     if checkpoint.num_classes not in (None, cfg.MODEL.NUM_CLASSES):
         raise InputError(
             f"{source}: MODEL.NUM_CLASSES: {cfg.MODEL.NUM_CLASSES}, but the weights in "
             f"{checkpoint.path} have {checkpoint.num_classes} classes"
         )
     if checkpoint.problem:
-        return  # another network, whose parts nobody here knows
+        return  # an unknown network, whose parts cannot be compared
     for key, found in (
         ("MODEL.MODEL_NAME", checkpoint.model.removeprefix("PTV")),
         ("RESNET.DEPTH", checkpoint.depth),
@@ -212,5 +211,5 @@ def _same_weights(value: object) -> object:
 
 
 def _plain(value: object) -> object:
-    """Returns lists for tuples, which yaml does not have."""
+    """Turns tuples into lists, since yaml has no tuples."""
     return [_plain(item) for item in value] if isinstance(value, list | tuple) else value

@@ -1,4 +1,4 @@
-"""Exporting a trained network: as weights that travel, or as a program."""
+"""Exports a trained network, as weights or as a program."""
 
 import dataclasses
 import json
@@ -13,8 +13,8 @@ from slowfast_ac.checkpoint.save import save_checkpoint
 from slowfast_ac.errors import InputError
 from slowfast_ac.files import StrPath, check_suffix
 from slowfast_ac.inference.load import TrainedModel
-from slowfast_ac.inference.programs.write import ProgramReport, write_program
 from slowfast_ac.inference.programs.quantize import Quantized
+from slowfast_ac.inference.programs.write import ProgramReport, write_program
 
 SUFFIXES = {
     "pyslowfast": ".pyth",
@@ -25,13 +25,13 @@ SUFFIXES = {
     "openvino": ".xml",
 }
 WEIGHT_FORMATS = ("pyslowfast", "pytorchvideo", "safetensors")
-# Beside float32.
+# In addition to float32.
 PRECISIONS = {"pt2": ("bfloat16",), "openvino": ("bfloat16", "int8")}
 # The model of PySlowFast that has the same network under PySlowFast's own names.
 _NATIVE_MODELS = {"PTVSlowFast": "SlowFast", "PTVSlowFastAC": "SlowFastAC", "PTVResNet": "ResNet"}
 
 
-# Where things are on the machine that trained, which is nobody else's business.
+# Paths of the machine that trained; they are private and of no use elsewhere.
 _LOCAL_PATHS = (
     *("OUTPUT_DIR", "DATA.PATH_TO_DATA_DIR", "DATA.PATH_PREFIX"),
     *("TRAIN.CHECKPOINT_FILE_PATH", "TEST.CHECKPOINT_FILE_PATH"),
@@ -54,14 +54,14 @@ def export(
             :func:`~slowfast_ac.inference.programs.write.write_program`).
         path: with the format's suffix.
         precision: of the program's convolutions, see :func:`check_precision`.
-        quantized: the network in int8, for that precision alone.
+        quantized: the network in int8, only for that precision.
 
     Returns:
-        For a program what was measured, for weights None.
+        A program's measurements; None for weights.
 
     Raises:
-        InputError: for another suffix, a network that the format cannot hold, or a program whose
-            scores are not the network's.
+        InputError: for a wrong suffix, a network that the format cannot hold, or a program whose
+            scores differ from the network's.
     """
     network = model.require_network("export")
     check_format(format, path)
@@ -88,7 +88,7 @@ def check_format(format: str, path: StrPath) -> None:
 
 
 def public_config(model: TrainedModel) -> CfgNode:
-    """Returns the config of weights without the folders of this machine."""
+    """Returns a model's config without the paths of the machine that trained it."""
     cfg = model.said.clone()
     for key in _LOCAL_PATHS:
         *nodes, name = key.split(".")
@@ -99,10 +99,10 @@ def public_config(model: TrainedModel) -> CfgNode:
 
 
 def check_precision(format: str, precision: str) -> None:
-    """Refuses what a format does not have: weights stay as they are, ONNX Runtime has float32.
+    """Rejects a precision that a format lacks: weights keep their own, ONNX has only float32.
 
     Raises:
-        InputError: saying so.
+        InputError: naming the precision and the format.
     """
     if precision == "float32" or precision in PRECISIONS.get(format, ()):
         return
@@ -115,10 +115,10 @@ def check_precision(format: str, precision: str) -> None:
 
 
 def converted_weights(model: TrainedModel, naming: str) -> tuple[dict[str, Tensor], CfgNode]:
-    """Returns a network's weights under the names of a code base, and the config of these names.
+    """Returns a network's weights under a code base's names, and the config that fits them.
 
     Args:
-        model: weights.
+        model: weights, not a program.
         naming: ``pyslowfast`` or ``pytorchvideo``.
 
     Raises:
@@ -130,7 +130,7 @@ def converted_weights(model: TrainedModel, naming: str) -> tuple[dict[str, Tenso
     checkpoint = dataclasses.replace(model.checkpoint, config=yaml.safe_load(cfg.dump()))
     weights, _ = convert_checkpoint(checkpoint, naming)
     if naming == "pyslowfast":
-        # A config under which PySlowFast can load these names.
+        # A model into which PySlowFast can load these names.
         cfg.MODEL.MODEL_NAME = _NATIVE_MODELS.get(cfg.MODEL.MODEL_NAME, cfg.MODEL.MODEL_NAME)
     return dict(weights), cfg
 

@@ -1,4 +1,4 @@
-"""Features of a video: the last feature maps of every pathway, clip by clip."""
+"""Extracts a video's features: the last feature maps of every pathway, clip by clip."""
 
 import json
 import os
@@ -28,7 +28,7 @@ class Features:
 
     Args:
         windows: start and end of each window, seconds.
-        frames: (K, frames of a clip), when the frames that the network saw begin, seconds.
+        frames: (K, frames per clip), start times of the frames that the network saw, seconds.
         streams: ``slow``, ``fast`` or both: (K, C) averages, or (K, C, T, h, w) maps; float32.
         slow_frames: which of a clip's frames the slow pathway saw.
     """
@@ -50,19 +50,19 @@ def extract_features(
 ) -> Features:
     """Computes the features of a video, which is decoded once.
 
-    They are what the classifier averages: res5 of each pathway, of the centre crop of the clip in
-    the middle of each window. All windows' features are held in memory.
+    They are the maps that the head averages: res5 of each pathway, for the centre crop of the clip
+    in the middle of each window. All windows' features are held in memory.
 
     Args:
         model: the network; weights, not a program.
         path: the video.
-        stream: ``slow``, ``fast`` or ``both``; a network of one pathway has its own.
-        maps: whether to keep frames and positions; else their average.
+        stream: ``slow``, ``fast`` or ``both``; a network of one pathway has only that one.
+        maps: whether to keep frames and positions; otherwise they are averaged.
         window: seconds; by default a clip's length.
         stride: seconds from window to window; by default ``window``.
 
     Raises:
-        InputError: if the video cannot be read, or for a stream or windows that cannot be.
+        InputError: if the video cannot be read, or for an invalid stream or invalid windows.
     """
     preprocessing = model.preprocessing
     names = check_stream(model, stream)
@@ -115,7 +115,7 @@ def write_features(
         **settings,
         "streams": {name: list(array.shape) for name, array in features.streams.items()},
         "axes": ["window", "channel", *(("frame", "y", "x") if maps else ())],
-        # Where the first row's window has its middle, seconds.
+        # Middle of the first row's window, seconds.
         "offset": (first.start + first.end) / 2,
         "slow_frames": features.slow_frames.tolist(),
         "windows": [
@@ -128,7 +128,7 @@ def write_features(
 
 
 def table_rows(directory: StrPath, stem: str) -> Iterator[dict[str, Any]]:
-    """Yields the row of each window of a video whose features :func:`write_features` wrote.
+    """Yields one row per window of a video, from the files of :func:`write_features`.
 
     A row has ``video``, ``start`` and ``end`` in seconds, and the averages of each stream.
     """
@@ -157,7 +157,7 @@ def check_stream(model: TrainedModel, stream: str) -> tuple[str, ...]:
     """Returns the names of the streams that ``stream`` selects.
 
     Raises:
-        InputError: if the model has no features, or not those.
+        InputError: if the model has no features, or lacks the stream.
     """
     model.require_network("take features from")
     if model.optimized is None:

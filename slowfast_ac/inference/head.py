@@ -1,4 +1,4 @@
-"""The head of a network of either code base: where the last feature maps become scores."""
+"""Finds the head of a network of either code base, which turns feature maps into scores."""
 
 from typing import Any
 
@@ -8,7 +8,7 @@ from slowfast_ac.errors import InputError
 
 
 def find_head(model: nn.Module) -> tuple[nn.Module, nn.Linear]:
-    """Returns the layer that is given the streams' last feature maps, and the classifier.
+    """Returns the layer that takes the streams' last feature maps, and the classifier.
 
     Raises:
         InputError: for a model that has no such layers.

@@ -1,8 +1,8 @@
-"""One loader: a file of trained weights, or a program made of them, becomes a network that answers.
+"""Loads trained weights, or a program made from them, as a network for inference.
 
-There are two ways to build a network, and what it needs decides: PyTorchVideo's parts, for which
-PySlowFast need not be installed, or PySlowFast's own builder for what PyTorchVideo has no parts for
-(nonlocal blocks, C2D, I3D, R18, RESNET.STRIDE_1X1, grouped convolutions, X3D).
+Most networks are built from PyTorchVideo's parts and do not need PySlowFast. Those that
+PyTorchVideo has no parts for (nonlocal blocks, C2D, I3D, R18, RESNET.STRIDE_1X1, grouped
+convolutions, X3D) are built by PySlowFast.
 """
 
 import json
@@ -23,15 +23,15 @@ from slowfast_ac.errors import InputError
 from slowfast_ac.files import StrPath
 from slowfast_ac.inference.build import build_classifier, check_input, find_obstacle
 from slowfast_ac.inference.config import Config, ModelConfig, model_config
-from slowfast_ac.inference.programs.open import PROGRAMS, RUNTIMES, open_program
 from slowfast_ac.inference.optimize import compile_network, optimize_network
+from slowfast_ac.inference.programs.open import PROGRAMS, RUNTIMES, open_program
 from slowfast_ac.inference.programs.write import run_by_openvino
 from slowfast_ac.inference.upstream import build_with_pyslowfast
 
 logger = logging.getLogger(__name__)
 Scores = Callable[[list[Tensor]], Tensor]
-# Views that are shown at once. A CPU gains nothing beyond a few; alone, a view is slower there,
-# since torch leaves oneDNN for small convolutions of one clip.
+# Views per forward pass. A CPU gains nothing beyond a few; a single view is slower there, since
+# torch does not use oneDNN for small convolutions of one clip.
 VIEWS = {"cpu": 3, "cuda": 15}
 BACKENDS = ("torch", "openvino")
 
@@ -42,19 +42,19 @@ class TrainedModel:
 
     Args:
         path: the file.
-        scores: the pathways' clips, (N, 3, T, H, W) each, to (N, L) scores on the CPU.
-        preprocessing: what a clip is.
+        scores: maps the pathways' clips, (N, 3, T, H, W) each, to (N, L) scores on the CPU.
+        preprocessing: how clips are made.
         num_classes: L.
         classes: name of every class, or None.
-        network: in evaluation mode, BatchNorm and all, called with the list of the pathways'
-            clips; None for a program.
-        optimized: the copy of it that ``scores`` runs, BatchNorm folded; None for a program, and
-            where OpenVINO runs it.
+        network: in evaluation mode, with its BatchNorm layers, called with the list of the
+            pathways' clips; None for a program.
+        optimized: the copy that ``scores`` runs, with BatchNorm folded; None for a program or
+            with OpenVINO.
         config: the keys of PySlowFast that it was built with; empty for a program.
-        checkpoint: its weights and what the file says about them; None for a program.
+        checkpoint: its weights and the file's metadata; None for a program.
         name: the model's name in PySlowFast.
-        views: how many to show at once; each time at least the crops of one clip.
-        said: the part of ``config`` that a file or the user gave; the rest are defaults.
+        views: views per forward pass, but at least the crops of one clip.
+        said: the part of ``config`` from a file or the user; the rest are defaults.
     """
 
     path: str
@@ -77,8 +77,11 @@ class TrainedModel:
     def require_network(self, what: str) -> nn.Module:
         """Returns the network.
 
+        Args:
+            what: the caller's task, for the message, such as ``draw maps of``.
+
         Raises:
-            InputError: for a program, which has no ``what`` to give.
+            InputError: for a program, which returns scores alone.
         """
         if self.network is None:
             raise InputError(f"{self.path}: a program returns scores alone; {what} the weights")
@@ -104,20 +107,19 @@ def load_model(
     Args:
         path: weights of any kind that ``slowfast-ac inspect`` knows, the folder or repository of a
             network (``FOLDER``, ``hf://OWNER/NAME``), or a program that ``slowfast-ac export``
-            wrote, .onnx, .xml or .pt2; or weights that are open already.
+            wrote, .onnx, .xml or .pt2; or an opened checkpoint.
         config: PySlowFast's config; by default the one in the file.
         opts: keys of the config and their values in turn, which override it.
         classes: names of the classes, in order, or a class map or a file of either, see
             :func:`~slowfast_ac.data.class_map.read_class_map`; by default those in the file.
-        weights: which of the file's weights, where it has those of several networks.
+        weights: which weights to load if the file has those of several networks.
         device: of the network; by default the GPU if there is one. A program runs on the CPU.
         precision: of the weights' network, see
             :func:`~slowfast_ac.inference.optimize.optimize_network`; a program has its own.
-        compile: whether inductor compiles the network; not where another runtime does it
-            (.onnx, .xml, OpenVINO).
-        backend: what computes the scores of weights, ``torch`` or ``openvino``; the latter is for
-            CPUs, is converted here, which takes seconds, and gives scores alone. A program has its
-            own.
+        compile: whether inductor compiles the network; not with another runtime (.onnx, .xml,
+            OpenVINO).
+        backend: ``torch`` or ``openvino``, for weights; a program has its own. OpenVINO runs on
+            CPUs, takes seconds to convert the network, and returns scores alone.
         trust: whether to open a .pt2 file, which can run any code.
         pyslowfast: a checkout of PySlowFast for the networks that need it; by default
             PYSLOWFAST_ROOT or what is importable.
@@ -227,7 +229,7 @@ def _from_program(path: str, trust: bool, compile: bool) -> TrainedModel:
     num_classes = scores([torch.zeros(1, 3, preprocessing.num_frames, size, size)]).shape[1]
     cpu = torch.device("cpu")
     if compile and isinstance(run, nn.Module):
-        # Not before the clip above, whose batch of one would be compiled too.
+        # After the call above, or its batch of one would be compiled too.
         scores = _of_clips(compile_network(run, cpu))
     return TrainedModel(
         path,
@@ -274,7 +276,7 @@ def _classes_inside(
 
 
 def _check_preprocessing(model: TrainedModel, checkpoint: Checkpoint) -> None:
-    """Refuses a file that says it twice and not the same, as one that was edited by hand."""
+    """Rejects a file whose config and preprocessing disagree, as after an edit by hand."""
     if "preprocessing" in checkpoint.texts:
         try:
             model.preprocessing.require_equal(json.loads(checkpoint.texts["preprocessing"]))

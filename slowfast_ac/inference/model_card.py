@@ -1,4 +1,4 @@
-"""README.md of a network's folder: HuggingFace's model card, with the accuracies for its index."""
+"""Writes the model card, README.md of a network's folder, with accuracies for the Hub's index."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -20,21 +20,21 @@ slowfast-ac predict FOLDER video.mp4
 ```python
 from slowfast_ac import from_pretrained, load_model
 
-model = load_model("FOLDER")  # answers: model.scores, model.preprocessing, model.classes
-network = from_pretrained("FOLDER")  # a torch module to train on: SlowFastAC alone
+model = load_model("FOLDER")  # to predict: model.scores, model.preprocessing, model.classes
+network = from_pretrained("FOLDER")  # to train: a torch module, for SlowFastAC only
 ```"""
 
 
 def write_card(folder: Path, model: TrainedModel, accuracy: Accuracy) -> None:
-    """Writes the card; of one that is there only the accuracies are changed, if any are given.
+    """Writes the card. In an existing card only the accuracies change, if any are given.
 
     Args:
-        folder: the network's.
-        model: what it is of.
+        folder: the network's folder.
+        model: the network that the card describes.
         accuracy: see :func:`check_accuracy`.
 
     Raises:
-        InputError: without huggingface_hub, or for a card that cannot be read.
+        InputError: if huggingface_hub is missing, or the card cannot be read.
     """
     hub = import_hub(folder)
     path = folder / CARD
@@ -68,10 +68,10 @@ def write_card(folder: Path, model: TrainedModel, accuracy: Accuracy) -> None:
 
 
 def check_accuracy(accuracy: Accuracy) -> None:
-    """Refuses accuracies that are none, or without the data that they were measured on.
+    """Rejects values that are not accuracies, and accuracies without the name of their data.
 
     Args:
-        accuracy: none, or ``top1`` and ``top5`` as far as they are known, in percent, and ``data``.
+        accuracy: empty, or ``data`` and at least one of ``top1`` and ``top5``, in percent.
 
     Raises:
         InputError: naming what is missing or wrong.
@@ -126,7 +126,7 @@ def _body(name: str, model: TrainedModel) -> str:
         f"{preprocessing.target_fps:g} fps{alpha}",
         "Test crop": f"{preprocessing.crop_size} x {preprocessing.crop_size} pixels",
         "Views": f"{test.NUM_ENSEMBLE_VIEWS} clips x {test.NUM_SPATIAL_CROPS} crops",
-        "Cost": f"{count_gflops(model.config, model.network):.1f} GFLOPs a view, "
+        "Cost": f"{count_gflops(model.config, model.network):.1f} GFLOPs per view, "
         f"{model.checkpoint.num_parameters:,} parameters",
     }
     table = "\n".join(f"| {key} | {value} |" for key, value in rows.items())

@@ -1,7 +1,7 @@
-"""A trained network as it answers soonest: BatchNorm folded, layout, precision, compiled.
+"""Makes a trained network faster: folded BatchNorm, memory layout, precision, compilation.
 
-Nothing here trains, and nothing is particular to the method: SlowFast, SlowFastAC and Slow of
-PySlowFast and PyTorchVideo gain alike.
+Nothing here is specific to the method: SlowFast, SlowFastAC and Slow of PySlowFast and
+PyTorchVideo gain alike.
 """
 
 import copy
@@ -17,7 +17,7 @@ from slowfast_ac.errors import InputError
 from slowfast_ac.models.compiled import check_compiler, plain_strides
 
 PRECISIONS = ("float32", "bfloat16")
-# A convolution and the BatchNorm that its output goes to, as attributes of one module.
+# Attributes of a module: a convolution, and the BatchNorm after it.
 _PAIRS = (
     # PySlowFast: stem, shortcut, bottleneck, lateral connection, nonlocal block.
     ("conv", "bn"),
@@ -40,14 +40,14 @@ _PAIRS = (
 def optimize_network(
     network: nn.Module, precision: str = "float32", *, channels_last: bool = True
 ) -> nn.Module:
-    """Returns a copy for inference that is called as the network is and has its submodules.
+    """Returns a copy for inference, called like the network and with the same submodules.
 
     Args:
         network: a network of PySlowFast, or a
             :class:`~slowfast_ac.inference.build.Classifier`, called with the list of its pathways'
             clips, float32.
-        precision: ``float32``, or ``bfloat16``: weights and features of the convolutions. From the
-            head's pooling on everything is float32, and so are the scores.
+        precision: of the convolutions' weights and features, ``float32`` or ``bfloat16``. From the
+            head's pooling on everything is float32, scores included.
         channels_last: whether weights and features have the channels last in memory.
 
     Raises:
@@ -79,10 +79,10 @@ def optimize_network(
 def fold_batchnorm(network: nn.Module) -> nn.Module:
     """Returns a copy in evaluation mode whose convolutions contain the BatchNorm after them.
 
-    The copy computes the same but for rounding.
+    The copy computes the same up to rounding.
 
     Raises:
-        InputError: naming the BatchNorm layer that follows no convolution known here.
+        InputError: naming a BatchNorm layer that follows no known convolution.
     """
     folded = copy.deepcopy(network).eval()
     for module in list(folded.modules()):
@@ -105,11 +105,11 @@ def compile_network(network: nn.Module, device: torch.device) -> Callable[..., T
     """Returns the network compiled by inductor, its weights frozen; the first call compiles.
 
     Args:
-        network: of :func:`optimize_network`, or a program of ``torch.export``.
-        device: where it is.
+        network: a result of :func:`optimize_network`, or a program of ``torch.export``.
+        device: the network's device.
 
     Raises:
-        InputError: if nothing can be compiled here.
+        InputError: if there is no working compiler.
     """
     check_compiler(device)
     options: dict[str, str | int | bool | Callable[..., Any]] = {"freezing": True}

@@ -1,4 +1,4 @@
-"""Classes of a video by a trained network, as PySlowFast's test does it or in windows of time."""
+"""Classifies videos with a trained network, as PySlowFast's test does or in sliding windows."""
 
 import os
 from collections.abc import Iterable, Iterator
@@ -35,7 +35,7 @@ class Prediction:
     scores: np.ndarray
 
     def top(self, count: int) -> list[int]:
-        """Returns the ``count`` classes of the highest scores, best first."""
+        """Returns the ``count`` classes with the highest scores, best first."""
         return [int(c) for c in np.argsort(-self.scores, kind="stable")[:count]]
 
 
@@ -47,10 +47,10 @@ def predict(
     window: float | None = None,
     stride: float | None = None,
 ) -> list[Prediction]:
-    """Classifies a video, which is decoded once and shown clip by clip, all crops at once.
+    """Classifies a video. It is decoded once and shown clip by clip, all crops at once.
 
     With neither ``window`` nor ``stride`` the whole video is one span, and the scores are those of
-    PySlowFast's test with as many views, divided by their number if it adds them up.
+    PySlowFast's test with as many views, divided by their number if the test sums them.
 
     Args:
         model: the network.
@@ -60,7 +60,7 @@ def predict(
         stride: seconds from window to window; by default ``window``.
 
     Raises:
-        InputError: if the video cannot be read, or for windows that cannot be.
+        InputError: if the video cannot be read, or for invalid windows.
     """
     views = views or Views()
     preprocessing = model.preprocessing
@@ -79,7 +79,7 @@ def predict(
 def span_scores(
     model: TrainedModel, clips: Iterable[tuple[int, Clip]], views: Views, spans: int = 1
 ) -> np.ndarray:
-    """Returns the scores of spans whose clips are given, (spans, L).
+    """Returns the scores of spans, (spans, L), from their clips.
 
     Args:
         model: the network.

@@ -1,4 +1,4 @@
-"""Predictions as a table for people, and as json, csv or parquet for programs."""
+"""Formats predictions as a table for people, and as json, csv or parquet for programs."""
 
 import json
 import textwrap
@@ -11,7 +11,7 @@ from slowfast_ac.inference.load import TrainedModel
 from slowfast_ac.inference.predict import Prediction
 
 SUFFIXES = (".json", ".csv", ".jsonl", ".parquet")
-# Of a table, with Arrow's types.
+# Columns of a table and their Arrow types.
 COLUMNS = {
     **{"video": "string", "start": "double", "end": "double", "rank": "int64"},
     **{"class_id": "int64", "class": "string", "score": "double"},
@@ -42,7 +42,7 @@ def describe_predictions(
 def write_predictions(
     path: str, checkpoint: str, views: str, entries: Iterable[Mapping[str, Any]]
 ) -> None:
-    """Writes all videos' best classes, whole or not at all; holds one video at a time.
+    """Writes all videos' best classes, whole or not at all; holds one video in memory.
 
     Args:
         path: ``.json``; ``.csv`` or ``.parquet`` with one row per class, which leave unread videos

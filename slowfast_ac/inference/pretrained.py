@@ -1,4 +1,4 @@
-"""Networks that are shared as HuggingFace's users share them: a folder, or its repository."""
+"""Shares networks in HuggingFace's form: as a folder, or as a repository of the Hub."""
 
 import json
 import re
@@ -31,7 +31,7 @@ from slowfast_ac.inference.load import TrainedModel, load_model
 from slowfast_ac.inference.model_card import Accuracy, check_accuracy, write_card
 from slowfast_ac.models.builder import SlowFastACNet, create_slowfast_ac
 
-# What create_slowfast_ac builds.
+# The values that create_slowfast_ac builds with.
 _STRIDES = [[1, 1], [2, 2], [2, 2], [2, 2]]
 _DILATIONS = [[1, 1]] * 4
 _FAST_STEMS = ("s1.pathway1_stem.conv.weight", "multipathway_blocks.1.conv.weight", "t_conv1_w")
@@ -40,9 +40,9 @@ _FAST_STEMS = ("s1.pathway1_stem.conv.weight", "multipathway_blocks.1.conv.weigh
 def describe_model(
     network: SlowFastACNet, preprocessing: Preprocessing, classes: Classes | None = None
 ) -> dict[str, str]:
-    """Returns what a checkpoint has beside the weights, so that ``load_model`` can open it.
+    """Returns the entries that a checkpoint needs beside the weights for ``load_model``.
 
-    Add it to the dict that is saved: ``torch.save({"model_state": network.state_dict(),
+    Add them to the dict that you save: ``torch.save({"model_state": network.state_dict(),
     **describe_model(...)}, "checkpoint.pyth")``, or ``checkpoint.update(describe_model(...))`` in
     Lightning's ``on_save_checkpoint``.
 
@@ -52,10 +52,10 @@ def describe_model(
         classes: names of its classes, see :class:`slowfast_ac.VideoDataset`.
 
     Returns:
-        ``cfg``, a config of PySlowFast as YAML, and, if they are given, ``classes`` as JSON.
+        ``cfg``, a PySlowFast config as YAML, and, if given, ``classes`` as JSON.
 
     Raises:
-        InputError: for clips or classes that the network does not take.
+        InputError: if the clips or the classes do not fit the network.
     """
     num_classes = network.classifier_weight().shape[0]
     for name, given, own in (
@@ -87,19 +87,19 @@ def save_pretrained(
 ) -> Path:
     """Writes a network as a folder: config.json, model.safetensors and README.md, the model card.
 
-    An earlier network in the folder is replaced. Of its card only the accuracies are, if they are
-    given, so that what you wrote in it stays.
+    An earlier network in the folder is replaced. Your text in its card is kept; only the
+    accuracies in it change, if you give any.
 
     Args:
         network: what ``create_slowfast_ac`` or ``load_model`` returned.
-        folder: the folder, made where it is not there.
+        folder: the folder, created if it is missing.
         preprocessing: of the clips in evaluation; only for ``create_slowfast_ac``'s network.
-        classes: names of the classes; only for that, too.
+        classes: names of the classes; likewise only for ``create_slowfast_ac``'s network.
         accuracy: ``top1`` and ``top5`` in percent and the name of the ``data``, for the card's
             index.
 
     Raises:
-        InputError: for a folder of something else, or what the network does not fit.
+        InputError: if the folder holds something else, or an argument does not fit the network.
     """
     folder = Path(folder)
     check_accuracy(accuracy or {})
@@ -111,7 +111,7 @@ def save_pretrained(
     if isinstance(network, TrainedModel):
         model = network
     elif preprocessing is None:
-        raise InputError("preprocessing: needed, since the network does not know its videos")
+        raise InputError("preprocessing: needed, since the network does not contain it")
     else:
         model = _described(network, preprocessing, classes)
     model.require_network("save_pretrained writes")
@@ -144,9 +144,9 @@ def from_pretrained(
         path: a folder that :func:`save_pretrained` wrote, a repository of the Hub, ``OWNER/NAME``
             or ``hf://OWNER/NAME``, or any file with SlowFastAC's weights and a config; or what
             ``load_model`` returned.
-        model_num_class: of your own data, for a new classifier; by default the file's.
-        **options: arguments of ``create_slowfast_ac`` that weights do not settle: ``dropout_rate``,
-            ``scales``, ``scale_grad``, ``frame_stride``, ``scam``.
+        model_num_class: classes of your own data, for a new classifier; by default the file's.
+        **options: arguments of ``create_slowfast_ac`` that the weights do not determine:
+            ``dropout_rate``, ``scales``, ``scale_grad``, ``frame_stride``, ``scam``.
 
     Raises:
         InputError: naming the file, if it holds another network.
@@ -184,7 +184,7 @@ def from_pretrained(
 def push_to_hub(
     folder: StrPath, repo_id: str, *, private: bool = False, token: str | None = None
 ) -> str:
-    """Uploads a folder to the Hub, whose repository is made where it is not there.
+    """Uploads a folder to the Hub, and creates the repository if it does not exist.
 
     Args:
         folder: what :func:`save_pretrained` wrote.
@@ -196,12 +196,12 @@ def push_to_hub(
         The address of the commit.
 
     Raises:
-        InputError: for another folder, or what the Hub refuses.
+        InputError: if the folder holds no network, or the Hub refuses the upload.
     """
     hub = import_hub(repo_id)
     if not is_folder(Path(folder)):
-        raise InputError(f"{folder}: no folder of a network; write one with save_pretrained")
-    load_model(folder, device="cpu")  # what cannot be opened here helps nobody there
+        raise InputError(f"{folder}: not a network's folder; write one with save_pretrained")
+    load_model(folder, device="cpu")  # rejects a folder that nobody could open
     with hub_errors(f"{repo_id}: cannot be uploaded"):
         api = hub.HfApi(token=token)
         api.create_repo(repo_id, private=private, exist_ok=True)
@@ -212,7 +212,7 @@ def push_to_hub(
 
 
 def _address(path: StrPath) -> str:
-    """Returns the address of a repository where a path is its name and no file or folder."""
+    """Returns the Hub's address if a path is a repository's name and no local path."""
     text = str(path)
     is_name = re.fullmatch(r"\w[\w.-]*/\w[\w.-]*(@\S+)?", text)
     return HUB + text if is_name and not Path(text).parent.exists() else text
@@ -222,7 +222,7 @@ def _described(
     network: SlowFastACNet, preprocessing: Preprocessing, classes: Classes | None
 ) -> TrainedModel:
     texts = describe_model(network, preprocessing, classes)
-    # Through a file, so that what is saved is what can be loaded.
+    # Through a file, so that nothing is saved that cannot be loaded.
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "network.pyth"
         torch.save({"model_state": network.state_dict(), **texts}, path)

@@ -1,4 +1,4 @@
-"""Classes of a film while it comes: a window that rolls over the frames of a live source."""
+"""Classifies a live source while it runs, in a window that rolls over its frames."""
 
 import math
 import threading
@@ -18,12 +18,12 @@ from slowfast_ac.inference.load import TrainedModel
 from slowfast_ac.inference.predict import Prediction, span_scores
 from slowfast_ac.inference.windows import check_windows
 
-# Seconds by which a window may end before its last frame does, for the arithmetic.
+# Tolerance in seconds for comparing times.
 _SLACK = 1e-3
 
 
 class Window(NamedTuple):
-    """A span of the source, and its frames from the one that is on the screen at its start."""
+    """A span of the source, and its frames, beginning with the one on screen at its start."""
 
     span: Span
     frames: list[LiveFrame]
@@ -36,7 +36,7 @@ class Answer:
     Args:
         prediction: its times are seconds since the source's first frame.
         latency: seconds from the decoding of the window's last frame to the scores.
-        skipped: windows since the answer before that the network was too slow for.
+        skipped: windows skipped since the previous answer because the network was too slow.
     """
 
     prediction: Prediction
@@ -45,13 +45,13 @@ class Answer:
 
 
 def rolling_windows(frames: Iterable[LiveFrame], window: float, stride: float) -> Iterator[Window]:
-    """Yields windows as soon as they are over; holds the frames of one window.
+    """Yields each window as soon as it ends; holds the frames of one window.
 
-    They are those of :func:`~slowfast_ac.inference.windows.sliding_spans`, so the last one ends
-    with the source. A window in which no frame came, as while a camera was off, is left out.
+    The windows are those of :func:`~slowfast_ac.inference.windows.sliding_spans`, so the last one
+    ends with the source. Windows without frames, such as while a camera was off, are left out.
 
     Args:
-        frames: ascending in time from 0.
+        frames: in ascending order of time, from 0.
         window: seconds.
         stride: seconds from window to window.
     """
@@ -91,9 +91,9 @@ def predict_stream(
 ) -> Iterator[Answer]:
     """Yields an answer for each window of a live source, until it ends.
 
-    A pipe or a file waits for the network, so every window has its answer, the one that
-    :func:`~slowfast_ac.inference.predict.predict` gives. A camera or a URL goes on, and the network
-    takes the latest window. So memory holds three windows of frames at most.
+    A pipe or a file waits for the network, so every window gets an answer, the same as from
+    :func:`~slowfast_ac.inference.predict.predict`. A camera or a URL does not wait, and the network
+    takes the latest window. At most three windows of frames are in memory.
 
     Args:
         model: the network.
@@ -104,13 +104,13 @@ def predict_stream(
         timeout: seconds without data after which a URL is given up.
 
     Raises:
-        InputError: if the source cannot be read, after the answers until then, or for windows that
-            cannot be.
+        InputError: if the source cannot be read, after the answers up to then, or for invalid
+            windows.
     """
     check_windows(model.preprocessing, window, stride)
     window = window or model.preprocessing.seconds
     if math.isinf(window):
-        raise InputError("window: give its seconds, since a clip of this network takes any length")
+        raise InputError("window: needed in seconds, since this network's clip has no fixed length")
     reading = _Reading(source, timeout, window, stride or window)
     try:
         while (item := reading.next()) is not None:
@@ -150,7 +150,7 @@ class _Reading:
         self._ready: _Ready | None = None
         self._error: BaseException | None = None
         self._ended = self._stopped = False
-        # A daemon: a source that sends nothing must not keep the process.
+        # A daemon: a source that sends nothing must not keep the process alive.
         threading.Thread(target=self._read, name=source, daemon=True).start()
 
     def next(self) -> _Ready | None:

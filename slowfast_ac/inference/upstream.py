@@ -1,4 +1,4 @@
-"""Networks that only PySlowFast builds, with a checkpoint's weights."""
+"""Builds the networks that need PySlowFast, with a checkpoint's weights."""
 
 from collections.abc import Mapping
 
@@ -24,26 +24,26 @@ def build_with_pyslowfast(
     Args:
         checkpoint: the weights.
         config: see :func:`~slowfast_ac.inference.config.model_config`.
-        obstacle: why PyTorchVideo's parts do not do.
+        obstacle: why PyTorchVideo's parts do not suffice.
         root: a checkout; by default PYSLOWFAST_ROOT or what is importable.
 
     Returns:
         The network in evaluation mode, on the CPU, called with the list of the pathways' clips.
 
     Raises:
-        InputError: naming the file: if there is no PySlowFast, or the weights do not fit.
+        InputError: naming the file, if there is no PySlowFast or the weights do not fit.
     """
     if not is_present(root):
         raise InputError(
-            f"{checkpoint.path}: {obstacle}; such a network is built by PySlowFast: {INSTALL_HINT}"
+            f"{checkpoint.path}: {obstacle}; this network needs PySlowFast: {INSTALL_HINT}"
         )
     upstream = setup(root)
     try:
         full = over_defaults(config.said(), checkpoint.path)
     except InputError as error:
         raise InputError(
-            f"{error}; such a network is built by PySlowFast, here the {upstream.kind}: if another "
-            "one trained it, set PYSLOWFAST_ROOT to that"
+            f"{error}; this network needs PySlowFast, and the {upstream.kind} was found: if "
+            "another one trained it, set PYSLOWFAST_ROOT to that"
         ) from None
     check_names(full, upstream)
     check_sizes(full)

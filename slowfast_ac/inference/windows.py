@@ -1,4 +1,4 @@
-"""Spans of a video that get an answer each: the whole of it, or windows that slide over it."""
+"""Spans of a video that are classified one by one: the whole video, or sliding windows."""
 
 import math
 
@@ -9,7 +9,7 @@ from slowfast_ac.errors import InputError
 
 
 def check_windows(preprocessing: Preprocessing, window: float | None, stride: float | None) -> None:
-    """Rejects windows that no clip fits in, or that do not move on.
+    """Rejects windows that are shorter than a clip, and lengths that are not positive.
 
     Raises:
         InputError: naming the argument.
@@ -28,7 +28,7 @@ def check_windows(preprocessing: Preprocessing, window: float | None, stride: fl
 
 
 def video_duration(path: str) -> float:
-    """Returns the seconds of a video.
+    """Returns a video's duration in seconds.
 
     Raises:
         InputError: if it cannot be read.
@@ -41,14 +41,14 @@ def sliding_spans(duration: float, window: float, stride: float) -> list[Span]:
     """Returns windows every ``stride`` seconds; the last one ends with the video.
 
     Args:
-        duration: seconds of the video. One that is shorter than a window is one span.
+        duration: of the video, in seconds. A video shorter than a window is one span.
         window: seconds.
         stride: seconds.
     """
     rest = duration - window
     if rest <= 0:
         return [Span(0.0, duration)]
-    # A window that would start within a thousandth of a second of the last one is that one.
+    # A window that would start within a millisecond of the last one is left out.
     count = math.ceil((rest - 1e-3) / stride)
     starts = [number * stride for number in range(max(count, 1))]
     if rest - starts[-1] > 1e-3:

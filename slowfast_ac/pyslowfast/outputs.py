@@ -41,6 +41,11 @@ def make_folders(cfg: CfgNode) -> None:
         folder.mkdir(parents=True, exist_ok=True)
 
 
+def last_checkpoint(output: str | os.PathLike) -> Path | None:
+    """Returns the last checkpoint in a run's OUTPUT_DIR, or None without one."""
+    return max((Path(output) / "checkpoints").glob("checkpoint_epoch_*.pyth"), default=None)
+
+
 @contextlib.contextmanager
 def hold(cfg: CfgNode) -> Iterator[None]:
     """Locks OUTPUT_DIR, which must exist, until the block ends or the process dies.

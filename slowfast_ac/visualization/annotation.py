@@ -44,7 +44,7 @@ def read_annotation(video: str | os.PathLike) -> Annotation | None:
         data = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
         raise InputError(f"{path}: not JSON: {error}") from None
-    # Some data sets keep other facts under this name.
+    # Some data sets keep other data in files of this name.
     if not isinstance(data, dict) or "boxes" not in data:
         return None
     try:
@@ -54,7 +54,7 @@ def read_annotation(video: str | os.PathLike) -> Annotation | None:
         boxes, fps, label = np.empty(0), 0.0, None
     if boxes.ndim != 2 or boxes.shape[1] != 4 or not len(boxes) or not fps > 0:
         raise InputError(
-            f'{path}: boxes must be [[left, top, right, bottom], ...], one a frame, and "fps" a '
+            f'{path}: boxes must be [[left, top, right, bottom], ...], one per frame, and "fps" a '
             "positive number"
         )
     return Annotation(label, fps, boxes)

@@ -15,14 +15,14 @@ def parse_class(text: str, classes: Mapping[str, int]) -> int | str:
     """Reads the argument --class.
 
     Args:
-        text: what the user gave.
+        text: the argument.
         classes: the class map, or an empty one.
 
     Returns:
         A class number, or one of ``predicted`` and ``true``.
 
     Raises:
-        InputError: for anything else, with the nearest name.
+        InputError: for anything else, suggesting the nearest name.
     """
     if text in (PREDICTED, TRUE):
         return text
@@ -38,7 +38,7 @@ def parse_class(text: str, classes: Mapping[str, int]) -> int | str:
 
 
 def check_class(choice: int | str, num_classes: int) -> None:
-    """Rejects the number of a class that a network does not have.
+    """Rejects a class number that a network does not have.
 
     Raises:
         InputError: naming the argument.
@@ -50,7 +50,7 @@ def check_class(choice: int | str, num_classes: int) -> None:
 def true_class(
     video: str | os.PathLike, annotation: Annotation | None, entries: Sequence[Entry]
 ) -> int | None:
-    """Returns a video's class from a list, or else from the file next to it, or None."""
+    """Returns a video's class from a list, otherwise from its annotation, otherwise None."""
     path = os.path.realpath(video)
     for entry in entries:
         if os.path.realpath(entry.path) == path:
@@ -59,10 +59,10 @@ def true_class(
 
 
 def choose_class(choice: int | str, video: str | os.PathLike, true: int | None) -> int | None:
-    """Returns the class of :func:`parse_class` for one video; None for the predicted one.
+    """Returns the class for one video, from :func:`parse_class`; None for the predicted one.
 
     Raises:
-        InputError: if the true one is wanted and not known.
+        InputError: if the true class is wanted but not known.
     """
     if choice == PREDICTED:
         return None

@@ -1,4 +1,4 @@
-"""The files of a heatmap: a strip, a video and the raw maps."""
+"""Writes the files of a heatmap: a strip, a video and the raw maps."""
 
 import os
 from collections.abc import Mapping
@@ -29,12 +29,12 @@ def write_heatmaps(
         folder: gets ``NAME.png``, ``NAME.mp4``, ``NAME.json`` and one
             ``NAME.[NETWORK.]STREAM.npy`` per stream.
         name: NAME.
-        video: the video that they were made of.
+        video: the video that they were computed from.
         heatmaps: by the network's name, all of the same class.
         classes: names of the classes.
-        true_class: the clip's own class, for the title.
+        true_class: the clip's true class, for the title.
         boxes: (T, 4), a box in each frame of the first heatmap's clip, in pixels.
-        sources: more facts to write about each network: its config, its checkpoint.
+        sources: more entries for each network in the json: its config, its checkpoint.
 
     Returns:
         The files.
@@ -81,7 +81,7 @@ def write_overlay(
 
     Args:
         path: the file to write.
-        video: the video that the maps were made of.
+        video: the video that the maps were computed from.
         heatmaps: by the network's name, one below the other.
     """
     times = next(iter(heatmaps.values())).clip.times

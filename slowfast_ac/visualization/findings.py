@@ -1,4 +1,4 @@
-"""What networks see in one video, in a form to show: names, scores over time, maps."""
+"""Predictions of networks for one video, ready to show: classes, scores over time, maps."""
 
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -13,17 +13,17 @@ from slowfast_ac.visualization.files import write_overlay
 from slowfast_ac.visualization.heatmap import heatmap
 from slowfast_ac.visualization.score_curves import draw_score_curves, leading_classes
 
-# Of a longer video some clips are left out, so that an answer does not take for ever.
+# In a longer video some clips are skipped, so that an answer does not take too long.
 MOST_WINDOWS = 60
 
 
 @dataclass(frozen=True)
 class Findings:
-    """What one network sees in a video.
+    """One network's predictions for a video.
 
     Args:
         whole: the prediction for the whole video.
-        windows: those of its clips from the beginning to the end; of a short video only ``whole``.
+        windows: the predictions for its clips in order; for a short video only ``whole``.
         timeline: a picture of the windows' scores; None for a short video.
     """
 
@@ -35,15 +35,15 @@ class Findings:
 def find(
     models: Mapping[str, TrainedModel], video: str, folder: StrPath, views: Views, top: int = 5
 ) -> dict[str, Findings]:
-    """Returns what each network sees in a video.
+    """Returns each network's predictions for a video.
 
     Args:
         models: the networks by their names. If they have the same classes, their pictures show the
-            same ones, in the same colours.
+            same classes in the same colours.
         video: the file.
         folder: gets a new folder with the pictures.
         views: of the whole video, whose scores are averaged.
-        top: curves of a picture.
+        top: number of curves in a picture.
 
     Raises:
         InputError: if the video cannot be read.
@@ -71,13 +71,13 @@ def find(
 def draw_maps(
     models: Mapping[str, TrainedModel], video: str, folder: StrPath, window: Prediction
 ) -> Path | None:
-    """Draws where the networks look for the best class of a window, in a clip in its middle.
+    """Draws the maps of a window's best class, for the clip in the middle of the window.
 
-    A program has no maps, and a network of other classes than the first has no such class; they are
-    left out.
+    Programs, which have no maps, and networks whose classes differ from the first one's are left
+    out.
 
     Args:
-        models: the networks by their names; one is below the other in the video.
+        models: the networks by their names; drawn one below the other.
         video: the file.
         folder: gets a new folder with the maps.
         window: a prediction of the first network.

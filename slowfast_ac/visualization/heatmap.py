@@ -1,8 +1,8 @@
 """Shows where a trained network looks: each stream's class activation map, frame by frame.
 
 The head averages both streams' last feature maps F_s, F_t over frames and positions and applies one
-linear classifier W = [W_s, W_t], b. So the classifier itself, applied to a frame's features, gives
-how much each position of that frame speaks for class l:
+linear classifier W = [W_s, W_t], b. The same classifier, applied to the features of one frame,
+shows how much each position of that frame speaks for class l:
 
     spatial[t]  = sum_c W_s(l, c) F_s,c[t]      averaged over the scales
     temporal[t] = sum_c W_t(l, c) F_t,c[t]      the sum over t is Eq. 2
@@ -62,17 +62,17 @@ def attention_maps(
     class_ids: Sequence[int] | Tensor | None = None,
     scales: Sequence[float] = (1.0,),
 ) -> Maps:
-    """Computes the maps of the module's docstring, in evaluation mode.
+    """Computes the maps defined in the module's docstring, in evaluation mode.
 
     Args:
         model: SlowFastAC, SlowAC or PTVSlowFastAC, PySlowFast's SlowFast, ResNet, PTVSlowFast or
             PTVResNet, or the ``network`` that load_model returns.
         pathways: the network's input, (N, 3, T, H, W) each; H and W may differ from each other.
-        class_ids: N classes; None takes each clip's class of highest score.
+        class_ids: N classes; None takes each clip's class with the highest score.
         scales: sizes of the clip relative to ``pathways``, 1.0 first.
 
     Raises:
-        InputError: for invalid scales or classes, or another model.
+        InputError: for invalid scales or classes, or an unsupported model.
     """
     check_scales(scales)
     pooling, classifier = find_head(model)
@@ -103,7 +103,7 @@ class Stream(NamedTuple):
 
     Args:
         maps: (T, h, w), float32.
-        times: (T,), of the frames that they belong to, seconds since the start of the video.
+        times: (T,), times of their frames, seconds since the start of the video.
     """
 
     maps: np.ndarray
@@ -165,14 +165,14 @@ def heatmap(
         model: see :func:`attention_maps`.
         path: the video.
         preprocessing: the settings of the training, ``Preprocessing.from_config(cfg)``.
-        class_id: class of the maps; None takes the class of the highest score.
+        class_id: class of the maps; None takes the class with the highest score.
         start: in seconds; None takes the clip in the middle of the video.
         end: in seconds; the clip is in the middle between ``start`` and ``end``. With None the
             clip starts at ``start``.
         scales: see :func:`attention_maps`.
 
     Raises:
-        InputError: if the video cannot be read, or see :func:`attention_maps`.
+        InputError: if the video cannot be read; see also :func:`attention_maps`.
     """
     clip = read_clip(path, preprocessing, start, end)
     device = next(model.parameters()).device
@@ -192,7 +192,7 @@ def heatmap(
 
 
 def held_frames(count: int, onto: int) -> np.ndarray:
-    """Returns, for each of ``onto`` frames, which of ``count`` evenly held maps it has."""
+    """Returns for each of ``onto`` frames the number of its map, if ``count`` are held evenly."""
     return np.arange(onto) * count // onto
 
 

@@ -1,4 +1,4 @@
-"""A page that shows what networks see in a video: names, scores over time, maps of each stream."""
+"""A page that shows networks' predictions for a video: classes, scores over time, maps."""
 
 import html
 from collections.abc import Mapping
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     import gradio
 
 TOP = 5
-# Parts of Gradio's page load scripts and fonts from elsewhere, which a browser then refuses.
+# Makes the browser refuse the scripts and fonts that Gradio's page loads from elsewhere.
 _POLICY = b"default-src 'self' data: blob: 'unsafe-inline' 'unsafe-eval'"
 
 
@@ -119,11 +119,11 @@ def serve(page: "gradio.Blocks", host: str, port: int | None) -> str:
 
     Args:
         page: the page.
-        host: the address to listen at.
+        host: the address to listen on.
         port: by default the first free one from 7860 on.
 
     Raises:
-        InputError: if the port is taken, or the address is none of this machine's.
+        InputError: if the port is taken, or the address is not one of this machine's.
     """
     try:
         _, url, _ = page.launch(
@@ -143,7 +143,7 @@ def serve(page: "gradio.Blocks", host: str, port: int | None) -> str:
 
 
 class _OwnAddressOnly:
-    """Tells the browser to load nothing from elsewhere; a layer of an ASGI server."""
+    """ASGI middleware that tells the browser to load nothing from elsewhere."""
 
     def __init__(self, app: Any) -> None:
         self._app = app

@@ -2,7 +2,7 @@
 
 Colours are OpenCV's TURBO, blue low and red high, over the frame in grey, so that only the
 map has colour. Each row, one stream of one network, is scaled to its own minimum and maximum over
-the whole clip. So values can be compared within a row, but between two rows only places.
+the whole clip. So values can be compared only within a row; between rows, only positions can.
 """
 
 import os
@@ -20,7 +20,7 @@ from slowfast_ac.visualization.heatmap import Heatmap
 COLUMNS = 8  # of a strip, at most
 PANEL_AREA = 1.6 * 1.2  # square inches
 DPI = 150
-# Few players and no hardware decoder take wider ones.
+# Few players and no hardware decoder can play wider videos.
 MAX_VIDEO_WIDTH = 3840
 
 
@@ -117,7 +117,7 @@ def overlay_frames(
 
     Several networks are one below the other. Times are seconds since the first frame.
 
-    A panel has the video's own size as long as the picture is at most MAX_VIDEO_WIDTH wide.
+    A panel has the video's own size unless the picture would be wider than MAX_VIDEO_WIDTH.
 
     Args:
         frames: time in seconds, and (H, W, 3) uint8 RGB. Each gets the maps of the clip's frame
@@ -156,7 +156,7 @@ def overlay_frames(
 
 
 def _band(text: str, longest: str, width: int) -> np.ndarray:
-    """Returns a black band with white text, so small that the longest text would fit, too."""
+    """Returns a black band with white text, in a size at which the longest text fits, too."""
     font, height = cv2.FONT_HERSHEY_SIMPLEX, max(20, width // 24)
     (text_width, _), _ = cv2.getTextSize(longest, font, 1.0, 1)
     size = min(height / 40, (width - 8) / text_width)

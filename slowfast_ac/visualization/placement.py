@@ -1,9 +1,9 @@
-"""The place of each position of a map in its frame.
+"""Places the positions of a map on its frame.
 
 Every strided layer of PySlowFast's and PyTorchVideo's networks has an odd kernel, padded by half of
-it, so position j of a map sees the input around pixel stride * j, not around the middle of its
-share of the frame, which is half a stride further right and down. With few and large positions
-that matters: stretching a 3 x 4 map over the frame, as is usual, misses the target it points at.
+it. So position j of a map sees the input around pixel stride * j, not around the middle of its
+share of the frame, which is half a stride further right and down. With few, large positions this
+matters: stretching a 3 x 4 map over the frame, as is usual, misses the target it points at.
 """
 
 import math
@@ -14,7 +14,7 @@ import numpy as np
 def place_map(
     cam: np.ndarray, input_size: tuple[int, int], frame_size: tuple[int, int]
 ) -> np.ndarray:
-    """Puts a map over a frame: bilinear between its positions, constant outside of them.
+    """Puts a map over a frame: bilinear between its positions, constant outside them.
 
     Args:
         cam: (h, w), of a network whose strides are powers of two.

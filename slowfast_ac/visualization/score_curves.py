@@ -1,4 +1,4 @@
-"""The scores of a video's windows over time, as a picture."""
+"""Draws the scores of a video's windows over time."""
 
 import os
 from collections.abc import Sequence
@@ -10,12 +10,12 @@ from slowfast_ac.figures import saved_figure
 from slowfast_ac.inference.load import TrainedModel
 from slowfast_ac.inference.predict import Prediction
 
-# At most so many curves can be told apart, also without colour.
+# More curves could not be told apart without colour.
 _STYLES = ("o-", "s--", "D-.", "^:", "v-", "P--", "X-.", "*:")
 
 
 def leading_classes(predictions: Sequence[Prediction], count: int) -> list[int]:
-    """Returns the classes with the highest scores of any window, the highest first; at most 8."""
+    """Returns the classes with the highest scores in any window, highest first; at most 8."""
     highest = np.max([prediction.scores for prediction in predictions], axis=0)
     best = np.argsort(-highest, kind="stable")[: min(count, len(_STYLES))]
     return [int(class_id) for class_id in best]
@@ -28,7 +28,7 @@ def draw_score_curves(
     predictions: Sequence[Prediction],
     classes: Sequence[int],
 ) -> None:
-    """Draws the scores of some classes; each point is the middle of a window.
+    """Draws the scores of some classes; each point is at the middle of a window.
 
     Args:
         path: the file; its suffix chooses the format.
@@ -39,7 +39,7 @@ def draw_score_curves(
     """
     scores = np.stack([prediction.scores for prediction in predictions])
     middles = [(prediction.start + prediction.end) / 2 for prediction in predictions]
-    # Marks of very many windows would hide the curves.
+    # Too many marks would hide the curves.
     every = max(1, len(predictions) // 40)
     with saved_figure(path, figsize=(8, 4)) as figure:
         axis = figure.subplots()

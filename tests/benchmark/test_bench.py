@@ -149,7 +149,7 @@ def test_at_inference_the_method_costs_what_the_unfused_network_costs(tiny_cfg):
     assert method["peak_mebibytes"] == unfused["peak_mebibytes"]
 
 
-def test_the_fast_path_does_the_same_work_and_says_how_far_its_scores_are(tiny_cfg):
+def test_the_fast_path_does_the_same_work_and_reports_score_differences(tiny_cfg):
     rows = bench_infer(tiny_cfg(), replace(COUNTED, batch=1))
     by_name = {row["name"]: row for row in rows}
     left_out = (*bench_infer_module.COMPILED, *bench_infer_module.RUNTIMES)

@@ -1,4 +1,4 @@
-"""Operations and memory of a step are counted as they are by hand."""
+"""The counts of a step's operations and memory equal those worked out by hand."""
 
 import torch
 import torch.nn.functional as F

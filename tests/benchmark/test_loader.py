@@ -1,4 +1,4 @@
-"""Where a training clip's time goes, by a clock that moves with each part's work alone."""
+"""The parts of a training clip's time, on a clock that only the work of the parts moves."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""``slowfast-ac app`` in a real browser: answers, pictures, keyboard, nothing from elsewhere."""
+"""``slowfast-ac app`` in a real browser: answers, pictures, keyboard, no foreign requests."""
 
 import contextlib
 import os
@@ -168,7 +168,7 @@ def test_the_keyboard_reaches_everything_and_bad_input_is_one_line(page, tmp_pat
 
 
 @pytest.mark.slow
-def test_the_command_listens_at_home_and_removes_what_it_got(checkpoints, tmp_path):
+def test_the_command_listens_on_this_machine_only_and_removes_uploads(checkpoints, tmp_path):
     pytest.importorskip("gradio", reason="needs gradio: pip install 'slowfast_ac[app]'")
     words = ["-m", "slowfast_ac", "app", *map(str, checkpoints)]
     with contextlib.ExitStack() as stack:
@@ -178,7 +178,7 @@ def test_the_command_listens_at_home_and_removes_what_it_got(checkpoints, tmp_pa
             stderr=subprocess.PIPE,
             env={**os.environ, "TMPDIR": str(tmp_path)},
         )
-        # Or a test that fails would wait for it for ever.
+        # Otherwise a failing test would wait for it forever.
         stack.callback(process.kill)
         line = process.stdout.readline().decode()
         assert re.fullmatch(r"http://127\.0\.0\.1:\d+/  \(stop with Ctrl-C\)\n", line), (
@@ -197,7 +197,7 @@ def test_without_gradio_it_says_what_to_install(monkeypatch, capsys, tmp_path):
     assert "app needs the package gradio, which is missing" in capsys.readouterr().err
 
 
-def test_a_checkpoint_that_is_not_there_is_one_line(capsys, tmp_path):
+def test_a_missing_checkpoint_gives_one_line(capsys, tmp_path):
     pytest.importorskip("gradio", reason="needs gradio: pip install 'slowfast_ac[app]'")
     path = Path(tmp_path / "none.pyth")
     assert main(["app", str(path)]) == 2

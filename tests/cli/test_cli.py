@@ -10,7 +10,7 @@ import pytest
 import slowfast_ac
 from slowfast_ac.cli import COMMANDS, build_parser, main
 
-# Prints what is imported beyond Python itself, and what its start-up brings, by help and errors.
+# Prints the modules that help and errors import beyond those of Python and its start-up.
 HELP = f"""
 import contextlib, io, sys
 before = set(sys.modules)
@@ -53,7 +53,7 @@ def test_the_version_is_printed(capsys):
     assert capsys.readouterr().out == f"slowfast_ac {slowfast_ac.__version__}\n"
 
 
-def test_a_reader_that_has_seen_enough_ends_the_command_in_silence(tmp_path):
+def test_a_closed_pipe_ends_the_command_silently(tmp_path):
     suite = Path(__file__).parents[2] / "configs/suites/table3.yaml"
     command = [sys.executable, "-m", "slowfast_ac", "ablate", str(suite), "--dry-run"]
     with subprocess.Popen(
@@ -64,7 +64,7 @@ def test_a_reader_that_has_seen_enough_ends_the_command_in_silence(tmp_path):
     assert process.returncode == 141
 
 
-def test_a_pipe_that_broke_elsewhere_is_not_taken_for_it(monkeypatch):
+def test_a_pipe_that_broke_elsewhere_is_an_error(monkeypatch):
     from slowfast_ac.cli import inspect
 
     def lose_a_worker(args):

@@ -17,7 +17,7 @@ def has_none(node):
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.relative_to(PACKAGE).as_posix())
 def test_every_bar_hides_where_there_is_no_terminal(path):
-    """``disable=None`` is tqdm's word for it, here or in the variable that is passed."""
+    """In tqdm this is ``disable=None``, given directly or through a variable."""
     tree = ast.parse(path.read_text(encoding="utf-8"))
     assigned = {
         target.id: node.value

@@ -1,4 +1,4 @@
-"""Comparisons against scipy, sklearn and cases done by hand."""
+"""Comparisons, against scipy, scikit-learn and cases worked out by hand."""
 
 import json
 
@@ -127,9 +127,7 @@ def test_the_papers_groups_are_found_in_kinetics_names(tmp_path):
     }
 
 
-def test_members_of_the_papers_groups_that_are_no_class_are_named(
-    tmp_path, make_pair, write_results
-):
+def test_missing_members_of_the_papers_groups_are_named(tmp_path, make_pair, write_results):
     first, second = make_pair(classes=3)
     classes = {"capoeira": 0, "archery": 1, "abseiling": 2}
     (tmp_path / "classes.json").write_text(json.dumps(classes))
@@ -139,8 +137,8 @@ def test_members_of_the_papers_groups_that_are_no_class_are_named(
         tmp_path / "output",
         tmp_path / "classes.json",
     )
-    (line,) = [line for line in text.splitlines() if "no class of this test" in line]
-    assert line.startswith("Of the group fast motion (Table 2), no class of this test:")
+    (line,) = [line for line in text.splitlines() if "Not classes of this test" in line]
+    assert line.startswith("Not classes of this test, in the group fast motion (Table 2):")
     assert "skateboarding" in line
     assert "capoeira" not in line
     assert "archery" not in line

@@ -1,4 +1,4 @@
-"""One result by itself, against scikit-learn and cases done by hand."""
+"""The evaluation of one result, against scikit-learn and cases worked out by hand."""
 
 import json
 

@@ -20,7 +20,7 @@ FRAME = (80, 60)  # width, height
 
 
 @pytest.mark.parametrize(("cell", "inside"), [((1, 2), True), ((0, 0), False), ((2, 3), False)])
-def test_pointing_game_is_won_where_the_maximum_lies_in_the_box(cell, inside):
+def test_pointing_game_is_won_if_the_maximum_is_in_the_box(cell, inside):
     cam = np.zeros((3, 4))
     cam[cell] = 1
     assert pointing_game(cam, (40, 20, 60, 40), FRAME) == inside

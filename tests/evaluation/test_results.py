@@ -15,7 +15,7 @@ def write(folder, scores, labels):
     return folder
 
 
-def test_scores_of_views_become_rows_of_sum_one(tmp_path):
+def test_rows_of_scores_are_divided_by_their_sum(tmp_path):
     scores = torch.tensor([[4.0, 2.0], [0.0, 3.0]])
     results = read_results(write(tmp_path, scores, torch.tensor([0, 1])))
     np.testing.assert_allclose(results.scores, [[2 / 3, 1 / 3], [0, 1]])

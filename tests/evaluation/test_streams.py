@@ -41,7 +41,7 @@ def run(build_model, tiny_cfg, video_lists, tmp_path, write_results):
     return make
 
 
-def test_of_the_other_stream_the_mean_is_left():
+def test_the_other_stream_is_replaced_by_its_mean():
     spatial = np.array([[3.0, 0.0], [0.0, 1.0]])
     temporal = np.array([[0.0, 10.0], [0.0, 4.0]])
     logits = StreamLogits(spatial, temporal, np.array([6.0, 0.0]))

@@ -93,7 +93,7 @@ def test_common_keys_come_before_the_variants_own(tmp_path):
         ({"baseline": "fused"}, "fused is not one of the variants unfused, ac"),
         ({"base": "nowhere.yaml"}, "nowhere.yaml does not exist"),
         ({"runs": {}}, "unknown entry runs"),
-        ({"common": ["AC.LAMBDA"]}, "common: .* is no mapping of config keys"),
+        ({"common": ["AC.LAMBDA"]}, "common: .* is not a mapping of config keys"),
     ],
 )
 def test_a_wrong_suite_is_refused(tmp_path, changes, message):
@@ -102,7 +102,7 @@ def test_a_wrong_suite_is_refused(tmp_path, changes, message):
 
 
 def test_an_unknown_run_is_refused(tmp_path):
-    with pytest.raises(InputError, match="--only: ac:7 is none of"):
+    with pytest.raises(InputError, match="--only: ac:7 is not one of"):
         plan(load_suite(write_suite(tmp_path)), tmp_path, only=["ac:7"])
 
 
@@ -126,7 +126,7 @@ def finished(run):
     (run.folder / "config.yaml").write_text(load_config(run.cfg, run.all_opts).dump())
 
 
-def test_finished_runs_of_other_settings_are_no_comparison(upstream, tmp_path):
+def test_finished_runs_with_other_settings_are_refused(upstream, tmp_path):
     base = tmp_path / "base.yaml"
     base.write_text(f"_BASE_: {CONFIG}\nSOLVER:\n  MAX_EPOCH: 3\n")
     runs = plan(load_suite(write_suite(tmp_path, seeds=[0]), base), tmp_path / "output")
@@ -176,7 +176,7 @@ def test_a_multi_label_run_is_reported_by_its_mean_average_precision(upstream, t
         (["--only", "ac:1", "--report"], ["unfused:0", "ac:0", "unfused:1", "ac:1"]),
     ],
 )
-def test_of_jobs_that_share_a_folder_each_measures_its_own_runs(
+def test_jobs_that_share_a_folder_measure_only_their_own_runs(
     tmp_path, monkeypatch, words, measured
 ):
     from slowfast_ac.experiments import ablate, report
@@ -195,7 +195,9 @@ def test_of_jobs_that_share_a_folder_each_measures_its_own_runs(
 
 
 @pytest.mark.slow
-def test_a_killed_suite_goes_on_where_it_stopped(upstream, video_lists, tmp_path, session_members):
+def test_a_killed_suite_continues_where_it_stopped(
+    upstream, video_lists, tmp_path, session_members
+):
     output = tmp_path / "output"
     suite = write_suite(tmp_path, seeds=[0])
     command = [sys.executable, "-m", "slowfast_ac", "ablate", str(suite), "--output", str(output)]
@@ -252,7 +254,7 @@ MEET += "while not os.path.exists(sys.argv[2]): time.sleep(0.01)\n"
 MEET += "print(os.environ['OMP_NUM_THREADS'])"
 
 
-def test_runs_in_parallel_share_the_cores_and_one_that_fails_stops_no_other(tmp_path, monkeypatch):
+def test_parallel_runs_share_the_cores_and_a_failed_one_stops_no_other(tmp_path, monkeypatch):
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     monkeypatch.setattr(os, "cpu_count", lambda: 6)
     here, there = str(tmp_path / "here"), str(tmp_path / "there")

@@ -1,4 +1,4 @@
-"""The demo on a user's own lists, by the command: everything that a user is promised is there."""
+"""The command ``demo`` on a user's own lists writes every promised file."""
 
 import json
 import os

@@ -36,7 +36,7 @@ def test_seconds_frames_and_views_by_hand():
     ("batch", "shards", "rate", "linear", "warns"),
     [(64, 1, 0.1, "0.1", False), (8, 1, 0.1, "0.013", True), (64, 4, 0.1, "0.4", True)],
 )
-def test_the_rate_is_held_against_the_linear_rule(batch, shards, rate, linear, warns):
+def test_the_rate_is_compared_with_the_linear_rule(batch, shards, rate, linear, warns):
     config = {"TRAIN": {"BATCH_SIZE": batch}, "NUM_SHARDS": shards, "SOLVER": {"BASE_LR": rate}}
     text = facts(config)["learning rate"]
     assert f"gives {linear} for this batch" in text
@@ -84,7 +84,7 @@ def test_a_run_with_other_maps_logs_the_lambda_of_the_same_pull(
         assert model.train()(clips).attention.spatial.shape[2:] == (2, 2)
 
 
-def test_the_parts_cost_what_upstreams_counters_say_of_the_whole(tiny_cfg, build_model, clips):
+def test_the_costs_of_the_parts_add_up_to_upstreams_count(tiny_cfg, build_model, clips):
     model = build_model(
         tiny_cfg("MODEL.MODEL_NAME", "SlowFast", "MODEL.LOSS_FUNC", "cross_entropy")
     )

@@ -1,4 +1,4 @@
-"""Runs as jobs, by submitit's executor of this machine; Slurm itself is not tried."""
+"""Runs are submitted as jobs with submitit's local executor; Slurm itself is not tried."""
 
 import json
 import shutil
@@ -22,7 +22,7 @@ def test_values_are_numbers_where_they_look_like_it():
         parse_parameters(["gpu"])
 
 
-def test_each_command_is_a_job_and_a_failed_one_is_told(tmp_path):
+def test_each_command_is_a_job_and_a_failure_is_reported(tmp_path):
     commands = [["--version"], ["inspect", str(tmp_path / "nothing.pyth")]]
     good, bad = submit(commands, tmp_path / "jobs", {"cluster": "local", "timeout_min": 5})
     assert good.result().startswith("slowfast_ac ")
@@ -31,7 +31,7 @@ def test_each_command_is_a_job_and_a_failed_one_is_told(tmp_path):
     assert len(list((tmp_path / "jobs").glob("*_log.out"))) == 2
 
 
-def test_without_slurm_and_for_unknown_parameters_one_line_is_said(tmp_path, monkeypatch):
+def test_missing_slurm_and_unknown_parameters_give_one_line(tmp_path, monkeypatch):
     monkeypatch.setattr(shutil, "which", lambda name: None)
     with pytest.raises(InputError, match='--submit: Could not detect "srun"'):
         submit([["--version"]], tmp_path / "jobs", {})

@@ -49,7 +49,7 @@ def classes():
 
 @pytest.fixture
 def randomised():
-    """Gives a network's numbers values of their own, see below."""
+    """Returns a function: network, clips -> sets its weights to random values, see below."""
     return _randomised
 
 
@@ -72,9 +72,9 @@ def scores():
 
 
 def _randomised(model, clips, seed=0):
-    """Gives every number, BatchNorm's statistics too, a value of its own; the logits spread by 1.
+    """Sets all weights and BatchNorm statistics to random values; the logits' deviation is 1.
 
-    Scores that are all alike, or 0 and 1, would agree whatever the network does.
+    If scores were all alike, or 0 and 1, they would agree whatever the network computes.
     """
     generator = torch.Generator().manual_seed(seed)
     for name, tensor in model.state_dict().items():
@@ -134,7 +134,7 @@ def trained(build_model, tiny_cfg, tmp_path):
 
 @pytest.fixture
 def calibrated(build_model, tiny_cfg, tmp_path):
-    """As ``trained``, for clips of videos that are smooth, with several views and places.
+    """Like ``trained``, for clips of smooth videos, with several views and head positions.
 
     Returns a function: name or keys and values -> PySlowFast's network, its config and its file.
     """

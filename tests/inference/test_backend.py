@@ -1,4 +1,4 @@
-"""Scores of weights by OpenVINO are torch's, and predict takes it where that pays."""
+"""OpenVINO gives torch's scores, and predict takes it if that saves time."""
 
 import sys
 
@@ -40,7 +40,7 @@ def test_other_scores_are_refused(trained, monkeypatch):
 
 def test_without_openvino_one_line_says_what_to_install(checkpoint, monkeypatch):
     monkeypatch.setitem(sys.modules, "openvino", None)
-    with pytest.raises(InputError, match=r"needs openvino; pip install 'slowfast-ac\[cpu\]'$"):
+    with pytest.raises(InputError, match=r"needs openvino; pip install 'slowfast_ac\[cpu\]'$"):
         load_model(checkpoint, backend="openvino")
 
 
@@ -52,7 +52,7 @@ def test_without_openvino_one_line_says_what_to_install(checkpoint, monkeypatch)
         ({"backend": "openvino", "device": "meta"}, "device: meta: OpenVINO runs on the CPU"),
     ],
 )
-def test_what_cannot_be_is_refused(checkpoint, words, message):
+def test_invalid_arguments_are_refused(checkpoint, words, message):
     with pytest.raises(InputError, match=message):
         load_model(checkpoint, **words)
 
@@ -69,7 +69,7 @@ def test_what_cannot_be_is_refused(checkpoint, words, message):
         (["--single-view", "--backend", "openvino"], True, "openvino"),
     ],
 )
-def test_the_command_takes_it_for_many_views(
+def test_predict_takes_openvino_for_many_views(
     checkpoint, videos, run_predict, monkeypatch, words, installed, expected
 ):
     taken = []

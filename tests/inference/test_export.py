@@ -114,7 +114,7 @@ REFUSED = {
 
 @pytest.mark.parametrize("format", ["pyslowfast", "onnx"])
 @pytest.mark.parametrize("kind", REFUSED)
-def test_what_does_not_fit_gets_one_line_and_no_file(trained, folder, kind, format, run_export):
+def test_bad_arguments_give_one_line_and_no_file(trained, folder, kind, format, run_export):
     words, message = REFUSED[kind]
     cfg, _, checkpoint = trained("SlowFastAC", "MODEL.LOSS_FUNC", "cross_entropy")
     suffix = {"pyslowfast": "pyth", "onnx": "onnx"}[format]
@@ -170,7 +170,7 @@ def test_no_config_is_needed_but_a_wrong_one_is_named(trained, folder, run_expor
 
 
 def export_alone(cfg, checkpoint, *words):
-    """Runs the command where there is no PySlowFast; returns its exit status and last words."""
+    """Runs the command without PySlowFast; returns its exit status and the end of its output."""
     path = checkpoint.parent / "TINY.yaml"
     path.write_text(cfg.dump())
     code = (
@@ -211,7 +211,7 @@ def test_command_needs_no_pyslowfast(trained, folder, noise, scores):
     )
 
 
-def test_config_of_the_wheel_means_what_the_weights_are(trained):
+def test_a_config_of_the_wheel_leaves_the_model_to_the_weights(trained):
     cfg, _, checkpoint = trained("SlowFastAC")
     plain = yaml.safe_load(cfg.dump())
     del plain["MODEL"]["MODEL_NAME"], plain["TEST"]

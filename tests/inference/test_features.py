@@ -1,4 +1,4 @@
-"""Features are what PySlowFast's own network gives its head, at the times that are written."""
+"""Features are the input of the head in PySlowFast's own network, at the written times."""
 
 import argparse
 import json
@@ -101,7 +101,7 @@ def test_classifying_the_averages_gives_the_scores(trained, video):
     torch.testing.assert_close(scores[:1], expected, rtol=1e-3, atol=1e-5)
 
 
-def test_the_clip_lies_in_the_middle_of_its_window(trained, video):
+def test_the_clip_is_in_the_middle_of_its_window(trained, video):
     features = extract_features(load_model(trained()[1]), video, window=2.0, stride=0.4)
     assert [(w.start, w.end) for w in features.windows] == [
         pytest.approx(pair) for pair in ((0.0, 2.0), (0.4, 2.4))
@@ -165,7 +165,7 @@ def test_one_stream_alone_is_written(trained, video, tmp_path):
     assert names == ["bar.fast.npy", "bar.json", "videos.jsonl"]
 
 
-def test_streams_that_are_not_there_are_refused(trained, video, tmp_path):
+def test_missing_streams_are_refused(trained, video, tmp_path):
     predictor = load_model(trained(*SLOW)[1])
     with pytest.raises(InputError, match="one pathway has no fast stream"):
         extract_features(predictor, video, stream="fast")

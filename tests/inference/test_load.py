@@ -1,4 +1,4 @@
-"""What the loader takes and what it refuses, whatever file, naming and config it is given."""
+"""The loader takes files of every kind, naming and config that fit, and refuses the others."""
 
 import json
 import os
@@ -196,8 +196,8 @@ def test_a_network_that_only_pyslowfast_builds_is_refused_without_it(trained, mo
     _, _, path = trained("nonlocal")
     monkeypatch.setattr(upstream_module, "is_present", lambda root: False)
     message = (
-        rf"^{path}: s3\.pathway0_nonlocal1: PyTorchVideo has no nonlocal blocks; such a network is "
-        "built by PySlowFast: set PYSLOWFAST_ROOT"
+        rf"^{path}: s3\.pathway0_nonlocal1: PyTorchVideo has no nonlocal blocks; this network "
+        "needs PySlowFast: set PYSLOWFAST_ROOT"
     )
     with pytest.raises(InputError, match=message):
         load_model(path)
@@ -303,7 +303,7 @@ def test_names_are_found_however_a_checkpoint_has_them(trained, saved):
 
 
 @pytest.mark.parametrize("saved", [80, ["a", 3], {"a": "b"}, {"a": 0, 1: "b"}])
-def test_what_is_no_names_is_left_aside(trained, saved):
+def test_malformed_class_names_are_ignored(trained, saved):
     assert load_model(trained("SlowFastAC", classes=saved)[2], device="cpu").classes is None
 
 

@@ -1,4 +1,4 @@
-"""Commands over many videos: kept as they come, resumed after a kill, shared by processes."""
+"""Results of many videos are kept as they come, resumed after a kill, shared by processes."""
 
 import json
 import os
@@ -48,7 +48,7 @@ def environment():
 
 
 @pytest.mark.slow
-def test_a_killed_predict_goes_on_where_it_was(
+def test_a_killed_predict_continues_where_it_stopped(
     checkpoint, many, tmp_path, run_predict, monkeypatch
 ):
     words = [str(checkpoint), "--list", str(tmp_path / "list.csv"), "--views", "10x3", "--output"]
@@ -178,15 +178,15 @@ def test_of_eight_killed_processes_every_video_is_in_the_table_once(
             assert np.stack(table[stream]).std(axis=0).max() > 0.01
 
 
-def test_maps_are_no_table(checkpoint, many, tmp_path, capsys):
+def test_maps_are_not_written_to_a_table(checkpoint, many, tmp_path, capsys):
     pytest.importorskip("pyarrow")
     words = ["features", str(checkpoint), *many, "--maps", "--output", str(tmp_path / "a.parquet")]
     assert main(words) == 2
-    assert "--maps: a map is no row of" in capsys.readouterr().err
+    assert "cannot hold maps; give a folder to --output" in capsys.readouterr().err
     assert not (tmp_path / "a.parquet.partial").exists()
 
 
-def test_parquet_without_its_package_is_said_before_the_work(
+def test_a_missing_parquet_package_is_named_before_the_work(
     checkpoint, many, tmp_path, capsys, monkeypatch
 ):
     monkeypatch.setitem(sys.modules, "pyarrow", None)

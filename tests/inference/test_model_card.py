@@ -1,4 +1,4 @@
-"""The model card: its accuracies, and that what is written in it stays."""
+"""The model card has the accuracies, and keeps the user's text."""
 
 import pytest
 import yaml

@@ -106,7 +106,7 @@ def test_what_only_training_needs_is_left_out(trained):
     assert model.scam is not None
 
 
-def test_another_precision_is_named():
+def test_an_unknown_precision_is_named():
     with pytest.raises(InputError, match="precision: 'float16' is not one of float32, bfloat16"):
         optimize_network(nn.Conv3d(1, 1, 1), "float16")
 

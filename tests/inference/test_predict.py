@@ -1,4 +1,4 @@
-"""Which frames a prediction sees, and that each is decoded, resized and shown once."""
+"""A prediction sees the right frames, and each is decoded, resized and shown once."""
 
 from dataclasses import replace
 
@@ -142,6 +142,6 @@ def test_views_are_shown_in_batches_and_scores_stay_the_same(
         ({"stride": float("nan")}, "stride: nan s is not positive"),
     ],
 )
-def test_windows_that_cannot_be_are_refused(brightness, fading, windows, message):
+def test_invalid_windows_are_refused(brightness, fading, windows, message):
     with pytest.raises(InputError, match=message):
         predict(brightness(), fading, **windows)

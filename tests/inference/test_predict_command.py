@@ -1,4 +1,4 @@
-"""``slowfast-ac predict``: what it prints and writes, and what it refuses."""
+"""``slowfast-ac predict`` prints and writes predictions, and refuses bad arguments."""
 
 import csv
 import json
@@ -47,7 +47,7 @@ def test_the_command_prints_and_writes_the_best_classes(
             assert f"{top['score']:.4f}  {top['class']}" in text
 
 
-def test_a_bad_file_is_reported_and_the_rest_goes_on(
+def test_a_bad_file_is_reported_and_the_others_are_processed(
     checkpoint, videos, tmp_path, capsys, run_predict
 ):
     folder = tmp_path / "folder"

@@ -142,7 +142,7 @@ def test_exported_files_give_the_same_scores_and_know_their_classes(
         load_model(without, trust=True, classes=tmp_path / "two.json")
 
 
-def test_bfloat16_and_compiling_change_scores_but_little(
+def test_bfloat16_and_compiling_change_scores_only_slightly(
     checkpoint, videos, monkeypatch, run_predict
 ):
     plain = predict(load_model(checkpoint), videos[0], Views(2, 3))[0].scores

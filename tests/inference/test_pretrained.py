@@ -1,4 +1,4 @@
-"""Networks shared as HuggingFace's users share them, with safetensors and huggingface_hub."""
+"""Networks are shared in HuggingFace's form, with safetensors and huggingface_hub."""
 
 import json
 import sys
@@ -53,7 +53,7 @@ def probabilities(network, clip):
 CLIP = torch.randn(2, 3, 8, 64, 64, generator=torch.manual_seed(3))
 
 
-# What a checkpoint needs beside the weights.
+# The entries that a checkpoint needs beside the weights.
 
 
 def test_a_described_checkpoint_answers_as_its_network(network, tmp_path):
@@ -83,7 +83,7 @@ def test_every_preprocessing_comes_back(network, tmp_path, changes):
     assert load_model(tmp_path / "last.ckpt", device="cpu").preprocessing == preprocessing
 
 
-def test_what_no_config_says_is_refused():
+def test_preprocessing_that_no_config_can_express_is_refused():
     for changes in ({"single_crop_scale": 80}, {"resize_while_decoding": True}):
         preprocessing = Preprocessing.from_dict({**PREPROCESSING.to_dict(), **changes})
         with pytest.raises(InputError, match=f"preprocessing: {next(iter(changes))} is"):
@@ -244,8 +244,8 @@ def test_a_folder_is_pushed_as_it_is(saved, hub, monkeypatch):
     ]
 
 
-def test_what_is_no_network_is_not_pushed(saved, tmp_path):
-    with pytest.raises(InputError, match="no folder of a network"):
+def test_a_folder_without_a_network_is_not_pushed(saved, tmp_path):
+    with pytest.raises(InputError, match="not a network's folder"):
         push_to_hub(tmp_path, "me/net")
     weights = (saved / "model.safetensors").read_bytes()
     (saved / "model.safetensors").write_bytes(weights[:-1] + b"\x00")

@@ -184,7 +184,7 @@ def test_a_slow_network_takes_the_latest_window_of_a_source_that_goes_on(
 
 
 @pytest.mark.parametrize("waits", [True, False])
-def test_the_reader_ends_with_its_user(brightness, fading, monkeypatch, waits):
+def test_the_reading_thread_ends_with_its_consumer(brightness, fading, monkeypatch, waits):
     read = LiveReader.frames
 
     def endless(reader):
@@ -205,7 +205,7 @@ def test_the_reader_ends_with_its_user(brightness, fading, monkeypatch, waits):
     assert not thread.is_alive()
 
 
-def test_what_ends_a_source_is_said_after_its_answers(brightness, fading, monkeypatch):
+def test_an_error_of_the_source_comes_after_its_answers(brightness, fading, monkeypatch):
     read = LiveReader.frames
 
     def broken(reader):
@@ -227,9 +227,9 @@ def test_what_ends_a_source_is_said_after_its_answers(brightness, fading, monkey
     [
         ({}, {"window": 0.5}, "window: 0.5 s is shorter than this network's clip"),
         ({}, {"stride": 0.0}, "stride: 0 s is not positive"),
-        ({"dataset": "ssv2"}, {"stride": 1.0}, "window: give its seconds"),
+        ({"dataset": "ssv2"}, {"stride": 1.0}, "window: needed in seconds"),
     ],
 )
-def test_windows_that_cannot_be_are_refused(brightness, fading, changes, windows, message):
+def test_invalid_windows_are_refused(brightness, fading, changes, windows, message):
     with pytest.raises(InputError, match=message):
         next(predict_stream(brightness(**changes), fading, **windows))

@@ -1,4 +1,4 @@
-"""``slowfast-ac predict --stream``: what it prints and writes, how it stops, what it refuses."""
+"""``slowfast-ac predict --stream`` prints, writes, stops, and refuses bad arguments."""
 
 import contextlib
 import json
@@ -39,7 +39,7 @@ def test_answers_are_printed_and_written(checkpoint, videos, tmp_path, capsys, r
     assert "answers: 3, " in captured.err and " per second; latency: " in captured.err
 
 
-def test_ctrl_c_ends_a_pipe_that_says_nothing_more(checkpoint, videos, streamed, tmp_path):
+def test_ctrl_c_ends_a_silent_pipe(checkpoint, videos, streamed, tmp_path):
     output = tmp_path / "out.jsonl"
     command = [sys.executable, "-W", "ignore", "-m", "slowfast_ac", "predict", checkpoint]
     command += ["--stream", "-", *OPTIONS, "--output", output]
@@ -93,7 +93,7 @@ def test_nothing_is_written_of_a_source_that_cannot_be_read(checkpoint, tmp_path
         (["--output", "x.csv"], r"x.csv: the suffix of --output of a stream must be .jsonl"),
     ],
 )
-def test_what_is_for_files_is_refused(words, message, run_predict):
+def test_arguments_for_files_are_refused(words, message, run_predict):
     with pytest.raises(InputError, match=message):
         run_predict("none.pyth", *words, "--stream", "-")
 

@@ -1,4 +1,4 @@
-"""What a page shows of a video: which clips, which classes, which networks' maps."""
+"""The page shows the right clips, classes and maps of a video."""
 
 from dataclasses import replace
 
@@ -26,7 +26,7 @@ def video(tmp_path_factory):
 
 
 def stub(frames=16, **fields):
-    """A network without maps, whose first class scores as the clip is bright."""
+    """A network without maps; the score of its first class is the brightness of the clip."""
     preprocessing = Preprocessing(
         num_frames=frames,
         sampling_rate=2,
@@ -74,7 +74,7 @@ def test_a_long_video_is_shown_from_clip_to_clip(video, tmp_path):
     assert found.timeline.read_bytes().startswith(b"\x89PNG")
 
 
-def test_of_a_longer_video_some_clips_are_left_out(video, tmp_path):
+def test_some_clips_of_a_longer_video_are_left_out(video, tmp_path):
     [found] = find({"net": stub(frames=1)}, video, tmp_path, CENTER_VIEW).values()
     assert MOST_WINDOWS <= len(found.windows) <= MOST_WINDOWS + 1
     assert found.windows[-1].end == pytest.approx(8.0)

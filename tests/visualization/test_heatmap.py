@@ -124,7 +124,7 @@ def test_scales_are_averaged_at_the_size_of_the_first(network, clips, name):
 
 
 @pytest.mark.parametrize("scale", [0.5, 0.75])
-def test_each_scale_is_laid_where_it_looks(network, scale):
+def test_each_scale_is_placed_where_it_looks(network, scale):
     model, cfg = network("SlowFastAC")
     pooling, classifier = find_head(model)
     full = 256
@@ -201,7 +201,7 @@ def test_each_map_is_held_for_equally_many_frames_in_order(count, onto):
 
 
 @pytest.mark.parametrize("class_ids", [[1, 7], [-1, 0]])
-def test_a_class_that_is_none_is_named(network, clips, class_ids):
+def test_an_invalid_class_is_named(network, clips, class_ids):
     model, _ = network("SlowFastAC")
     with pytest.raises(InputError, match="the network has classes 0 to 6"):
         attention_maps(model, clips, class_ids)

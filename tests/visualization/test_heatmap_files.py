@@ -1,4 +1,4 @@
-"""What is drawn and written of heatmaps, and the command that does it."""
+"""The pictures, videos and files of heatmaps, and the command that writes them."""
 
 import argparse
 import json
@@ -351,7 +351,7 @@ def test_a_checkpoint_of_other_classes_is_refused(tmp_path, video, trained):
         )
 
 
-def test_a_class_or_scales_that_cannot_be_are_refused_once(tmp_path, video, trained):
+def test_invalid_classes_and_scales_are_refused_once(tmp_path, video, trained):
     cfg, checkpoint = trained("SlowFast")
     words = (video, video, "--cfg", cfg, "--checkpoint", checkpoint, "--output", tmp_path / "out")
     with pytest.raises(InputError, match="--class: 7, but the network has classes 0 to 6"):

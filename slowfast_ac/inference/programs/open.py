@@ -1,4 +1,4 @@
-"""Opening the programs that ``slowfast-ac export`` writes."""
+"""Opens the programs that ``slowfast-ac export`` writes."""
 
 import json
 from collections.abc import Callable, Mapping
@@ -18,11 +18,11 @@ METADATA = ("model", "preprocessing", "classes")
 
 
 class Program(NamedTuple):
-    """A program and what its file says.
+    """A program and its metadata.
 
     Args:
-        run: clips (N, 3, T, H, W), normalised, any N, to scores (N, L), on the CPU.
-        preprocessing: what a clip is.
+        run: maps clips (N, 3, T, H, W), normalised, any N, to scores (N, L), on the CPU.
+        preprocessing: how clips are made.
         metadata: the texts in the file: ``model``, ``preprocessing``, ``classes``.
     """
 
@@ -52,7 +52,7 @@ def open_program(path: str, local: Path, trust: bool) -> Program:
         run, metadata = _open_pt2(path, local, trust)
     if not metadata.get("preprocessing"):
         raise InputError(
-            f"{path}: does not say what frames it takes; write it with slowfast-ac export"
+            f"{path}: does not state what frames it takes; write it with slowfast-ac export"
         )
     try:
         settings = json.loads(metadata["preprocessing"])
@@ -72,12 +72,12 @@ def open_onnx(path: str, local: Path) -> tuple[Callable[[Tensor], Tensor], Mappi
     except ImportError:
         raise InputError(f"{path}: needs onnxruntime; pip install onnxruntime") from None
     options = onnxruntime.SessionOptions()
-    # As many as the eager network has, against which an export times it.
+    # As many as torch uses: an export times the program against the eager network.
     options.intra_op_num_threads = torch.get_num_threads()
     try:
         session = onnxruntime.InferenceSession(local, options, providers=["CPUExecutionProvider"])
     except (errors.InvalidProtobuf, errors.InvalidGraph, errors.Fail, errors.InvalidArgument):
-        raise InputError(f"{path}: damaged, or no ONNX program; copy it again") from None
+        raise InputError(f"{path}: damaged, or not an ONNX program; copy it again") from None
     name = session.get_inputs()[0].name
 
     def run(clip: Tensor) -> Tensor:
@@ -91,14 +91,14 @@ def _open_pt2(
 ) -> tuple[Callable[[Tensor], Tensor], Mapping[str, str]]:
     if not trust:
         raise InputError(
-            f"{path}: not opened, since a .pt2 file can run any code; if you made it or trust who "
-            "did, say so (--trust); .onnx and .safetensors need no trust"
+            f"{path}: not opened, since a .pt2 file can run any code; add --trust if you made it "
+            "or trust its author; .onnx and .safetensors need no trust"
         )
     metadata: dict[str, object] = dict.fromkeys(METADATA, "")
     try:
         program = torch.export.load(local, extra_files=metadata)
-    except Exception as error:  # torch names no class for what a damaged archive raises
+    except Exception as error:  # torch documents no class of error for a damaged archive
         raise InputError(
-            f"{path}: damaged, or no program of torch.export: {str(error).splitlines()[0]}"
+            f"{path}: damaged, or not a program of torch.export: {str(error).splitlines()[0]}"
         ) from None
     return program.module(), {name: str(text) for name, text in metadata.items()}

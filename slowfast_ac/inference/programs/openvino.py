@@ -1,8 +1,8 @@
-"""Programs of OpenVINO, the runtime for CPUs: a network converted, written and opened again.
+"""Converts networks to programs of OpenVINO, a runtime for CPUs; writes and opens them.
 
-A program is two files, ``x.xml`` (operations, and what ``slowfast_ac`` says of them in its rt_info)
-and ``x.bin`` (weights). The first holds the hash of the second, since neither is of use without the
-other and a copy or a kill may part them.
+A program is two files, ``x.xml`` (operations, and the metadata of ``slowfast_ac`` in its rt_info)
+and ``x.bin`` (weights). The first holds the hash of the second: neither is of use alone, and
+copying or a kill may separate them.
 """
 
 import contextlib
@@ -23,7 +23,7 @@ from slowfast_ac.files import sha256
 logger = logging.getLogger(__name__)
 
 WEIGHTS = ".bin"
-# OpenVINO's names. What int8 leaves out, such as the softmax, is float32.
+# OpenVINO's names. Layers that int8 leaves out, such as the softmax, are float32.
 PRECISIONS = {"float32": "f32", "bfloat16": "bf16", "int8": "f32"}
 _SECTION = "slowfast_ac"
 _HASH = "weights_sha256"
@@ -34,24 +34,24 @@ def require(name: str, subject: str) -> ModuleType:
     """Imports ``openvino`` or ``nncf``.
 
     Raises:
-        InputError: naming the subject, where it is not installed.
+        InputError: naming the subject, if the package is not installed.
     """
     loggers = logging.getLoggerClass()
     try:
         with without_telemetry():
             return importlib.import_module(name)
     except ImportError:
-        raise InputError(f"{subject}: needs {name}; pip install 'slowfast-ac[cpu]'") from None
+        raise InputError(f"{subject}: needs {name}; pip install 'slowfast_ac[cpu]'") from None
     finally:
-        # NNCF would have every logger of the process be one of its own.
+        # NNCF replaces the logger class of the whole process.
         logging.setLoggerClass(loggers)
 
 
 @contextlib.contextmanager
 def without_telemetry() -> Iterator[None]:
-    """Keeps OpenVINO and NNCF from reporting what is converted, which nobody here has agreed to.
+    """Keeps OpenVINO and NNCF from reporting conversions, to which nobody here agreed.
 
-    They report unless the user's home says no, or in continuous integration.
+    They report unless a file in the user's home forbids it, or in continuous integration.
     """
     before = os.environ.get("CI")
     os.environ["CI"] = "true"
@@ -79,7 +79,7 @@ def convert(model: nn.Module, clips: Tensor) -> Any:
         with torch.no_grad(), without_telemetry():
             program = torch.export.export(model, (clips,), dynamic_shapes=({0: batch},))
             converted = openvino.convert_model(program)
-    except Exception as error:  # torch and OpenVINO name no class for what they cannot convert
+    except Exception as error:  # torch and OpenVINO document no class of error for this
         raise InputError(
             f"OpenVINO cannot convert this network: {next(iter(str(error).splitlines()), error)}"
         ) from None
@@ -94,12 +94,12 @@ def compile_model(model: Any, precision: str) -> Callable[[Tensor], Tensor]:
 
     Args:
         model: OpenVINO's ``Model``.
-        precision: ``float32``, ``bfloat16`` (with a warning and in float32 where the CPU has none)
-            or, for a model that NNCF made, ``int8``.
+        precision: ``float32``, ``bfloat16`` (float32 with a warning if the CPU lacks it) or, for a
+            model that NNCF quantized, ``int8``.
     """
     openvino = require("openvino", "openvino")
     hint = PRECISIONS[precision]
-    # On some CPUs OpenVINO's own choice is bfloat16.
+    # Set, since on some CPUs OpenVINO would choose bfloat16.
     options = {
         "INFERENCE_PRECISION_HINT": hint,
         "INFERENCE_NUM_THREADS": torch.get_num_threads(),
@@ -152,7 +152,7 @@ def open_openvino(path: str, local: Path) -> tuple[Callable[[Tensor], Tensor], M
         model = openvino.Core().read_model(local, weights)
     except RuntimeError:
         raise InputError(
-            f"{path}: damaged, or no OpenVINO program; copy both files again"
+            f"{path}: damaged, or not an OpenVINO program; copy both files again"
         ) from None
     metadata: dict[str, str] = {}
     if model.has_rt_info([_SECTION]):

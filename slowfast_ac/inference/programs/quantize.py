@@ -1,6 +1,6 @@
-"""A network in int8 for OpenVINO: calibrated by NNCF on videos, and what that does to its answers.
+"""Quantizes a network to int8 for OpenVINO, with NNCF, and measures how its answers change.
 
-Post-training quantization: the clips show which values each layer has, and nothing is trained.
+Post-training quantization: clips of videos calibrate the range of each layer, nothing is trained.
 """
 
 import contextlib
@@ -20,29 +20,29 @@ from slowfast_ac.data.views import CENTER_VIEW
 from slowfast_ac.errors import InputError
 from slowfast_ac.files import StrPath
 from slowfast_ac.inference.load import TrainedModel
-from slowfast_ac.inference.programs.openvino import compile_model, require, without_telemetry
 from slowfast_ac.inference.predict import predict
+from slowfast_ac.inference.programs.openvino import compile_model, require, without_telemetry
 from slowfast_ac.inference.programs.write import to_openvino
 from slowfast_ac.inference.windows import video_duration
 
-# Fewer videos give several clips each; more are thinned out.
+# Fewer videos give several clips each; of more than MOST_VIDEOS, only some are used.
 FEWEST_CLIPS, MOST_VIDEOS = 100, 300
-# With fewer videos than that, calibration takes all of them, and so does the comparison.
+# With fewer videos, calibration and comparison both take all of them.
 FEWEST_HALVED = 20
 
 
 @dataclass(frozen=True)
 class Quantized:
-    """A network in int8 and how it answers, compared with float32 on one view of each video.
+    """A network in int8, compared with float32 on one view of each video.
 
     Args:
         model: OpenVINO's ``Model``.
-        calibrated: videos that calibrated it.
-        compared: videos that were compared.
-        held_out: whether these are others.
-        changed: how many of the compared got another answer.
-        mean_difference: of the score that changed most, over the compared videos.
-        max_difference: the largest one of any score.
+        calibrated: number of calibration videos.
+        compared: number of compared videos.
+        held_out: whether the compared videos took no part in the calibration.
+        changed: number of compared videos with a different best class.
+        mean_difference: largest change of a score in a video, averaged over the compared videos.
+        max_difference: largest change of any score.
     """
 
     model: Any
@@ -57,15 +57,15 @@ class Quantized:
 def quantize(model: TrainedModel, videos: Sequence[StrPath]) -> Quantized:
     """Quantizes a network for OpenVINO.
 
-    Of 20 videos or more, every second one calibrates and the others are compared.
+    With 20 videos or more, every second one calibrates and the others are compared.
 
     Args:
         model: weights, on the CPU.
         videos: of the kind that the network will see; at most 600 are read.
 
     Raises:
-        InputError: without OpenVINO, NNCF or videos; for a video that cannot be read; for scores
-            that are no numbers.
+        InputError: if OpenVINO, NNCF or videos are missing, a video cannot be read, or a score is
+            not a number.
     """
     network = model.require_network("quantize")
     if not videos:
@@ -85,7 +85,7 @@ def quantize(model: TrainedModel, videos: Sequence[StrPath]) -> Quantized:
         differences.append(float(np.abs(old.scores - new.scores).max()))
         changed += old.top(1) != new.top(1)
     if not math.isfinite(sum(differences)):
-        raise InputError(f"{model.path}: int8: scores are no numbers on some of these videos")
+        raise InputError(f"{model.path}: int8: scores are not finite on some of these videos")
     mean, highest = sum(differences) / len(differences), max(differences)
     return Quantized(quantized, len(calibration), len(comparison), halves, changed, mean, highest)
 
@@ -100,7 +100,7 @@ def quantize_program(model: Any, clips: Iterable[np.ndarray], count: int) -> Any
     """
     nncf = require("nncf", "int8")
     nncf.set_log_level(logging.ERROR)
-    # Else sums overflow on CPUs without VNNI, and a file has other scores there than elsewhere.
+    # Otherwise sums overflow on CPUs without VNNI, and the scores depend on the CPU.
     safe = nncf.AdvancedQuantizationParameters(overflow_fix=nncf.OverflowFix.ENABLE)
     # NNCF's progress bars go to stdout.
     with without_telemetry(), contextlib.redirect_stdout(sys.stderr):
@@ -110,7 +110,7 @@ def quantize_program(model: Any, clips: Iterable[np.ndarray], count: int) -> Any
 
 
 class _Clips:
-    """Clips of videos, read whenever they are asked for, since many do not fit in memory."""
+    """Clips of videos, read at each iteration, since many do not fit in memory."""
 
     def __init__(self, videos: Sequence[StrPath], preprocessing: Preprocessing) -> None:
         self.videos, self.preprocessing = videos, preprocessing

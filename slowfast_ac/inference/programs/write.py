@@ -1,4 +1,4 @@
-"""Programs that run without this package: writing and comparing them."""
+"""Writes programs that run without this package, and compares them with the network."""
 
 import contextlib
 import logging
@@ -18,6 +18,7 @@ from slowfast_ac.data.preprocessing import Preprocessing
 from slowfast_ac.errors import InputError
 from slowfast_ac.files import StrPath, atomic_pair, atomic_path
 from slowfast_ac.inference.clip_model import InferenceModel
+from slowfast_ac.inference.optimize import optimize_network
 from slowfast_ac.inference.programs.open import open_program
 from slowfast_ac.inference.programs.openvino import (
     WEIGHTS,
@@ -25,10 +26,9 @@ from slowfast_ac.inference.programs.openvino import (
     convert,
     write_openvino,
 )
-from slowfast_ac.inference.optimize import optimize_network
 
-# Largest difference of a score, which is in [0, 1], between eager PyTorch in float32 and the
-# written file; of int8 between the network that was measured on videos and the file.
+# Largest allowed difference of a score, which is in [0, 1], between eager PyTorch in float32 and
+# the written file; for int8 between the quantized network, measured on videos, and the file.
 TOLERANCE = {"float32": 1e-4, "bfloat16": 2e-2, "int8": 1e-4}
 BATCH_SIZES = (1, 3)
 TIMED_PAIRS = 5
@@ -39,7 +39,7 @@ class ProgramReport:
     """The measurements of a written program.
 
     Args:
-        max_difference: the largest one of a score to eager PyTorch's; of int8 see TOLERANCE.
+        max_difference: largest difference of a score from eager PyTorch's; for int8 see TOLERANCE.
         latency_ratio: the program's time for one clip over eager PyTorch's, median of pairs.
     """
 
@@ -58,10 +58,10 @@ def write_program(
 ) -> ProgramReport:
     """Writes a network as a program from clips (N, 3, T, H, W), any N, to scores (N, L).
 
-    The file is loaded again and must give the network's scores, else it is not left.
+    The file is loaded again and must give the network's scores; otherwise it is not kept.
 
     Args:
-        network: in evaluation mode, on the CPU, BatchNorm and all.
+        network: in evaluation mode, on the CPU, with its BatchNorm layers.
         preprocessing: T, H = W, and the slow pathway's frames.
         format: ``onnx``, ``pt2`` or ``openvino``.
         path: the file.
@@ -81,7 +81,7 @@ def write_program(
                 write_openvino(model, temporary, metadata, precision)
             else:
                 write = {"onnx": write_onnx, "pt2": write_pt2}[format]
-                # ONNX Runtime lays its tensors out itself.
+                # ONNX Runtime chooses its own memory layout.
                 optimized = optimize_network(network, precision, channels_last=format != "onnx")
                 folded = InferenceModel(optimized, preprocessing).eval()
                 write(folded, random_clips(preprocessing, 2), temporary, metadata)
@@ -104,7 +104,7 @@ def to_openvino(network: nn.Module, preprocessing: Preprocessing) -> Any:
     Raises:
         InputError: if OpenVINO is missing or cannot convert it.
     """
-    # OpenVINO folds BatchNorm too, and so whatever network; folded here it converts sooner.
+    # OpenVINO folds BatchNorm itself, in any network; folded here, it converts faster.
     with contextlib.suppress(InputError):
         network = optimize_network(network, channels_last=False)
     return convert(InferenceModel(network, preprocessing).eval(), random_clips(preprocessing, 2))
@@ -113,10 +113,10 @@ def to_openvino(network: nn.Module, preprocessing: Preprocessing) -> Any:
 def run_by_openvino(
     network: nn.Module, preprocessing: Preprocessing, precision: str
 ) -> Callable[[Tensor], Tensor]:
-    """Returns a function from clips to scores by OpenVINO, compared with the network on a clip.
+    """Returns OpenVINO's function from clips to scores, checked against the network on a clip.
 
     Raises:
-        InputError: if OpenVINO is missing, cannot convert the network, or gives other scores.
+        InputError: if OpenVINO is missing, cannot convert the network, or gives different scores.
     """
     run = compile_model(to_openvino(network, preprocessing), precision)
     eager = InferenceModel(network, preprocessing).eval()
@@ -188,7 +188,7 @@ def write_pt2(model: nn.Module, clips: Tensor, path: Path, metadata: Mapping[str
     """Writes a program of torch.export, from clips of at least two."""
     batch = torch.export.Dim("batch")
     program = torch.export.export(model, (clips,), dynamic_shapes=({0: batch},))
-    # Each conversion of a type asserts the device that it was traced on; a GPU's is another.
+    # Type conversions assert the device that they were traced on, and would fail on a GPU.
     for module in program.graph_module.modules():
         if isinstance(module, torch.fx.GraphModule):
             for node in module.graph.nodes:
@@ -204,7 +204,7 @@ def _program_path(path: StrPath, format: str) -> AbstractContextManager[Path]:
 
 @contextlib.contextmanager
 def quiet_exporters() -> Iterator[None]:
-    """Keeps the exporters from logging what is no news to anyone who exports."""
+    """Silences the exporters' routine log lines and warnings."""
     loggers = [logging.getLogger(name) for name in ("torch.onnx", "onnxscript", "onnx_ir")]
     levels = [logger.level for logger in loggers]
     for logger in loggers:

@@ -60,7 +60,7 @@ def test_plain_openvino_gives_upstreams_scores_at_any_batch_size(program, name, 
         np.testing.assert_allclose(found, scores(model, cfg, clips), rtol=1e-3, atol=1e-5)
 
 
-def test_the_file_says_what_the_other_programs_say(program):
+def test_the_file_has_the_metadata_of_the_other_programs(program):
     cfg, _, path = program()
     texts = openvino.Core().read_model(path).get_rt_info(["slowfast_ac"]).value
     restored = Preprocessing.from_dict(json.loads(texts["preprocessing"]))
@@ -70,7 +70,7 @@ def test_the_file_says_what_the_other_programs_say(program):
 
 
 @pytest.mark.slow
-def test_predict_and_load_take_it(calibrated, videos, tmp_path):
+def test_predict_and_load_model_open_it(calibrated, videos, tmp_path):
     _, _, checkpoint = calibrated()
     weights = load_model(checkpoint, classes=NAMES, device="cpu")
     export(weights, "openvino", tmp_path / "x.xml")
@@ -86,7 +86,7 @@ def test_predict_and_load_take_it(calibrated, videos, tmp_path):
 
 
 @pytest.mark.slow
-def test_bfloat16_is_asked_for_when_the_file_is_opened(program, monkeypatch, noise, scores):
+def test_bfloat16_is_set_when_the_file_is_opened(program, monkeypatch, noise, scores):
     cfg, model, path = program(precision="bfloat16")
     asked = []
     real = openvino.Core.compile_model
@@ -109,12 +109,12 @@ DAMAGE = {
         lambda xml, bin: bin.write_bytes(b"x" + bin.read_bytes()[1:]),
         "x.bin is damaged or another program's",
     ),
-    "cut": (lambda xml, bin: xml.write_bytes(xml.read_bytes()[:5000]), "damaged, or no OpenVINO"),
-    "empty": (lambda xml, bin: xml.write_bytes(b""), "damaged, or no OpenVINO"),
+    "cut": (lambda xml, bin: xml.write_bytes(xml.read_bytes()[:5000]), "damaged, or not an Open"),
+    "empty": (lambda xml, bin: xml.write_bytes(b""), "damaged, or not an Open"),
 }
 
 
-def test_half_a_program_is_not_believed(program, tmp_path):
+def test_half_a_program_is_refused(program, tmp_path):
     _, _, whole = program()
     for kind, (harm, message) in DAMAGE.items():
         path = shutil.copytree(whole.parent, tmp_path / kind) / "x.xml"
@@ -125,7 +125,7 @@ def test_half_a_program_is_not_believed(program, tmp_path):
 
 
 @pytest.mark.slow
-def test_a_kill_between_the_two_files_leaves_none_that_is_believed(program, monkeypatch):
+def test_a_kill_between_the_two_files_leaves_no_program_that_opens(program, monkeypatch):
     """The new weights are in place, the old program still names the old ones."""
     _, model, path = program()
     before = path.read_bytes()
@@ -170,12 +170,12 @@ def test_another_ir_is_refused(tmp_path):
 
     value = opset.parameter([1], np.float32)
     openvino.save_model(openvino.Model([opset.relu(value)], [value]), tmp_path / "x.xml")
-    with pytest.raises(InputError, match=r"x\.xml: does not say what frames it takes"):
+    with pytest.raises(InputError, match=r"x\.xml: does not state what frames it takes"):
         load_model(tmp_path / "x.xml")
 
 
 @pytest.mark.slow
-def test_nothing_is_reported_from_the_users_home(trained, folder, tmp_path):
+def test_openvino_and_nncf_report_nothing_to_their_makers(trained, folder, tmp_path):
     """OpenVINO keeps an identifier in the home of users whose conversions it reports."""
     _, _, checkpoint = trained()
     (tmp_path / "home").mkdir()

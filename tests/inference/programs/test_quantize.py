@@ -1,4 +1,4 @@
-"""A network in int8 is measured on the videos that it was not calibrated on, and written so."""
+"""A network in int8 is measured on videos that did not calibrate it, and written as measured."""
 
 import sys
 
@@ -7,9 +7,9 @@ import pytest
 
 from slowfast_ac.data.views import CENTER_VIEW
 from slowfast_ac.errors import InputError
-from slowfast_ac.inference.programs import quantize as quantize_module
 from slowfast_ac.inference.load import load_model
 from slowfast_ac.inference.predict import predict
+from slowfast_ac.inference.programs import quantize as quantize_module
 from slowfast_ac.inference.programs.quantize import quantize
 
 INT8 = ("--format", "openvino", "--precision", "int8")
@@ -52,13 +52,13 @@ def test_the_command_says_how_answers_change_and_writes_what_it_measured(
     assert constants.count("i8") > 50, "the weights of some convolutions are no integers"
 
 
-def test_few_videos_calibrate_and_are_compared_alike(checkpoint, videos, few_clips):
+def test_few_videos_are_used_for_both_calibration_and_comparison(checkpoint, videos, few_clips):
     result = quantize(load_model(checkpoint, device="cpu"), videos[:2])
     assert (result.calibrated, result.compared, result.held_out) == (2, 2, False)
     assert 0 < result.mean_difference <= result.max_difference
 
 
-def test_clips_are_thinned_out_and_read_when_they_are_asked_for(calibrated, videos, monkeypatch):
+def test_many_videos_are_thinned_out_and_clips_are_read_lazily(calibrated, videos, monkeypatch):
     monkeypatch.setattr(quantize_module, "MOST_VIDEOS", 2)
     assert quantize_module._thinned(["a", "b", "c", "d", "e"]) == ["a", "d"]
     preprocessing = load_model(calibrated()[2], device="cpu").preprocessing
@@ -72,15 +72,18 @@ def test_clips_are_thinned_out_and_read_when_they_are_asked_for(calibrated, vide
 @pytest.mark.parametrize(
     "words, message",
     [
-        (INT8, "--calibrate: int8, and it alone, needs videos"),
-        (("--format", "onnx", "--calibrate", "videos"), "--calibrate: int8, and it alone"),
+        (INT8, "--calibrate: give a list or a folder with int8"),
+        (
+            ("--format", "onnx", "--calibrate", "videos"),
+            "--calibrate: give a list or a folder with int8",
+        ),
         (("--format", "onnx", "--precision", "int8"), "int8 is not for --format onnx: take openv"),
         (("--format", "pt2", "--precision", "int8"), "int8 is not for --format pt2: take openvino"),
         (("--format", "pyslowfast", "--precision", "int8"), "weights are exported as they are"),
         ((*INT8, "--calibrate", "none.csv"), "none.csv"),
     ],
 )
-def test_what_cannot_be_int8_is_refused(checkpoint, tmp_path, run_export, words, message):
+def test_unsupported_int8_exports_are_refused(checkpoint, tmp_path, run_export, words, message):
     suffix = {"onnx": "onnx", "pt2": "pt2", "openvino": "xml", "pyslowfast": "pyth"}[words[1]]
     output = tmp_path / f"x.{suffix}"
     with pytest.raises(InputError, match=message):
@@ -90,7 +93,7 @@ def test_what_cannot_be_int8_is_refused(checkpoint, tmp_path, run_export, words,
 
 def test_without_nncf_one_line_says_what_to_install(checkpoint, videos, monkeypatch):
     monkeypatch.setitem(sys.modules, "nncf", None)
-    with pytest.raises(InputError, match=r"^int8: needs nncf; pip install 'slowfast-ac\[cpu\]'$"):
+    with pytest.raises(InputError, match=r"^int8: needs nncf; pip install 'slowfast_ac\[cpu\]'$"):
         quantize(load_model(checkpoint, device="cpu"), videos)
     with pytest.raises(InputError, match=r"int8: needs videos to calibrate on"):
         quantize(load_model(checkpoint, device="cpu"), [])

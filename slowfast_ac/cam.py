@@ -28,7 +28,7 @@ _EPS = 1e-6
 def spatial_cam(
     features: Sequence[Tensor], weight: Tensor, scales: Sequence[float] = (1.0,)
 ) -> Tensor:
-    """Multi-scale class activation map of the spatial stream, SCAM (Eq. 1).
+    """Computes the multi-scale class activation map of the spatial stream, SCAM (Eq. 1).
 
     The maps are averaged over the clip's frames; the paper does not specify this.
 
@@ -54,7 +54,7 @@ def spatial_cam(
 
 
 def temporal_cam(features: Tensor, weight: Tensor, reduction: str = "weighted") -> Tensor:
-    """Class activation map of the temporal stream at one timestamp (Eq. 2, Section 3.3).
+    """Computes the temporal stream's class activation map at one timestamp (Eq. 2, Section 3.3).
 
     Args:
         features: (N, C, T, H, W), last feature map of the temporal stream.
@@ -87,7 +87,7 @@ def attention_consistency_loss(
     class_weight: Tensor | None = None,
     distance: str = "norm",
 ) -> Tensor:
-    """Attention-consistency loss (Eq. 3), without its factor lambda.
+    """Computes the attention-consistency loss (Eq. 3), without its factor lambda.
 
     The norm over a map is not squared. Where two maps are equal, its gradient is taken to be zero.
 

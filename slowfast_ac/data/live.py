@@ -20,7 +20,8 @@ from slowfast_ac.errors import InputError
 # Allowed URL schemes. None of them can read a local file, even if a playlist refers to one.
 SCHEMES = ("http", "https", "rtmp", "rtmps", "rtp", "rtsp", "rtsps", "srt", "tcp", "udp")
 _PLAYLISTS = {"dash", "hls", "rtp", "rtsp", "sap", "sdp"}
-# Frames per second. Faster ones are dropped, so that a broken clock cannot fill the memory.
+# Frames per second. Frames beyond this rate are dropped, so that a broken clock cannot fill the
+# memory.
 _FASTEST_RATE = 1000
 
 

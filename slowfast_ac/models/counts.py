@@ -24,7 +24,7 @@ def count_multiply_adds(model: nn.Module, clips: Tensor | list[Tensor]) -> float
     model.eval()
     with torch.no_grad():
         counter = FlopCountAnalysis(model, (clips,))
-        # Operations that are not counted, and layers that only run in training, are expected.
+        # Uncounted operations, and layers that only run in training, are expected.
         counter.unsupported_ops_warnings(False).uncalled_modules_warnings(False)
         total = float(counter.total())
     model.train(training)

@@ -61,8 +61,8 @@ def hold(cfg: CfgNode) -> Iterator[None]:
     path = Path(cfg.OUTPUT_DIR) / f".running-{cfg.SHARD_ID}"
     with open(path, "a+", encoding="utf-8") as file:
         try:
-            # The lock belongs to the process: it ends with it in any case, and workers do not
-            # inherit it.
+            # The lock belongs to the process: it is released when the process ends, however it
+            # ends, and workers do not inherit it.
             fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except (BlockingIOError, PermissionError):
             file.seek(0)

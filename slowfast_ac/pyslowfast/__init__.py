@@ -20,7 +20,6 @@ def setup(path: str | os.PathLike | None = None) -> Upstream:
     """
     from slowfast_ac.pyslowfast.class_names import install_class_names
     from slowfast_ac.pyslowfast.compute import install_compute
-    from slowfast_ac.pyslowfast.console import extend_logging
     from slowfast_ac.pyslowfast.finetune import install_finetune
     from slowfast_ac.pyslowfast.register import register_into
     from slowfast_ac.pyslowfast.repairs import apply_repairs
@@ -39,6 +38,9 @@ def setup(path: str | os.PathLike | None = None) -> Upstream:
         install_compute(upstream)
         install_finetune(upstream)
         install_class_names()
+        # Imported here, since it needs a package that only PySlowFast needs otherwise.
+        from slowfast_ac.pyslowfast.console import extend_logging
+
         extend_logging(upstream)
     except InputError:
         raise

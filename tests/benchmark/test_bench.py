@@ -121,6 +121,7 @@ def test_the_default_method_costs_less_than_the_fused_network(tiny_cfg):
     assert method["saved_mebibytes"] < fused["saved_mebibytes"]
 
 
+@pytest.mark.slow
 def test_scaling_varies_one_axis_at_a_time(tiny_cfg, tmp_path, monkeypatch):
     monkeypatch.setattr(scaling, "AXES", {"batch": (1, 2), "frames": (2, 4), "scales": (1, 3)})
     settings = replace(COUNTED, batch=1)

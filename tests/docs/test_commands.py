@@ -33,6 +33,7 @@ def flip_a_bit(path="slowfastac_4x16_r50/model.safetensors"):
     Path(path).write_bytes(content)
 
 
+@pytest.mark.slow
 def test_checkpoints(follow, save_network, tmp_path):
     pytest.importorskip("onnxscript")
     save_network("checkpoint_epoch_00196.pyth", *FUSED)

@@ -99,7 +99,7 @@ def test_per_class_is_sklearns_precision_and_recall(make_pair):
         assert row["baseline_low"] < row["baseline"] < row["baseline_high"]
 
 
-@pytest.mark.parametrize("classes", [2, 101])
+@pytest.mark.parametrize("classes", [2, pytest.param(101, marks=pytest.mark.slow)])
 def test_everything_is_written(tmp_path, classes, make_pair, write_results):
     first, second = make_pair(classes, videos=4 * classes)
     names = {f"class {number}": number for number in range(classes)}

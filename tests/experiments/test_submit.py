@@ -22,6 +22,7 @@ def test_values_are_numbers_where_they_look_like_it():
         parse_parameters(["gpu"])
 
 
+@pytest.mark.slow
 def test_each_command_is_a_job_and_a_failure_is_reported(tmp_path):
     commands = [["--version"], ["inspect", str(tmp_path / "nothing.pyth")]]
     good, bad = submit(commands, tmp_path / "jobs", {"cluster": "local", "timeout_min": 5})

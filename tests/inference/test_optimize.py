@@ -124,6 +124,7 @@ class Tiny(nn.Module):
         return self.projection(features.flatten(1)).softmax(dim=1)
 
 
+@pytest.mark.slow
 def test_compiled_scores_are_those_of_the_plain_network():
     try:
         check_compiler(CPU)

@@ -92,6 +92,7 @@ def test_windows_of_the_command_have_times(checkpoint, videos, tmp_path, capsys,
     assert "0.50 - 1.50 s" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_each_video_gets_its_timeline(checkpoint, videos, tmp_path, capsys, run_predict):
     options = ["--stride", 0.5, "--single-view", "--timeline", tmp_path / "pictures"]
     assert run_predict(checkpoint, *videos[:2], *options) == 0

@@ -115,7 +115,16 @@ def test_scores_of_videos_are_those_of_pyslowfasts_own_test(
     assert np.abs(scores[0] - scores[1]).max() > 1e-3
 
 
-@pytest.mark.parametrize("format", ["pyslowfast", "pytorchvideo", "safetensors", "onnx", "pt2"])
+@pytest.mark.parametrize(
+    "format",
+    [
+        "pyslowfast",
+        "pytorchvideo",
+        "safetensors",
+        pytest.param("onnx", marks=pytest.mark.slow),
+        pytest.param("pt2", marks=pytest.mark.slow),
+    ],
+)
 def test_exported_files_give_the_same_scores_and_know_their_classes(
     calibrated, videos, tmp_path, format, classes
 ):
@@ -162,7 +171,7 @@ def test_bfloat16_and_compiling_change_scores_only_slightly(
     assert compiled[0].model.blocks[0].multipathway_blocks[0].conv.weight.dtype == torch.bfloat16
 
 
-@pytest.mark.parametrize("name", ["SlowFastAC", "Slow"])
+@pytest.mark.parametrize("name", ["SlowFastAC", pytest.param("Slow", marks=pytest.mark.slow)])
 def test_heatmaps_of_the_best_class_are_those_of_pyslowfasts_network(
     calibrated, videos, tmp_path, capsys, name, run_predict
 ):

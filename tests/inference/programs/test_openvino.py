@@ -44,7 +44,9 @@ def program(trained, folder, exported):
     return make
 
 
-@pytest.mark.parametrize("name", ["SlowFast", "SlowFastAC", "Slow"])
+@pytest.mark.parametrize(
+    "name", [pytest.param("SlowFast", marks=pytest.mark.slow), "SlowFastAC", "Slow"]
+)
 def test_plain_openvino_gives_upstreams_scores_at_any_batch_size(program, name, noise, scores):
     cfg, model, path = program(name)
     assert sorted(file.name for file in path.parent.iterdir()) == ["x.bin", "x.xml"]

@@ -52,6 +52,7 @@ def test_the_command_says_how_answers_change_and_writes_what_it_measured(
     assert constants.count("i8") > 50, "the weights of some convolutions are no integers"
 
 
+@pytest.mark.slow
 def test_few_videos_are_used_for_both_calibration_and_comparison(checkpoint, videos, few_clips):
     result = quantize(load_model(checkpoint, device="cpu"), videos[:2])
     assert (result.calibrated, result.compared, result.held_out) == (2, 2, False)

@@ -46,7 +46,9 @@ READERS = {"onnx": read_onnx, "pt2": read_pt2}
 
 
 @pytest.mark.parametrize("format", READERS)
-@pytest.mark.parametrize("name", ["SlowFast", "SlowFastAC", "Slow"])
+@pytest.mark.parametrize(
+    "name", [pytest.param("SlowFast", marks=pytest.mark.slow), "SlowFastAC", "Slow"]
+)
 def test_program_gives_upstreams_scores_at_any_batch_size(
     trained, folder, name, format, classes, noise, scores
 ):
@@ -68,7 +70,14 @@ def test_program_gives_upstreams_scores_at_any_batch_size(
     assert [file.name for file in folder.iterdir()] == [path.name]
 
 
-@pytest.mark.parametrize("name", ["SlowFast", "SlowFastAC", "Slow"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param("SlowFast", marks=pytest.mark.slow),
+        pytest.param("SlowFastAC", marks=pytest.mark.slow),
+        "Slow",
+    ],
+)
 def test_program_in_bfloat16_gives_nearly_the_same_scores(
     trained, folder, name, capsys, noise, scores, run_export
 ):
@@ -99,6 +108,7 @@ def test_program_of_torch_export_moves_to_another_device(trained, folder, name):
     assert (found.shape, found.device.type) == ((3, 7), "meta")
 
 
+@pytest.mark.slow
 def test_pytorchvideos_names_in_pyslowfasts_network_give_the_same_program(
     trained, folder, noise, scores
 ):

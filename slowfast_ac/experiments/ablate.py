@@ -129,7 +129,7 @@ def _execute(run: Run, bar: tqdm, parallel: int, processes: list[subprocess.Pope
     environment = {"OMP_WAIT_POLICY": "passive"}
     if parallel > 1:
         environment["OMP_NUM_THREADS"] = str(max((os.cpu_count() or 1) // parallel, 1))
-    with open(run.folder / "output.txt", "w") as log:
+    with open(run.folder / "output.txt", "w", buffering=1) as log:
         process = subprocess.Popen(
             run.command,
             stdout=subprocess.PIPE,

@@ -195,7 +195,7 @@ def save_network(build_model, tiny_cfg):
 
 # A command, or the first words of one, that no test runs -> the reason.
 NOT_RUN = {
-    "make demo": "half an hour; tests/experiments/test_demo.py runs the demo on small lists",
+    "make demo": "ten minutes; tests/experiments/test_demo.py runs the demo on small lists",
     "make test": "runs these tests",
     "make test-all": "runs these tests",
     "pip install": "installs packages",
@@ -215,7 +215,7 @@ NOT_RUN = {
 }
 # What is shown and is no output of a command, by its first words.
 NO_OUTPUT = {
-    "- `unfused`: 94.4 %": "the demo's report after half an hour",
+    "- `unfused`: 81.2 %": "the demo's report after ten minutes",
     "clip ──►": "a drawing",
     "slowfast-ac: runs/table3/AC+SCAM/seed0: holds": "tests/experiments/test_ablate.py has it",
 }

@@ -98,8 +98,8 @@ def accuracies(runs: Sequence[Run]) -> str:
         lines.append(line)
     lines += [
         "",
-        "Another seed moves them further. Over five seeds with one epoch more, top-1 did not differ: "
-        "see projects/attention_consistency.",
+        "Another seed moves them further. Over five seeds with one epoch more, top-1 did not "
+        "differ: see projects/attention_consistency.",
     ]
     return "\n".join(lines) + "\n"
 

@@ -201,7 +201,7 @@ def test_compare(follow, tmp_path):
     labels = rng.integers(6, size=120)
     names = ("circle", "diagonal", "horizontal", "nod", "shake", "vertical")
     Path("classes.json").write_text(json.dumps({name: n for n, name in enumerate(names)}))
-    for name in ("BASELINE", "OURS", "OUTPUT_DIR"):
+    for name in ("BASELINE", "OTHER", "OUTPUT_DIR"):
         scores = rng.random((120, 6)) + 0.8 * np.eye(6)[labels]
         Path(name).write_bytes(pickle.dumps([torch.tensor(scores), torch.tensor(labels)]))
     follow("docs/COMPARE.md")

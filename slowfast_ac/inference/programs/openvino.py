@@ -6,6 +6,7 @@ copying or a kill may separate them.
 """
 
 import contextlib
+import ctypes
 import importlib
 import logging
 import os
@@ -63,6 +64,36 @@ def without_telemetry() -> Iterator[None]:
             os.environ["CI"] = before
 
 
+class _SignalStack(ctypes.Structure):
+    """``stack_t`` of sigaltstack(2)."""
+
+    _fields_ = (
+        ("pointer", ctypes.c_void_p),
+        ("flags", ctypes.c_int),
+        ("size", ctypes.c_size_t),
+    )
+
+
+@contextlib.contextmanager
+def keep_signal_stack() -> Iterator[None]:
+    """Restores the alternate signal stack of the thread, which OpenVINO's CPU device replaces.
+
+    Each device frees its own stack when it is freed and restores the one before it. That one may be
+    freed already if another device came first, and then the next signal, such as Ctrl-C, ends the
+    process with a segmentation fault.
+    """
+    sigaltstack = getattr(ctypes.CDLL(None), "sigaltstack", None) if os.name == "posix" else None
+    if sigaltstack is None:
+        yield
+        return
+    before = _SignalStack()
+    sigaltstack(None, ctypes.byref(before))
+    try:
+        yield
+    finally:
+        sigaltstack(ctypes.byref(before), None)
+
+
 def convert(model: nn.Module, clips: Tensor) -> Any:
     """Converts a network to OpenVINO's ``Model``, float32.
 
@@ -104,7 +135,8 @@ def compile_model(model: Any, precision: str) -> Callable[[Tensor], Tensor]:
         "INFERENCE_PRECISION_HINT": hint,
         "INFERENCE_NUM_THREADS": torch.get_num_threads(),
     }
-    compiled = openvino.Core().compile_model(model, "CPU", options)
+    with keep_signal_stack():
+        compiled = openvino.Core().compile_model(model, "CPU", options)
     taken = compiled.get_property("INFERENCE_PRECISION_HINT").to_string()
     if taken != hint:
         logger.warning("this CPU has no %s: OpenVINO computes in %s", precision, taken)

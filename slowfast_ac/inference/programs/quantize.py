@@ -21,7 +21,12 @@ from slowfast_ac.errors import InputError
 from slowfast_ac.files import StrPath
 from slowfast_ac.inference.load import TrainedModel
 from slowfast_ac.inference.predict import predict
-from slowfast_ac.inference.programs.openvino import compile_model, require, without_telemetry
+from slowfast_ac.inference.programs.openvino import (
+    compile_model,
+    keep_signal_stack,
+    require,
+    without_telemetry,
+)
 from slowfast_ac.inference.programs.write import to_openvino
 from slowfast_ac.inference.windows import video_duration
 
@@ -103,7 +108,8 @@ def quantize_program(model: Any, clips: Iterable[np.ndarray], count: int) -> Any
     # Otherwise sums overflow on CPUs without VNNI, and the scores depend on the CPU.
     safe = nncf.AdvancedQuantizationParameters(overflow_fix=nncf.OverflowFix.ENABLE)
     # NNCF's progress bars go to stdout.
-    with without_telemetry(), contextlib.redirect_stdout(sys.stderr):
+    redirected = contextlib.redirect_stdout(sys.stderr)
+    with without_telemetry(), keep_signal_stack(), redirected:
         return nncf.quantize(
             model, nncf.Dataset(clips), subset_size=count, advanced_parameters=safe
         )

@@ -190,3 +190,28 @@ def test_openvino_and_nncf_report_nothing_to_their_makers(trained, folder, tmp_p
     )
     assert (folder / "x.xml").exists()
     assert not list((tmp_path / "home").rglob("*intel*"))
+
+
+SIGNAL = """
+import signal, sys
+import torch
+from slowfast_ac.inference.programs.openvino import compile_model, convert
+
+class Network(torch.nn.Module):
+    def forward(self, clips):
+        return clips.mean(dim=(2, 3, 4))
+
+signal.signal(signal.SIGUSR1, lambda *_: print("alive"))
+model = convert(Network(), torch.zeros(2, 3, 2, 8, 8))
+first, second = compile_model(model, "float32"), compile_model(model, "float32")
+assert first(torch.ones(1, 3, 2, 8, 8)).tolist() == [[1.0, 1.0, 1.0]]
+del first
+del second
+signal.raise_signal(signal.SIGUSR1)
+"""
+
+
+@pytest.mark.skipif(os.name != "posix", reason="has no alternate signal stack")
+def test_a_signal_after_two_networks_are_freed_does_not_crash():
+    done = subprocess.run([sys.executable, "-c", SIGNAL], capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (0, "alive\n"), done.stderr

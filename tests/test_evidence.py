@@ -177,3 +177,12 @@ def test_differences_are_of_the_measures_asked_for(evidence, runs):
         "0, 1, 2",
         "top-1 %",
     ]
+
+
+@pytest.mark.filterwarnings("error::RuntimeWarning")
+def test_a_measure_that_is_defined_for_no_clip_is_a_dash(evidence, runs):
+    empty = {"agreement": [None] * len(runs[0]["agreement"])}
+    changed = [run | empty if run["variant"] == "AC" else run for run in runs]
+    rows = evidence.tables(changed, "unfused", ["agreement"]).splitlines()
+    first, *_, last = [row for row in rows if row.startswith("| `AC`")]
+    assert first.endswith(" - |") and last.endswith("| - | - | - |") and "nan" not in first + last

@@ -198,6 +198,8 @@ def interval(difference: np.ndarray, replicates: int | None = None) -> tuple[flo
     replicates = replicates or REPLICATES
     seeds, clips = difference.shape
     known = ~np.isnan(difference)
+    if not known.any():
+        return float("nan"), float("nan")
     filled = np.where(known, difference, 0.0)
     # How often each seed and each clip is drawn.
     rows = rng.multinomial(seeds, np.full(seeds, 1 / seeds), size=replicates)
@@ -209,11 +211,16 @@ def interval(difference: np.ndarray, replicates: int | None = None) -> tuple[flo
 
 def seed_interval(difference: np.ndarray) -> tuple[float, float]:
     """95 % interval of the same mean by Student's t over the seeds' means; nan for one seed."""
-    means = np.nanmean(difference, axis=1)
-    if len(means) < 2:
+    means = _mean(difference, axis=1)
+    if len(means) < 2 or np.isnan(means).any():
         return float("nan"), float("nan")
     result = scipy.stats.ttest_1samp(means, 0.0).confidence_interval()
     return float(result.low), float(result.high)
+
+
+def _mean(values: np.ndarray, axis: int | None = None) -> np.ndarray:
+    """Returns the mean of the defined values, nan where there is none."""
+    return np.ma.filled(np.ma.masked_invalid(values).mean(axis=axis), np.nan)
 
 
 def tables(
@@ -234,12 +241,12 @@ def tables(
     for variant in variants:
         cells = [f"`{variant}`", ", ".join(map(str, seeds[variant]))]
         for name in MEASURES:
-            by_seed = np.nanmean(matrix(runs, variant, name, seeds[variant]), axis=1)
+            by_seed = _mean(matrix(runs, variant, name, seeds[variant]), axis=1)
             digits = 1 if name in PERCENT else 2
             cells.append(f"{by_seed.mean():.{digits}f}")
             if len(by_seed) > 1:
                 cells[-1] += f" ± {by_seed.std(ddof=1):.{digits}f}"
-        lines.append("| " + " | ".join(cells) + " |")
+        lines.append("| " + " | ".join(cells).replace("nan", "-") + " |")
     lines += ["", f"Difference to `{baseline}` on the same seeds and clips, with 95 % intervals:"]
     lines += ["", "| variant | measure | seed by seed | mean | seeds and clips | seeds (t) |"]
     lines += ["|---" * 6 + "|"]
@@ -251,17 +258,17 @@ def tables(
             digits = 1 if name in PERCENT else 2
             ours, theirs = (matrix(runs, v, name, shared) for v in (variant, baseline))
             difference = ours - theirs
-            by_seed = ", ".join(f"{d:+.{digits}f}" for d in np.nanmean(difference, axis=1))
+            by_seed = ", ".join(f"{d:+.{digits}f}" for d in _mean(difference, axis=1))
             cells = [
                 f"`{variant}`",
                 MEASURES[name],
                 by_seed,
-                f"{np.nanmean(difference):+.{digits}f}",
+                f"{_mean(difference):+.{digits}f}",
             ]
             for low, high in (interval(difference), seed_interval(difference)):
                 known = np.isfinite(low)
                 cells.append(f"{low:+.{digits}f} to {high:+.{digits}f}" if known else "-")
-            lines.append("| " + " | ".join(cells) + " |")
+            lines.append("| " + " | ".join(cells).replace("+nan", "-") + " |")
     return "\n".join(lines) + "\n"
 
 

@@ -1,10 +1,12 @@
 """Prints a short, readable form of a run's log; the log file keeps every line."""
 
+import contextlib
 import functools
 import importlib
 import logging
 import re
 import sys
+from collections.abc import Iterator
 
 import simplejson
 
@@ -20,6 +22,8 @@ _HIDDEN = re.compile(
     r"(Train|Test) with config|nvidia-smi$|(Params|Mem|Flops|Activations): |Epoch \d+ takes"
     r"|For epoch \d+, each|Finalized testing|training done|_p\d"
 )
+# Other launchers print upstream's log as it is.
+_for_people = False
 
 
 class Console(logging.Handler):
@@ -73,36 +77,43 @@ def _is_detail(record: logging.LogRecord, text: str) -> bool:
     return record.name.startswith("fvcore.nn") or "\n" in text or len(text) > 1000
 
 
-def print_for_people() -> None:
-    """Makes the log that upstream has just opened print through :class:`Console`."""
+@contextlib.contextmanager
+def for_people() -> Iterator[None]:
+    """Has the logs that open inside the block print through :class:`Console`."""
+    global _for_people
+    before, _for_people = _for_people, True
+    try:
+        yield
+    finally:
+        _for_people = before
+
+
+def log_opened(output_dir: str | None) -> None:
+    """Adds the repairs to the log that upstream has just opened, and sets how it prints."""
     root = logging.getLogger()
-    for handler in root.handlers:
-        # Its files have StreamHandlers too.
+    for handler in list(root.handlers) if _for_people else []:
+        # Its files are StreamHandlers, too.
         if isinstance(handler, logging.StreamHandler) and handler.stream in (
             sys.stdout,
             sys.__stdout__,
         ):
             root.removeHandler(handler)
             root.addHandler(Console())
-            return
+    log_repairs(output_dir)
 
 
 def extend_logging(upstream: Upstream) -> None:
-    """Makes a checkout's logs begin with the repairs and print through :class:`Console`.
-
-    A second call has no effect.
-    """
+    """Has :func:`log_opened` called for every log of a checkout; a second call changes nothing."""
     module = importlib.import_module("slowfast.utils.logging")
     original = module.setup_logging
-    # The wheel's loop does this itself.
+    # The wheel's loop opens its log itself.
     if upstream.kind == "wheel" or hasattr(original, "__wrapped__"):
         return
 
     @functools.wraps(original)
     def setup_logging(output_dir: str | None = None) -> None:
         original(output_dir)
-        print_for_people()
-        log_repairs(output_dir)
+        log_opened(output_dir)
 
     module.setup_logging = setup_logging
 

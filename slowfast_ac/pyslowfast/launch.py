@@ -14,6 +14,7 @@ from slowfast_ac.files import write_text
 from slowfast_ac.pyslowfast import checks, setup
 from slowfast_ac.pyslowfast.check_visualization import check_visualization
 from slowfast_ac.pyslowfast.config_file import load_config
+from slowfast_ac.pyslowfast.console import for_people
 from slowfast_ac.pyslowfast.find import Upstream
 from slowfast_ac.pyslowfast.outputs import absolute, check_outputs, hold, make_folders
 from slowfast_ac.pyslowfast.supported import load_tool, require_supported
@@ -44,7 +45,8 @@ class Job:
         # generator.
         random.seed(cfg.RNG_SEED)
         setup(self.upstream.root if self.upstream.kind == "checkout" else None)
-        return getattr(load_tool(self.upstream, self.module), self.function)(cfg)
+        with for_people():
+            return getattr(load_tool(self.upstream, self.module), self.function)(cfg)
 
 
 def run(

@@ -25,8 +25,7 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from slowfast_ac.files import atomic_path
-from slowfast_ac.pyslowfast.console import print_for_people
-from slowfast_ac.pyslowfast.repairs import log_repairs
+from slowfast_ac.pyslowfast.console import log_opened
 from slowfast_ac.pyslowfast.repairs.wheel import device
 
 logger = logging.get_logger(__name__)
@@ -90,13 +89,12 @@ def _start(cfg: CfgNode) -> None:
     np.random.seed(cfg.RNG_SEED)
     torch.manual_seed(cfg.RNG_SEED)
     logging.setup_logging()
-    print_for_people()
     # The checkout writes its log to this file, which comparisons and reports read.
     handler = python_logging.FileHandler(os.path.join(cfg.OUTPUT_DIR, "stdout.log"))
     form = "[%(asctime)s][%(levelname)s] %(filename)s: %(lineno)4d: %(message)s"
     handler.setFormatter(python_logging.Formatter(form, datefmt="%m/%d %H:%M:%S"))
     python_logging.root.addHandler(handler)
-    log_repairs(cfg.OUTPUT_DIR)
+    log_opened(cfg.OUTPUT_DIR)
 
 
 def _train_epoch(

@@ -78,9 +78,10 @@ def test_losses_are_those_of_the_model_built_by_hand(upstream, video_lists, tmp_
         )
         assert process.returncode == 0, process.stderr[-3000:]
         outputs.append(process.stdout)
+    log = (tmp_path / "output/stdout.log").read_text()
     stats = [
         json.loads(line.split("json_stats: ")[1])
-        for line in outputs[0].splitlines()
+        for line in log.splitlines()
         if "train_iter" in line
     ]
     by_hand = json.loads(outputs[1].split("LOSSES ")[1])

@@ -6,7 +6,7 @@ from slowfast_ac.cli.arguments import add_opts, add_pyslowfast
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Adds upstream's arguments and two of ours."""
+    """Adds upstream's arguments, --pyslowfast and --no-open-videos."""
     parser.add_argument("--cfg", dest="cfg_files", nargs="+", required=True, help="config files")
     parser.add_argument("--shard_id", type=int, help="number of this machine, from 0")
     parser.add_argument("--num_shards", type=int, help="number of machines")

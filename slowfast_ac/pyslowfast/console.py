@@ -72,9 +72,11 @@ class Console(logging.Handler):
 def _is_detail(record: logging.LogRecord, text: str) -> bool:
     if getattr(record, "detail", False) or _HIDDEN.match(text):
         return True
-    if record.name.startswith("slowfast_ac"):
+    if record.name.startswith("fvcore.nn"):
+        return True
+    if record.name.startswith("slowfast_ac") or record.levelno >= logging.WARNING:
         return False
-    return record.name.startswith("fvcore.nn") or "\n" in text or len(text) > 1000
+    return "\n" in text or len(text) > 1000
 
 
 @contextlib.contextmanager

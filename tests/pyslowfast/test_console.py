@@ -130,10 +130,10 @@ def test_details_stay_in_the_log(printed, hidden):
 def test_warnings_and_our_reports_are_printed(printed):
     text = printed(
         io.StringIO(),
-        record("no such thing", level=logging.WARNING),
+        record("no such\nthing", level=logging.WARNING),
         record("a.pyth: fits\nnew 2", name="slowfast_ac.pyslowfast.finetune"),
     )
-    assert text == "warning: no such thing\na.pyth: fits\nnew 2\n"
+    assert text == "warning: no such\nthing\na.pyth: fits\nnew 2\n"
 
 
 @pytest.mark.slow

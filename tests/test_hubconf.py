@@ -47,7 +47,9 @@ def spread(model):
     return model.eval()
 
 
-@pytest.mark.parametrize("naming", ["pyslowfast", "pytorchvideo"])
+@pytest.mark.parametrize(
+    "naming", ["pyslowfast", pytest.param("pytorchvideo", marks=pytest.mark.slow)]
+)
 @pytest.mark.parametrize(
     ("name", "opts"),
     [("slowfast_ac_r50", AC), ("slowfast_r50_fused", FUSED), ("slow_r50", SLOW)],
@@ -123,6 +125,7 @@ def test_hub_asks_for_the_frames_where_the_file_does_not_say(tmp_path, name):
     torch.testing.assert_close(logits, expected, rtol=1e-3, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_hub_needs_no_pyslowfast():
     code = (
         "import sys, torch\n"

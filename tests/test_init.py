@@ -1,6 +1,5 @@
 """The face of the package: public names, imported when they are asked for."""
 
-import importlib.util
 import subprocess
 import sys
 
@@ -34,10 +33,6 @@ NAMES = {
     "ConsistencySettings",
     "StreamFeatures",
 }
-# Written on another branch.
-TO_COME = set()
-if importlib.util.find_spec("slowfast_ac.inference.load") is None:
-    TO_COME = {"load_model"}
 
 
 def test_public_names_are_those_of_the_documentation():
@@ -45,7 +40,7 @@ def test_public_names_are_those_of_the_documentation():
     assert set(dir(slowfast_ac)) >= NAMES
 
 
-@pytest.mark.parametrize("name", sorted(NAMES - TO_COME))
+@pytest.mark.parametrize("name", sorted(NAMES))
 def test_each_name_is_there(name):
     value = getattr(slowfast_ac, name)
     if name in slowfast_ac._HOMES:
@@ -64,12 +59,12 @@ def test_another_name_is_an_attribute_error():
         ("import slowfast_ac; dir(slowfast_ac); slowfast_ac.__version__", []),
         ("from slowfast_ac import add_custom_config, register", []),
         ("from slowfast_ac import spatial_cam", ["torch"]),
-        ("from slowfast_ac import *", ["torch", "pytorchvideo"]),
+        pytest.param(
+            "from slowfast_ac import *", ["torch", "pytorchvideo"], marks=pytest.mark.slow
+        ),
     ],
 )
 def test_packages_are_loaded_only_for_a_name_that_needs_them(code, loaded):
-    if "*" in code and TO_COME:
-        pytest.skip("load_model is to come")
     heavy = ["torch", "pytorchvideo", "numpy", "cv2", "av", "fvcore", "slowfast", "matplotlib"]
     script = f"{code}\nimport sys\nprint([name for name in {heavy} if name in sys.modules])"
     process = subprocess.run(

@@ -14,7 +14,8 @@ from slowfast_ac.inference.predict import Views, predict
 VIEWS = Views(2, 3)
 
 
-@pytest.mark.parametrize("name", ["SlowFastAC", pytest.param("nonlocal", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["SlowFastAC", "nonlocal"])
 def test_scores_of_weights_by_openvino_are_torchs(calibrated, videos, name):
     pytest.importorskip("openvino")
     _, _, checkpoint = calibrated(name)

@@ -69,9 +69,8 @@ def assert_same(printed, weights, video):
     np.testing.assert_allclose(list(found.values()), list(expected.values()), atol=1e-4)
 
 
-@pytest.mark.parametrize(
-    "kind", ["wheel", *(pytest.param(kind, marks=pytest.mark.slow) for kind in [*KINDS][1:])]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", KINDS)
 def test_the_client_answers_as_predict_does(program, ask, write_videos, tmp_path, kind):
     path, weights = program(kind)
     for number, (frames, fps) in enumerate([(50, 25), (40, 29.97), (9, 30), (70, 60), (33, 12)]):

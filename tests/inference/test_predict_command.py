@@ -84,7 +84,8 @@ def test_globs_and_folders_name_videos(checkpoint, videos, capsys, run_predict):
 
 def test_windows_of_the_command_have_times(checkpoint, videos, tmp_path, capsys, run_predict):
     output = tmp_path / "out.csv"
-    options = ["--window", 1, "--stride", 0.5, "--single-view", "--top", 1, "--output", output]
+    options = ["--window", 1, "--stride", 0.5, "--single-view", "--top", 1, "--backend", "torch"]
+    options += ["--output", output]
     assert run_predict(checkpoint, videos[0], *options) == 0
     with open(output, newline="") as file:
         times = [(float(row["start"]), float(row["end"])) for row in csv.DictReader(file)]

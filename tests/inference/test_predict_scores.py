@@ -72,7 +72,7 @@ OFFSET = ("DATA.USE_OFFSET_SAMPLING", True)
     ("name", "opts"),
     [
         ("SlowFastAC", ()),
-        ("SlowFast", ()),
+        pytest.param("SlowFast", (), marks=pytest.mark.slow),
         pytest.param("SlowFastAC", HIGHEST, marks=pytest.mark.checkout),
         pytest.param("SlowFastAC", PYAV, marks=pytest.mark.checkout),
         pytest.param("SlowFastAC", OFFSET, marks=pytest.mark.checkout),
@@ -120,7 +120,7 @@ def test_scores_of_videos_are_those_of_pyslowfasts_own_test(
     [
         "pyslowfast",
         "pytorchvideo",
-        "safetensors",
+        pytest.param("safetensors", marks=pytest.mark.slow),
         pytest.param("onnx", marks=pytest.mark.slow),
         pytest.param("pt2", marks=pytest.mark.slow),
     ],

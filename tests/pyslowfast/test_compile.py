@@ -78,10 +78,10 @@ def clips_of(cfg, clips):
     "case",
     [
         pytest.param("SlowFast", marks=pytest.mark.slow),
-        "SlowFastAC",
+        pytest.param("SlowFastAC", marks=pytest.mark.slow),
         pytest.param("SlowFastAC, other keys", marks=pytest.mark.slow),
         pytest.param("SlowFastAC, lateral", marks=pytest.mark.slow),
-        pytest.param("SlowAC", marks=pytest.mark.slow),
+        "SlowAC",
         pytest.param("PTVSlowFastAC", marks=[pytest.mark.slow, pytest.mark.checkout]),
     ],
 )

@@ -178,7 +178,8 @@ def test_a_config_cannot_run_code(refused, tmp_path):
     assert not witness.exists()
 
 
-@pytest.mark.parametrize("workers", [0, pytest.param(1, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("workers", [0, 1])
 def test_a_video_of_the_test_that_cannot_be_read_is_named_in_one_line(
     runs, finished, tmp_path, workers
 ):

@@ -33,7 +33,8 @@ def slowfast_ac(*args):
     return subprocess.run(command, env=usual, capture_output=True, text=True, check=False)
 
 
-@pytest.mark.parametrize("dated", [True, pytest.param(False, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("dated", [True, False])
 def test_doctor_and_run_name_it_its_age_and_what_to_do(old, dated):
     if dated:
         git = ["git", "-C", str(old), "-c", "user.name=a", "-c", "user.email=a@b"]

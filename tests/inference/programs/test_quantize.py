@@ -21,6 +21,7 @@ def few_clips(monkeypatch):
     monkeypatch.setattr(quantize_module, "FEWEST_CLIPS", 4)
 
 
+@pytest.mark.slow
 def test_the_command_says_how_answers_change_and_writes_what_it_measured(
     checkpoint, videos, tmp_path, few_clips, monkeypatch, capsys, run_export
 ):

@@ -43,11 +43,12 @@ def read_pt2(path):
 
 
 READERS = {"onnx": read_onnx, "pt2": read_pt2}
+OTHERS = ["SlowFast", "Slow"]
 
 
 @pytest.mark.parametrize("format", READERS)
 @pytest.mark.parametrize(
-    "name", [pytest.param("SlowFast", marks=pytest.mark.slow), "SlowFastAC", "Slow"]
+    "name", ["SlowFastAC", *(pytest.param(name, marks=pytest.mark.slow) for name in OTHERS)]
 )
 def test_program_gives_upstreams_scores_at_any_batch_size(
     trained, folder, name, format, classes, noise, scores
@@ -70,14 +71,8 @@ def test_program_gives_upstreams_scores_at_any_batch_size(
     assert [file.name for file in folder.iterdir()] == [path.name]
 
 
-@pytest.mark.parametrize(
-    "name",
-    [
-        pytest.param("SlowFast", marks=pytest.mark.slow),
-        pytest.param("SlowFastAC", marks=pytest.mark.slow),
-        "Slow",
-    ],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["SlowFastAC", *OTHERS])
 def test_program_in_bfloat16_gives_nearly_the_same_scores(
     trained, folder, name, capsys, noise, scores, run_export
 ):
@@ -97,7 +92,7 @@ def test_program_in_bfloat16_gives_nearly_the_same_scores(
         assert 1e-5 < (found - expected).abs().max() < 0.02
 
 
-@pytest.mark.parametrize("name", ["SlowFastAC", "Slow"])
+@pytest.mark.parametrize("name", [pytest.param("SlowFastAC", marks=pytest.mark.slow), "Slow"])
 def test_program_of_torch_export_moves_to_another_device(trained, folder, name):
     """To meta, as to a GPU: nothing in it may insist on the CPU."""
     cfg, _, checkpoint = trained(name)
@@ -122,7 +117,7 @@ def test_pytorchvideos_names_in_pyslowfasts_network_give_the_same_program(
 
 
 def test_program_with_other_scores_is_refused_and_the_old_file_stays(trained, folder, monkeypatch):
-    cfg, _, checkpoint = trained("SlowFast")
+    cfg, _, checkpoint = trained("Slow")
     network = load_model(checkpoint, config=cfg, device="cpu")
     path = folder / "x.pt2"
     path.write_text("old")
@@ -133,7 +128,7 @@ def test_program_with_other_scores_is_refused_and_the_old_file_stays(trained, fo
 
 
 def test_scores_that_are_nan_are_refused(trained, folder):
-    cfg, model, checkpoint = trained("SlowFast")
+    cfg, model, checkpoint = trained("Slow")
     model.state_dict()["head.projection.bias"].fill_(float("nan"))
     torch.save({"model_state": model.state_dict()}, checkpoint)
     with pytest.raises(InputError, match="differ from the network's by nan"):

@@ -23,6 +23,8 @@ from slowfast_ac.inference.predict import predict
 CHROMIUM = next(
     filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
 )
+# Chromium's own camera, which shows a green picture with a moving disc.
+CAMERA = "--use-fake-device-for-media-stream"
 # Milliseconds after which a browser gives up; a busy machine is slow.
 PATIENCE = 240_000
 
@@ -82,10 +84,12 @@ def page(models, tmp_path, monkeypatch):
         served = build_page(models, tmp_path, Views(2, 1))
         url = serve(served, "127.0.0.1", None)
         browser = playwright.chromium.launch(
-            executable_path=program, args=["--no-sandbox"], timeout=PATIENCE
+            executable_path=program,
+            args=["--no-sandbox", "--use-fake-ui-for-media-stream", CAMERA],
+            timeout=PATIENCE,
         )
         try:
-            page = browser.new_page()
+            page = browser.new_page(permissions=["camera", "microphone"])
             page.set_default_timeout(PATIENCE)
             page.requests = []
             page.on("request", lambda request: page.requests.append(request.url))
@@ -132,6 +136,23 @@ def test_a_video_gets_names_a_timeline_and_maps(page, models, video):
     elsewhere = [url for url in page.requests if urlsplit(url).hostname not in ("127.0.0.1", None)]
     assert not elsewhere
     assert len(page.requests) > 5
+
+
+@pytest.mark.slow
+def test_a_recording_of_the_camera_gets_names_and_maps(page):
+    page.get_by_role("button", name="Capture from camera").click()
+    page.get_by_role("button", name="Click to Access Webcam").click()
+    page.get_by_role("button", name="start recording").click()
+    stop = page.locator("button:has-text('Stop')")
+    stop.wait_for()
+    page.wait_for_timeout(2500)
+    with page.expect_response(re.compile("upload")):
+        stop.click()
+    page.locator("video[src]").first.wait_for()
+    page.get_by_role("button", name="Name the action").click()
+    page.get_by_role("status").filter(has_text="ours: <class").wait_for()
+    end = page.get_by_role("heading", name=re.compile("Attention for")).inner_text().split()[-2]
+    assert 1 < float(end) < 10
 
 
 @pytest.mark.slow

@@ -18,5 +18,7 @@ napoleon_numpy_docstring = False
 
 html_theme = "furo"
 html_title = f"slowfast_ac {release}"
+html_static_path = ["style.css"]
+html_css_files = ["style.css"]
 # Commands are copied without their prompt and without what they print.
 copybutton_prompt_text = "$ "

@@ -82,10 +82,10 @@ def stream_logits(
     Raises:
         InputError: if the network has one pathway, or a video cannot be read.
     """
-    model.require_network("take streams of")
-    if model.optimized is None or model.preprocessing.alpha is None:
+    network = model.require_features("take streams of")
+    if model.preprocessing.alpha is None:
         raise InputError(f"{model.path}: its streams cannot be told apart, since it has only one")
-    pooling, classifier = find_head(model.optimized)
+    pooling, classifier = find_head(network)
     parts: list[list[Tensor]] = []
     hidden = None if progress else True
     for video in tqdm(videos, unit="video", file=sys.stderr, disable=hidden):

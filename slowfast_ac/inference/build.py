@@ -80,7 +80,7 @@ def build_classifier(checkpoint: Checkpoint, cfg: CfgNode) -> Classifier:
     weights, _ = convert_checkpoint(checkpoint, "pytorchvideo")
     layout = find_layout(weights, "pytorchvideo")
     # If a clip is larger than the head's pooling window, the scores of its positions are averaged,
-    # as in PySlowFast's test. PyTorchVideo averages the values before the activation.
+    # as in PySlowFast's test. PyTorchVideo's own networks have no activation and average logits.
     build = _build_slowfast if layout.pathways == 2 else _build_slow
     model = build(weights, layout, cfg, ACTIVATIONS[cfg.MODEL.HEAD_ACT])
     for name, value in model.state_dict().items():

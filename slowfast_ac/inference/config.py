@@ -68,16 +68,16 @@ class ModelConfig(NamedTuple):
 
     Args:
         cfg: the config's keys over PySlowFast's defaults for the keys that inference reads.
-        unsaid: the keys that only the defaults set.
+        defaulted: the keys that only the defaults set.
     """
 
     cfg: CfgNode
-    unsaid: tuple[str, ...]
+    defaulted: tuple[str, ...]
 
-    def said(self) -> CfgNode:
+    def given(self) -> CfgNode:
         """Returns the config without the defaults, since some PySlowFasts lack these keys."""
         cfg = self.cfg.clone()
-        for key in self.unsaid:
+        for key in self.defaulted:
             node, name = key.split(".")
             del cfg[node][name]
             if not cfg[node]:
@@ -124,8 +124,8 @@ def model_config(
         cfg.MODEL.MODEL_NAME = cfg.MODEL.MODEL_NAME.removesuffix("AC")
     _require_weights(cfg, checkpoint, source)
     kept = {"MODEL.MODEL_NAME", "MODEL.NUM_CLASSES", *map(str, opts)}  # set above
-    unsaid = [key for key in DEFAULTS if config_value(settings, key) is None and key not in kept]
-    return ModelConfig(cfg, tuple(unsaid))
+    defaulted = [key for key in DEFAULTS if config_value(settings, key) is None and key not in kept]
+    return ModelConfig(cfg, tuple(defaulted))
 
 
 def read_config(path: str | os.PathLike[str]) -> dict[str, Any]:

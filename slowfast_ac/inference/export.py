@@ -89,7 +89,7 @@ def check_format(format: str, path: StrPath) -> None:
 
 def public_config(model: TrainedModel) -> CfgNode:
     """Returns a model's config without the paths of the machine that trained it."""
-    cfg = model.said.clone()
+    cfg = model.given_config.clone()
     for key in _LOCAL_PATHS:
         *nodes, name = key.split(".")
         section = cfg.get(nodes[0], {}) if nodes else cfg

@@ -66,8 +66,7 @@ def extract_features(
     """
     preprocessing = model.preprocessing
     names = check_stream(model, stream)
-    assert model.optimized is not None  # weights have it
-    pooling, _ = find_head(model.optimized)
+    pooling, _ = find_head(model.require_features("take features from"))
     check_windows(preprocessing, window, stride)
     window = window or preprocessing.seconds
     path = os.fspath(path)
@@ -159,11 +158,7 @@ def check_stream(model: TrainedModel, stream: str) -> tuple[str, ...]:
     Raises:
         InputError: if the model has no features, or lacks the stream.
     """
-    model.require_network("take features from")
-    if model.optimized is None:
-        raise InputError(
-            f"{model.path}: OpenVINO returns scores alone; load it for torch (backend)"
-        )
+    model.require_features("take features from")
     if stream not in (*STREAMS, "both"):
         raise InputError(f"stream: {stream!r} is not one of slow, fast, both")
     if model.preprocessing.alpha is None:

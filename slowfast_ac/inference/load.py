@@ -54,7 +54,7 @@ class TrainedModel:
         checkpoint: its weights and the file's metadata; None for a program.
         name: the model's name in PySlowFast.
         views: views per forward pass, but at least the crops of one clip.
-        said: the part of ``config`` from a file or the user; the rest are defaults.
+        given_config: the part of ``config`` from a file or the user; the rest are defaults.
     """
 
     path: str
@@ -68,7 +68,7 @@ class TrainedModel:
     checkpoint: Checkpoint | None = None
     name: str = ""
     views: int = 1
-    said: CfgNode = field(default_factory=CfgNode)
+    given_config: CfgNode = field(default_factory=CfgNode)
 
     def class_name(self, class_id: int) -> str:
         """Returns the class's name, or its number where the name is not known."""
@@ -86,6 +86,22 @@ class TrainedModel:
         if self.network is None:
             raise InputError(f"{self.path}: a program returns scores alone; {what} the weights")
         return self.network
+
+    def require_features(self, what: str) -> nn.Module:
+        """Returns the network that ``scores`` runs, to take features from.
+
+        Args:
+            what: as for ``require_network``.
+
+        Raises:
+            InputError: for a program, or with OpenVINO, which return scores alone.
+        """
+        self.require_network(what)
+        if self.optimized is None:
+            raise InputError(
+                f"{self.path}: OpenVINO returns scores alone; load it for torch (backend)"
+            )
+        return self.optimized
 
 
 def load_model(
@@ -217,7 +233,7 @@ def _from_weights(
         checkpoint,
         cfg.MODEL.MODEL_NAME or cfg.MODEL.ARCH,
         _views(device, compile),
-        settings.said(),
+        settings.given(),
     )
 
 

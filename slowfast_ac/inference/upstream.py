@@ -39,7 +39,7 @@ def build_with_pyslowfast(
         )
     upstream = setup(root)
     try:
-        full = over_defaults(config.said(), checkpoint.path)
+        full = over_defaults(config.given(), checkpoint.path)
     except InputError as error:
         raise InputError(
             f"{error}; this network needs PySlowFast, and the {upstream.kind} was found: if "

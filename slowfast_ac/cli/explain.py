@@ -31,9 +31,8 @@ def main(args: argparse.Namespace) -> None:
 
     from slowfast_ac.errors import InputError
     from slowfast_ac.experiments.explain import count_training_videos, explain, over_defaults
-    from slowfast_ac.inference.config import read_config
     from slowfast_ac.pyslowfast import setup
-    from slowfast_ac.pyslowfast.config_file import load_config, merge_opts
+    from slowfast_ac.pyslowfast.config_file import load_config, merge_opts, read_config
 
     config = read_config(args.config)  # names a missing or malformed file
     note = ""

@@ -1,16 +1,23 @@
 """Reads suites of runs: a base config, named variants of it, and seeds."""
 
+import re
 import shlex
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import yaml
 
 from slowfast_ac.errors import InputError
 
-KEYS = {"title", "base", "baseline", "seeds", "common", "variants", "paper"}
+# The entries of a file.
+KINDS = {
+    **dict.fromkeys(("title", "base", "baseline"), str),
+    **dict.fromkeys(("common", "variants", "paper"), dict),
+    "seeds": list,
+}
 
 
 @dataclass(frozen=True)
@@ -91,32 +98,31 @@ def load_suite(path: str | Path, base: str | Path | None = None) -> Suite:
         InputError: naming the file and the entry.
     """
     path = Path(path)
-    if not path.is_file():
-        raise InputError(f"{path}: there is no such suite")
-    try:
-        data = yaml.safe_load(path.read_text())
-    except yaml.YAMLError as error:
-        raise InputError(f"{path}: not valid yaml: {' '.join(str(error).split())}") from None
-    if not isinstance(data, dict) or not {"base", "baseline", "variants"} <= set(data):
-        raise InputError(f"{path}: a suite needs the entries base, baseline and variants")
-    unknown = set(data) - KEYS
-    if unknown:
-        raise InputError(
-            f"{path}: unknown entry {sorted(unknown)[0]}; known: {', '.join(sorted(KEYS))}"
-        )
-    common = data.get("common") or {}
-    if not isinstance(common, dict):
-        raise InputError(f"{path}: common: {common!r} is not a mapping of config keys to values")
-    variants = {name: {**common, **(opts or {})} for name, opts in data["variants"].items()}
+    data = _read(path)
+    common, variants = data.get("common") or {}, data["variants"]
+    settings = {f"variants: {name}": opts or {} for name, opts in variants.items()}
+    for entry, opts in {"common": common, **settings}.items():
+        if not isinstance(opts, dict):
+            raise InputError(f"{path}: {entry}: {opts!r} is not a mapping of config keys to values")
+    for name in variants:
+        # It names a folder, and SUITE:SEED names a run.
+        if not isinstance(name, str) or not re.fullmatch(r"[^\s/:.][^\s/:]*", name):
+            raise InputError(
+                f"{path}: variants: {name!r} is no name: take text without spaces, slashes, colons "
+                "and a leading dot"
+            )
     for entry in (data["baseline"], *data.get("paper", {})):
         if entry not in variants:
             raise InputError(f"{path}: {entry} is not one of the variants {', '.join(variants)}")
+    seeds = data.get("seeds", [0])
+    if not seeds or any(type(seed) is not int for seed in seeds) or len(set(seeds)) < len(seeds):
+        raise InputError(f"{path}: seeds: {seeds} are not different integers")
     suite = Suite(
         title=data.get("title", path.stem),
         base=(path.parent / data["base"]).resolve(),
-        variants=variants,
+        variants={name: {**common, **(opts or {})} for name, opts in variants.items()},
         baseline=data["baseline"],
-        seeds=tuple(data.get("seeds", (0,))),
+        seeds=tuple(seeds),
         paper=data.get("paper", {}),
     )
     if base is not None:
@@ -124,6 +130,27 @@ def load_suite(path: str | Path, base: str | Path | None = None) -> Suite:
     if not suite.base.is_file():
         raise InputError(f"{path}: base {suite.base} does not exist")
     return suite
+
+
+def _read(path: Path) -> dict[str, Any]:
+    """Returns the entries of a suite's file, each of its kind."""
+    if not path.is_file():
+        raise InputError(f"{path}: there is no such suite")
+    try:
+        data = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except UnicodeDecodeError:
+        raise InputError(f"{path}: not yaml, it is not text") from None
+    except yaml.YAMLError as error:
+        raise InputError(f"{path}: not valid yaml: {' '.join(str(error).split())}") from None
+    if not isinstance(data, dict) or not {"base", "baseline", "variants"} <= set(data):
+        raise InputError(f"{path}: a suite needs the entries base, baseline and variants")
+    for entry, value in data.items():
+        if entry not in KINDS:
+            raise InputError(f"{path}: unknown entry {entry}; known: {', '.join(sorted(KINDS))}")
+        if not isinstance(value, KINDS[entry]) and (entry, value) != ("common", None):
+            wanted = {str: "text", list: "a list", dict: "a mapping"}[KINDS[entry]]
+            raise InputError(f"{path}: {entry}: {value!r} is not {wanted}")
+    return data
 
 
 def plan(

@@ -8,14 +8,13 @@ import os
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-import yaml
 from fvcore.common.config import CfgNode
 
 from slowfast_ac.checkpoint.open import Checkpoint
 from slowfast_ac.config import config_value
 from slowfast_ac.data.view_keys import REFUSED
 from slowfast_ac.errors import InputError
-from slowfast_ac.pyslowfast.config_file import merge_opts
+from slowfast_ac.pyslowfast.config_file import merge_opts, read_config
 
 # PySlowFast's defaults for the keys that inference reads; other keys are ignored. Without
 # MODEL.MODEL_NAME, as in the wheel's configs, the weights determine the model.
@@ -126,25 +125,6 @@ def model_config(
     kept = {"MODEL.MODEL_NAME", "MODEL.NUM_CLASSES", *map(str, opts)}  # set above
     defaulted = [key for key in DEFAULTS if config_value(settings, key) is None and key not in kept]
     return ModelConfig(cfg, tuple(defaulted))
-
-
-def read_config(path: str | os.PathLike[str]) -> dict[str, Any]:
-    """Reads a config file and those it names as ``_BASE_``, as plain data.
-
-    Raises:
-        InputError: naming the file, if it is missing or no YAML config.
-    """
-    if not os.path.isfile(path):
-        raise InputError(f"{path}: there is no such config")
-    try:
-        config = CfgNode.load_yaml_with_base(str(path), allow_unsafe=False)
-    except UnicodeDecodeError:
-        raise InputError(f"{path}: not a yaml config, it is not text") from None
-    except (yaml.YAMLError, OSError, AssertionError, AttributeError, TypeError) as error:
-        raise InputError(f"{path}: not a yaml config: {' '.join(str(error).split())}") from None
-    if not isinstance(config, dict):
-        raise InputError(f"{path}: not a yaml config, it holds a {type(config).__name__}")
-    return config
 
 
 def _over_defaults(config: Mapping[str, Any], source: str) -> CfgNode:

@@ -4,12 +4,25 @@ import difflib
 import json
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 import yaml
 from fvcore.common.config import CfgNode
 
 from slowfast_ac.errors import InputError
+
+# How messages call the types of values.
+KINDS = {
+    "CfgNode": "a section of keys",
+    "bool": "True or False",
+    "dict": "a mapping",
+    "float": "a number",
+    "int": "an integer",
+    "list": "a list",
+    "str": "text",
+    "tuple": "a list",
+}
 
 
 def load_config(path: str | os.PathLike, opts: Sequence[str] = ()) -> CfgNode:
@@ -23,27 +36,46 @@ def load_config(path: str | os.PathLike, opts: Sequence[str] = ()) -> CfgNode:
         InputError: for a missing or malformed file, an unknown key (with the nearest known one),
             or a value of the wrong type.
     """
-    from slowfast.config.defaults import get_cfg
-
-    if not os.path.isfile(path):
-        raise InputError(f"{path}: there is no such config")
-    cfg = get_cfg()
-    try:
-        # Unsafe yaml, upstream's default, could run code from the file.
-        cfg.merge_from_file(str(path), allow_unsafe=False)
-    except yaml.YAMLError as error:
-        raise InputError(
-            f"{path}: not a valid yaml config: {' '.join(str(error).split())}"
-        ) from None
-    except (KeyError, ValueError, OSError) as error:
-        raise InputError(f"{path}: {_explain(error, cfg)}") from None
-    except (AssertionError, AttributeError, TypeError, RecursionError):
-        # fvcore raises these if the file is not a mapping of keys or its _BASE_ is not a file.
-        raise InputError(
-            f"{path}: not a config: it must be a mapping of keys, and _BASE_ another config's path"
-        ) from None
+    cfg = over_defaults(CfgNode(read_config(path)), os.fspath(path))
     merge_opts(cfg, opts)
     return cfg
+
+
+def read_config(path: str | os.PathLike) -> dict[str, Any]:
+    """Reads a config file and those it names as ``_BASE_``, as plain data, without PySlowFast.
+
+    Raises:
+        InputError: naming the file, if it is missing or no config.
+    """
+    if not os.path.isfile(path):
+        raise InputError(f"{path}: there is no such config")
+    try:
+        # Unsafe yaml, upstream's default, could run code from the file.
+        config = CfgNode.load_yaml_with_base(str(path), allow_unsafe=False)
+    except UnicodeDecodeError:
+        raise InputError(f"{path}: not a yaml config, it is not text") from None
+    except (yaml.YAMLError, OSError) as error:
+        raise InputError(f"{path}: not a yaml config: {' '.join(str(error).split())}") from None
+    except (AssertionError, AttributeError, TypeError, RecursionError):
+        # fvcore raises these if the file is not a mapping of keys or its _BASE_ is not a file.
+        config = None
+    if not isinstance(config, dict):
+        raise InputError(
+            f"{path}: not a config: it must be a mapping of keys, and _BASE_ another config's path"
+        )
+    for key, value in _flat(config):
+        if not isinstance(key, str):
+            raise InputError(f"{path}: not a config: the key {key!r} is not text")
+        if not isinstance(value, dict | list | tuple | str | int | float | None):
+            raise InputError(f"{path}: {key}: {value} is a {type(value).__name__}; quote it")
+    return config
+
+
+def _flat(config: Mapping[object, object]) -> Iterator[tuple[object, object]]:
+    for key, value in config.items():
+        yield key, value
+        if isinstance(value, dict):
+            yield from _flat(value)
 
 
 def over_defaults(config: CfgNode, source: str) -> CfgNode:
@@ -112,9 +144,17 @@ def _explain(error: Exception, cfg: CfgNode) -> str:
     # str() of a KeyError is the repr of its message.
     message = " ".join(str(error.args[0] if isinstance(error, KeyError) else error).split())
     unknown = re.search(r"Non-existent (?:config )?key: (\S+)", message)
-    if not unknown:
+    if unknown:
+        return _unknown(unknown[1].rstrip("'\""), cfg)
+    mismatch = re.fullmatch(
+        r"Type mismatch \(<class '[\w.]*?(\w+)'> vs. <class '[\w.]*?(\w+)'>\) with values "
+        r"\(.* vs. (.*?)\) for config key: (\S+)",
+        message,
+    )
+    if not mismatch:
         return message
-    return _unknown(unknown[1].rstrip("'\""), cfg)
+    wanted, found, value, key = mismatch.groups()
+    return f"{key}: {value} is {KINDS.get(found, found)}, not {KINDS.get(wanted, wanted)}"
 
 
 def _unknown(key: str, cfg: CfgNode) -> str:

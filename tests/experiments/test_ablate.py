@@ -93,12 +93,40 @@ def test_common_keys_come_before_the_variants_own(tmp_path):
         ({"baseline": "fused"}, "fused is not one of the variants unfused, ac"),
         ({"base": "nowhere.yaml"}, "nowhere.yaml does not exist"),
         ({"runs": {}}, "unknown entry runs"),
-        ({"common": ["AC.LAMBDA"]}, "common: .* is not a mapping of config keys"),
+        ({"common": ["AC.LAMBDA"]}, "common: .* is not a mapping"),
+        ({"base": 3}, "base: 3 is not text"),
+        ({"seeds": 3}, "seeds: 3 is not a list"),
+        ({"seeds": [0, "1"]}, r"seeds: \[0, '1'\] are not different integers"),
+        ({"seeds": [0, 0]}, r"seeds: \[0, 0\] are not different integers"),
+        ({"seeds": []}, r"seeds: \[\] are not different integers"),
+        ({"variants": ["ac"]}, "variants: .* is not a mapping"),
+        ({"variants": {"unfused": 3}}, "variants: unfused: 3 is not a mapping of config keys"),
+        ({"variants": {"unfused": {}, "../x": {}}}, "variants: '../x' is no name"),
+        ({"variants": {"unfused": {}, 3: {}}}, "variants: 3 is no name"),
+        ({"paper": {"other": {}}}, "other is not one of the variants"),
     ],
 )
 def test_a_wrong_suite_is_refused(tmp_path, changes, message):
     with pytest.raises(InputError, match=message):
         load_suite(write_suite(tmp_path, **changes))
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"\xff\xfe\x00", "not yaml, it is not text"),
+        (b"a: [1", "not valid yaml: .* line 1"),
+        (b"- a\n", "a suite needs the entries base, baseline and variants"),
+        (b"base: x.yaml\n", "a suite needs the entries base, baseline and variants"),
+        (None, "there is no such suite"),
+    ],
+)
+def test_a_file_that_is_no_suite_is_refused(tmp_path, content, message):
+    path = tmp_path / "suite.yaml"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(InputError, match=f"^{path}: {message}"):
+        load_suite(path)
 
 
 def test_an_unknown_run_is_refused(tmp_path):

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping
+from importlib.util import find_spec
 from pathlib import Path
 
 import torch
@@ -33,7 +34,7 @@ def save_checkpoint(
         extras: other texts to store beside the weights.
 
     Raises:
-        InputError: for another suffix.
+        InputError: for another suffix, or without safetensors.
     """
     check_suffix(path, SUFFIXES, "weights")
     kept: dict[str, object] = dict(extras or {})
@@ -41,6 +42,8 @@ def save_checkpoint(
         kept["epoch"] = epoch
     if config is not None:
         kept["cfg"] = yaml.safe_dump(dict(config))
+    if Path(path).suffix == ".safetensors" and not find_spec("safetensors"):
+        raise InputError(f"{path}: needs safetensors; pip install safetensors")
     with atomic_path(path) as temporary:
         if Path(path).suffix == ".safetensors":
             _save_safetensors(temporary, state_dict, kept)
@@ -53,10 +56,8 @@ def save_checkpoint(
 def _save_safetensors(
     path: Path, state_dict: Mapping[str, Tensor], kept: Mapping[str, object]
 ) -> None:
-    try:
-        from safetensors.torch import save
-    except ImportError:
-        raise InputError(f"{path}: needs safetensors; pip install safetensors") from None
+    from safetensors.torch import save
+
     tensors = {name: tensor.contiguous() for name, tensor in state_dict.items()}
     metadata = {"format": "pt", **{name: str(value) for name, value in kept.items()}}
     data = save(tensors, metadata)

@@ -173,10 +173,13 @@ def load_groups(path: str | os.PathLike) -> dict[str, list[str]]:
         InputError: naming the file, if it is something else.
     """
     try:
-        data = json.loads(Path(path).read_text())
-        return {str(name): [str(member) for member in members] for name, members in data.items()}
-    except (OSError, ValueError, AttributeError, TypeError) as error:
+        groups = json.loads(Path(path).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
         raise InputError(f"{path}: not a json of group name -> class names ({error})") from None
+    lists = groups.values() if isinstance(groups, dict) else [None]
+    if not all(isinstance(members, list) for members in lists):
+        raise InputError(f"{path}: not a json of group name -> class names")
+    return {name: [str(member) for member in members] for name, members in groups.items()}
 
 
 def _compare_single_label(

@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from pathlib import Path
 
+import yaml
+
 from slowfast_ac.checkpoint.folder import CARD, import_hub
 from slowfast_ac.errors import InputError
 from slowfast_ac.files import StrPath, atomic_path
@@ -41,8 +43,9 @@ def write_card(folder: Path, model: TrainedModel, accuracy: Accuracy) -> None:
     if path.exists():
         try:
             card = hub.ModelCard.load(path)
-        except (OSError, ValueError) as error:
-            raise InputError(f"{path}: not a model card: {error}") from None
+        except (OSError, TypeError, ValueError, yaml.YAMLError) as error:
+            line = " ".join(str(error).split())
+            raise InputError(f"{path}: not a model card: {line}") from None
     else:
         data = hub.ModelCardData(
             library_name="slowfast_ac", pipeline_tag=TASK, tags=["slowfast", "video"]

@@ -283,7 +283,7 @@ def _read_csv(path: str | os.PathLike, columns: Sequence[str]) -> Iterator[tuple
                 if any(not row[column] for column in columns):
                     raise InputError(f"{path} line {reader.line_num}: has an empty field")
                 yield reader.line_num, row
-    except (OSError, UnicodeDecodeError) as error:
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise InputError(f"{path}: cannot read this annotation: {error}") from None
 
 

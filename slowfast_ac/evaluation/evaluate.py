@@ -7,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 import pandas
-import yaml
 
+from slowfast_ac.config import config_value
 from slowfast_ac.data.class_map import find_class_map
 from slowfast_ac.data.lists import read_list
 from slowfast_ac.errors import InputError
@@ -26,6 +26,7 @@ from slowfast_ac.evaluation.results import Results, average_precision, read_resu
 from slowfast_ac.evaluation.significance import wilson
 from slowfast_ac.evaluation.streams import STREAMS, StreamLogits, load_run, stream_logits
 from slowfast_ac.files import write_json, write_text
+from slowfast_ac.pyslowfast.config_file import read_config
 from slowfast_ac.pyslowfast.log import LOG, clip_accuracy, read_log
 
 SHOWN_CLASSES = 5
@@ -259,13 +260,14 @@ def _read_source(path: Path) -> Source:
     if not path.is_dir():
         return Source(None, None, {})
     clip = clip_accuracy(read_log(path)) if (path / LOG).is_file() else {}
-    config = path / "config.yaml"
-    data = yaml.safe_load(config.read_text(encoding="utf-8"))["DATA"] if config.is_file() else {}
-    folder = Path(data.get("PATH_TO_DATA_DIR") or ".")
+    if not (path / "config.yaml").is_file():
+        return Source(None, None, clip)
+    config = read_config(path / "config.yaml")
+    folder = Path(str(config_value(config, "DATA.PATH_TO_DATA_DIR") or "."))
     videos = None
-    if data and (folder / "test.csv").is_file():
-        separator = data.get("PATH_LABEL_SEPARATOR", " ")
-        entries = read_list(folder / "test.csv", separator, data.get("PATH_PREFIX", ""))
-        videos = [entry.path for entry in entries]
-    classes = find_class_map(folder) if data else None
+    if (folder / "test.csv").is_file():
+        separator = str(config_value(config, "DATA.PATH_LABEL_SEPARATOR") or " ")
+        prefix = str(config_value(config, "DATA.PATH_PREFIX") or "")
+        videos = [entry.path for entry in read_list(folder / "test.csv", separator, prefix)]
+    classes = find_class_map(folder)
     return Source(videos, Path(classes) if classes else None, clip)

@@ -69,6 +69,9 @@ def read_results(path: str | os.PathLike) -> Results:
         raise InputError(f"{path}: scores {scores.shape} and labels {labels.shape} do not fit")
     if scores.size == 0:
         raise InputError(f"{path}: no videos in it")
+    finite = np.isfinite(scores).all(axis=1)
+    if not finite.all():
+        raise InputError(f"{path}: video {int(np.argmin(finite))} has scores that are not finite")
     if labels.ndim == 1:
         wrong = labels[(labels < 0) | (labels >= scores.shape[1])]
         if wrong.size:

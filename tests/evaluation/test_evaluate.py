@@ -84,6 +84,16 @@ def test_a_run_directory_brings_its_videos_names_and_accuracy_by_clip(
     assert {"confusion.png", "calibration.png"} < written
 
 
+def test_a_damaged_config_of_the_run_is_named(tmp_path, make_results, write_results, capsys):
+    write_results(tmp_path / "test_results.pkl", make_results([0, 0], [0, 1], 2))
+    for content in ("DATA: [", "- a", "DATA: 3"):
+        (tmp_path / "config.yaml").write_text(content)
+        status = main(["evaluate", str(tmp_path), "--output", str(tmp_path / "out")])
+        known = content == "DATA: 3"  # a config without the folder of the lists
+        assert status == (0 if known else 2)
+        assert known or capsys.readouterr().err.startswith(f"slowfast-ac: {tmp_path}/config.yaml: ")
+
+
 def test_earlier_results_are_not_overwritten(tmp_path, make_pair, write_results, capsys):
     paths = [str(write_results(tmp_path / f"{n}.pkl", r)) for n, r in enumerate(make_pair())]
     for command in (["evaluate", paths[0]], ["compare", *paths]):

@@ -42,6 +42,8 @@ def test_multi_label_scores_stay_as_they_are(tmp_path):
         (torch.rand(3, 4), torch.tensor([0, 1]), "do not fit"),
         (torch.zeros(2, 4), torch.tensor([0, 1]), "video 0 has no scores"),
         (torch.rand(3), torch.tensor([0, 1, 2]), "do not fit"),
+        (torch.tensor([[1, 2], [1, torch.nan]]), torch.tensor([0, 1]), "video 1 has scores that"),
+        (torch.tensor([[1, torch.inf], [1, 2]]), torch.eye(2), "video 0 has scores that are not"),
         (torch.rand(3, 4), torch.eye(3, 2), "do not fit"),
         (torch.rand(0, 4), torch.zeros(0).long(), "no videos"),
         (torch.rand(2, 4), torch.tensor([0, 4]), "label 4, but its scores are of 4 classes"),

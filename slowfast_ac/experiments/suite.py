@@ -105,7 +105,7 @@ def load_suite(path: str | Path, base: str | Path | None = None) -> Suite:
         if not isinstance(opts, dict):
             raise InputError(f"{path}: {entry}: {opts!r} is not a mapping of config keys to values")
     for name in variants:
-        # It names a folder, and SUITE:SEED names a run.
+        # It names a folder, and VARIANT:SEED names a run.
         if not isinstance(name, str) or not re.fullmatch(r"[^\s/:.][^\s/:]*", name):
             raise InputError(
                 f"{path}: variants: {name!r} is no name: take text without spaces, slashes, colons "

@@ -99,17 +99,18 @@ def load_suite(path: str | Path, base: str | Path | None = None) -> Suite:
     """
     path = Path(path)
     data = _read(path)
-    common, variants = data.get("common") or {}, data["variants"]
-    settings = {f"variants: {name}": opts or {} for name, opts in variants.items()}
-    for entry, opts in {"common": common, **settings}.items():
-        if not isinstance(opts, dict):
-            raise InputError(f"{path}: {entry}: {opts!r} is not a mapping of config keys to values")
-    for name in variants:
+    common = data.get("common") or {}
+    variants = {name: {} if opts is None else opts for name, opts in data["variants"].items()}
+    for name, opts in variants.items():
         # It names a folder, and VARIANT:SEED names a run.
         if not isinstance(name, str) or not re.fullmatch(r"[^\s/:.][^\s/:]*", name):
             raise InputError(
                 f"{path}: variants: {name!r} is no name: take text without spaces, slashes, colons "
                 "and a leading dot"
+            )
+        if not isinstance(opts, dict):
+            raise InputError(
+                f"{path}: variants: {name}: {opts!r} is not a mapping of config keys to values"
             )
     for entry in (data["baseline"], *data.get("paper", {})):
         if entry not in variants:
@@ -120,7 +121,7 @@ def load_suite(path: str | Path, base: str | Path | None = None) -> Suite:
     suite = Suite(
         title=data.get("title", path.stem),
         base=(path.parent / data["base"]).resolve(),
-        variants={name: {**common, **(opts or {})} for name, opts in variants.items()},
+        variants={name: {**common, **opts} for name, opts in variants.items()},
         baseline=data["baseline"],
         seeds=tuple(seeds),
         paper=data.get("paper", {}),

@@ -52,7 +52,11 @@ def spread(model):
 )
 @pytest.mark.parametrize(
     ("name", "opts"),
-    [("slowfast_ac_r50", AC), ("slowfast_r50_fused", FUSED), ("slow_r50", SLOW)],
+    [
+        ("slowfast_ac_r50", AC),
+        pytest.param("slowfast_r50_fused", FUSED, marks=pytest.mark.slow),
+        pytest.param("slow_r50", SLOW, marks=pytest.mark.slow),
+    ],
 )
 def test_hub_network_with_our_weights_gives_upstreams_scores(
     build_model, tiny_cfg, tmp_path, name, opts, naming

@@ -218,6 +218,7 @@ def test_without_gradio_it_says_what_to_install(monkeypatch, capsys, tmp_path):
     assert "app needs the package gradio, which is missing" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_missing_checkpoint_gives_one_line(capsys, tmp_path):
     pytest.importorskip("gradio", reason="needs gradio: pip install 'slowfast_ac[app]'")
     path = Path(tmp_path / "none.pyth")

@@ -3,7 +3,6 @@
 import subprocess
 import sys
 import warnings
-from pathlib import Path
 
 import pytest
 
@@ -53,12 +52,9 @@ def test_the_version_is_printed(capsys):
     assert capsys.readouterr().out == f"slowfast_ac {slowfast_ac.__version__}\n"
 
 
-def test_a_closed_pipe_ends_the_command_silently(tmp_path):
-    suite = Path(__file__).parents[2] / "configs/suites/table3.yaml"
-    command = [sys.executable, "-m", "slowfast_ac", "ablate", str(suite), "--dry-run"]
-    with subprocess.Popen(
-        [*command, "--output", str(tmp_path)], stdout=subprocess.PIPE, stderr=subprocess.PIPE
-    ) as process:
+def test_a_closed_pipe_ends_the_command_silently():
+    command = [sys.executable, "-m", "slowfast_ac", "configs"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         process.stdout.close()
         assert process.stderr.read() == b""
     assert process.returncode == 141

@@ -113,6 +113,7 @@ def test_a_program_has_no_heatmaps(checkpoint):
         check_has_maps(program)
 
 
+@pytest.mark.slow
 def test_the_command_needs_no_pyslowfast(checkpoint, videos):
     code = "import sys; sys.modules['slowfast'] = None\n"
     code += "from slowfast_ac.cli.predict import add_arguments, main\nimport argparse\n"

@@ -119,7 +119,7 @@ def test_scores_of_videos_are_those_of_pyslowfasts_own_test(
     "format",
     [
         "pyslowfast",
-        "pytorchvideo",
+        pytest.param("pytorchvideo", marks=pytest.mark.slow),
         pytest.param("safetensors", marks=pytest.mark.slow),
         pytest.param("onnx", marks=pytest.mark.slow),
         pytest.param("pt2", marks=pytest.mark.slow),
@@ -179,6 +179,7 @@ def test_heatmaps_of_the_best_class_are_those_of_pyslowfasts_network(
 
     model, cfg, path = calibrated(name)
     options = ["--single-view", "--window", "1", "--stride", "1", "--heatmap", tmp_path / "maps"]
+    options += ["--backend", "torch"]  # starts at once
     assert run_predict(path, videos[0], *options) == 0
     lines = capsys.readouterr().out.splitlines()
     assert f"wrote {tmp_path / 'maps/video_0-2.mp4'}" in lines

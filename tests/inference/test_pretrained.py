@@ -149,7 +149,14 @@ def test_a_network_of_other_classes_keeps_all_but_its_classifier(saved, network)
         from_pretrained(saved, alpha=8)
 
 
-@pytest.mark.parametrize("kind", ["SlowFastAC", "SlowFast", "Slow"])
+@pytest.mark.parametrize(
+    "kind",
+    [
+        "SlowFastAC",
+        pytest.param("SlowFast", marks=pytest.mark.slow),
+        pytest.param("Slow", marks=pytest.mark.slow),
+    ],
+)
 def test_networks_of_pyslowfast_are_saved_too(
     kind, trained, noise, packed, scores, classes, hub, tmp_path, run_export, capsys
 ):

@@ -39,6 +39,7 @@ def test_answers_are_printed_and_written(checkpoint, videos, tmp_path, capsys, r
     assert "answers: 3, " in captured.err and " per second; latency: " in captured.err
 
 
+@pytest.mark.slow
 def test_ctrl_c_ends_a_silent_pipe(checkpoint, videos, streamed, tmp_path):
     output = tmp_path / "out.jsonl"
     command = [sys.executable, "-W", "ignore", "-m", "slowfast_ac", "predict", checkpoint]

@@ -54,7 +54,7 @@ def silence_laterals(model):
 
 
 @pytest.mark.parametrize("training", [True, False])
-@pytest.mark.parametrize("depth", [50, 101])
+@pytest.mark.parametrize("depth", [50, pytest.param(101, marks=pytest.mark.slow)])
 def test_equals_the_fused_network_whose_laterals_carry_nothing(
     clips, depth, training, copy_without_laterals
 ):

@@ -74,15 +74,16 @@ def clips_of(cfg, clips):
     return [clip.clone() for clip in (clips[:1] if cfg.MODEL.ARCH == "slow" else clips)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "case",
     [
-        pytest.param("SlowFast", marks=pytest.mark.slow),
-        pytest.param("SlowFastAC", marks=pytest.mark.slow),
-        pytest.param("SlowFastAC, other keys", marks=pytest.mark.slow),
-        pytest.param("SlowFastAC, lateral", marks=pytest.mark.slow),
+        "SlowFast",
+        "SlowFastAC",
+        "SlowFastAC, other keys",
+        "SlowFastAC, lateral",
         "SlowAC",
-        pytest.param("PTVSlowFastAC", marks=[pytest.mark.slow, pytest.mark.checkout]),
+        pytest.param("PTVSlowFastAC", marks=pytest.mark.checkout),
     ],
 )
 def test_training_and_scores_are_those_of_the_plain_network(shallow, take_step, clips, case):

@@ -286,6 +286,7 @@ print(slowfast.__file__, *[name for name in names if name.endswith("AC")])
 """
 
 
+@pytest.mark.slow
 def test_registration_in_a_fresh_process_twice(upstream):
     result = run(REGISTERED, **root_of(upstream))
     assert result.returncode == 0, result.stderr

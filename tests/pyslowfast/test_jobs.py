@@ -90,6 +90,7 @@ def test_outputs_that_cannot_be_written_are_refused(tiny_cfg, tmp_path, output, 
     assert sorted(path.name for path in tmp_path.rglob("*")) == ["file", "run"]
 
 
+@pytest.mark.slow
 def test_a_second_run_in_the_same_folder_is_refused(runs, tiny_cfg, contents, copy):
     before = contents(copy)
     with hold(tiny_cfg("OUTPUT_DIR", str(copy))):

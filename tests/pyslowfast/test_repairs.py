@@ -261,6 +261,7 @@ checkpoint.save_checkpoint(sys.argv[1], model, optimizer, 1, cfg)
 """
 
 
+@pytest.mark.slow
 def test_a_kill_while_saving_leaves_the_last_whole_checkpoint(upstream, tmp_path):
     process = subprocess.run([sys.executable, "-c", KILLED, str(tmp_path)], check=False)
     assert process.returncode == -signal.SIGKILL

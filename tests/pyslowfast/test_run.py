@@ -122,6 +122,7 @@ def test_bad_input_gets_one_line_and_writes_nothing(upstream, refused, tmp_path,
     assert not (tmp_path / "output").exists()
 
 
+@pytest.mark.slow
 def test_the_command_exits_with_status_2(runs, tmp_path):
     status, _, errors = runs.fails(tmp_path / "output", "DATA.NUM_FRAMES", 10)
     assert status == 2

@@ -14,7 +14,7 @@ def centroid(picture):
 
 
 @pytest.mark.parametrize("pathway", [0, 1])
-@pytest.mark.parametrize("position", [(3, 4), (4, 5)])
+@pytest.mark.parametrize("position", [(3, 4), pytest.param((4, 5), marks=pytest.mark.slow)])
 def test_a_position_lies_where_upstreams_network_sees_most(
     tiny_cfg, build_model, pathway, position
 ):

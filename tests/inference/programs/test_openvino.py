@@ -44,10 +44,8 @@ def program(trained, folder, exported):
     return make
 
 
-@pytest.mark.parametrize(
-    "name",
-    ["SlowFastAC", *(pytest.param(name, marks=pytest.mark.slow) for name in ("SlowFast", "Slow"))],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["SlowFastAC", "SlowFast", "Slow"])
 def test_plain_openvino_gives_upstreams_scores_at_any_batch_size(program, name, noise, scores):
     cfg, model, path = program(name)
     assert sorted(file.name for file in path.parent.iterdir()) == ["x.bin", "x.xml"]
@@ -63,6 +61,7 @@ def test_plain_openvino_gives_upstreams_scores_at_any_batch_size(program, name, 
         np.testing.assert_allclose(found, scores(model, cfg, clips), rtol=1e-3, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_the_file_has_the_metadata_of_the_other_programs(program):
     cfg, _, path = program()
     texts = openvino.Core().read_model(path).get_rt_info(["slowfast_ac"]).value
@@ -117,6 +116,7 @@ DAMAGE = {
 }
 
 
+@pytest.mark.slow
 def test_half_a_program_is_refused(program, tmp_path):
     _, _, whole = program()
     for kind, (harm, message) in DAMAGE.items():
@@ -212,6 +212,7 @@ signal.raise_signal(signal.SIGUSR1)
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.name != "posix", reason="has no alternate signal stack")
 def test_a_signal_after_two_networks_are_freed_does_not_crash():
     done = subprocess.run([sys.executable, "-c", SIGNAL], capture_output=True, text=True)

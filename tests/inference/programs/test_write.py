@@ -46,7 +46,7 @@ READERS = {"onnx": read_onnx, "pt2": read_pt2}
 OTHERS = ["SlowFast", "Slow"]
 
 
-@pytest.mark.parametrize("format", READERS)
+@pytest.mark.parametrize("format", ["onnx", pytest.param("pt2", marks=pytest.mark.slow)])
 @pytest.mark.parametrize(
     "name", ["SlowFastAC", *(pytest.param(name, marks=pytest.mark.slow) for name in OTHERS)]
 )
@@ -127,6 +127,7 @@ def test_program_with_other_scores_is_refused_and_the_old_file_stays(trained, fo
     assert path.read_text() == "old" and len(list(folder.iterdir())) == 1
 
 
+@pytest.mark.slow
 def test_scores_that_are_nan_are_refused(trained, folder):
     cfg, model, checkpoint = trained("Slow")
     model.state_dict()["head.projection.bias"].fill_(float("nan"))

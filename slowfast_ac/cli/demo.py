@@ -10,6 +10,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--output", default="output/demo", help="folder (default: %(default)s)")
     parser.add_argument("--data", metavar="DIR", help="your train.csv, val.csv and test.csv")
     parser.add_argument("--quick", action="store_true", help="a smoke run that learns nothing")
+    parser.add_argument("--seed", type=int, default=0, help="of both models (default: %(default)s)")
     add_opts(parser, "for both models")
 
 
@@ -17,6 +18,6 @@ def main(args: argparse.Namespace) -> None:
     """Runs the demo and prints its table."""
     from slowfast_ac.experiments.demo import run_demo
 
-    report = run_demo(args.output, args.data, args.quick, args.opts)
+    report = run_demo(args.output, args.data, args.quick, args.opts, args.seed)
     print(report.read_text())
     print(f"everything is in {report.parent}")

@@ -38,6 +38,7 @@ def run_demo(
     data: str | os.PathLike | None = None,
     quick: bool = False,
     opts: Sequence[str] = (),
+    seed: int = 0,
 ) -> Path:
     """Trains and tests without and with the method and writes one folder of results.
 
@@ -47,6 +48,7 @@ def run_demo(
         data: folder with train.csv, val.csv and test.csv, or None to generate one.
         quick: a smoke run of about a minute that learns nothing.
         opts: config keys and values in turn, for both models.
+        seed: RNG_SEED of both models; the clips do not depend on it.
 
     Returns:
         The path of report.md.
@@ -63,7 +65,7 @@ def run_demo(
     own = ["DATA.PATH_TO_DATA_DIR", str(data), "MODEL.NUM_CLASSES", str(max(labels) + 1)]
     own += [*(QUICK_OPTS if quick else ()), *opts]
     suite = load_suite(CONFIGS / "suite.yaml")
-    runs = plan(suite, output, own)
+    runs = plan(suite, output, own, [seed])
     require_same_settings(runs)
     # Small batches leave cores idle: two runs with one thread each beat one run with two.
     failed = run_all(runs, parallel=min(len(runs), os.cpu_count() or 1))

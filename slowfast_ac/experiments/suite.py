@@ -3,7 +3,7 @@
 import re
 import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,12 @@ KINDS = {
     **dict.fromkeys(("title", "base", "baseline"), str),
     **dict.fromkeys(("common", "variants", "paper"), dict),
     "seeds": list,
+}
+# Keys that a suite sets for each of its runs, and what to do instead.
+OF_EACH_RUN = {
+    "RNG_SEED": "choose the seeds with --seeds or the suite's entry seeds",
+    "OUTPUT_DIR": "choose the folder of all runs with --output",
+    "TEST.SAVE_RESULTS_PATH": "the report reads test_results.pkl",
 }
 
 
@@ -112,6 +118,8 @@ def load_suite(path: str | Path, base: str | Path | None = None) -> Suite:
             raise InputError(
                 f"{path}: variants: {name}: {opts!r} is not a mapping of config keys to values"
             )
+    for opts in (common, *variants.values()):
+        _require_shared(f"{path}: ", opts)
     for entry in (data["baseline"], *data.get("paper", {})):
         if entry not in variants:
             raise InputError(f"{path}: {entry} is not one of the variants {', '.join(variants)}")
@@ -154,6 +162,12 @@ def _read(path: Path) -> dict[str, Any]:
     return data
 
 
+def _require_shared(source: str, keys: Iterable[str]) -> None:
+    for key in keys:
+        if key in OF_EACH_RUN:
+            raise InputError(f"{source}{key}: each run has its own; {OF_EACH_RUN[key]}")
+
+
 def plan(
     suite: Suite,
     output: str | Path,
@@ -171,8 +185,10 @@ def plan(
         only: names of variants, or ``variant:seed``, to keep.
 
     Raises:
-        InputError: for an unknown name in ``only``.
+        InputError: for an unknown name in ``only``, or a key in ``opts`` that each run has of its
+            own.
     """
+    _require_shared("--opts: ", opts[::2])
     runs = []
     for seed in suite.seeds if seeds is None else seeds:
         for variant, overrides in suite.variants.items():

@@ -70,6 +70,20 @@ def test_variants_are_run_seed_by_seed(tmp_path):
     assert "RNG_SEED 1" in str(runs[3])
 
 
+@pytest.mark.parametrize(
+    ("key", "advice"),
+    [
+        ("RNG_SEED", "choose the seeds with --seeds"),
+        ("OUTPUT_DIR", "choose the folder of all runs with --output"),
+        ("TEST.SAVE_RESULTS_PATH", "the report reads test_results.pkl"),
+    ],
+)
+def test_keys_that_each_run_has_of_its_own_are_refused(tmp_path, key, advice):
+    suite = load_suite(write_suite(tmp_path))
+    with pytest.raises(InputError, match=f"^--opts: {key}: each run has its own; {advice}"):
+        plan(suite, tmp_path, ["LOG_PERIOD", "1", key, "3"])
+
+
 def test_suites_in_one_folder_share_their_common_runs(tmp_path):
     shared = {
         run
@@ -103,6 +117,8 @@ def test_common_keys_come_before_the_variants_own(tmp_path):
         ({"variants": {"unfused": 3}}, "variants: unfused: 3 is not a mapping of config keys"),
         ({"variants": {"unfused": {}, "../x": {}}}, "variants: '../x' is no name"),
         ({"variants": {"unfused": {}, 3: {}}}, "variants: 3 is no name"),
+        ({"variants": {"unfused": {"RNG_SEED": 3}}}, "RNG_SEED: each run has its own"),
+        ({"common": {"OUTPUT_DIR": "x"}}, "OUTPUT_DIR: each run has its own"),
         ({"paper": {"other": {}}}, "other is not one of the variants"),
     ],
 )

@@ -8,6 +8,7 @@ import sys
 
 import pytest
 import torch
+import yaml
 
 from slowfast_ac.errors import InputError
 from slowfast_ac.experiments.demo import run_demo
@@ -22,7 +23,7 @@ def test_demo_leaves_table_curves_maps_and_both_checkpoints(upstream, video_list
     opts += ["DATA.TRAIN_CROP_SIZE", "64", "DATA.TEST_CROP_SIZE", "64"]
     command = [sys.executable, "-m", "slowfast_ac", "demo", "--data", str(video_lists)]
     process = subprocess.run(
-        [*command, "--output", str(output), "--opts", *opts],
+        [*command, "--output", str(output), "--seed", "1", "--opts", *opts],
         capture_output=True,
         text=True,
         env={**os.environ, "OMP_NUM_THREADS": "1"},
@@ -45,7 +46,9 @@ def test_demo_leaves_table_curves_maps_and_both_checkpoints(upstream, video_list
     assert re.search(r"`SlowFastAC`: .* [+-][\d.]+ points \([+-].* to [+-].*\)", process.stdout)
     for variant in ("unfused", "SlowFastAC"):
         assert {"top1", "step_seconds"} <= set(report[variant])
-        path = output / variant / "seed0/checkpoints/checkpoint_epoch_00001.pyth"
+        config = yaml.safe_load((output / variant / "seed1/config.yaml").read_text())
+        assert config["RNG_SEED"] == 1
+        path = output / variant / "seed1/checkpoints/checkpoint_epoch_00001.pyth"
         weights = torch.load(path, weights_only=True)["model_state"]
         assert weights["head.projection.bias"].shape == (3,)
 

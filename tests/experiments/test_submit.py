@@ -57,7 +57,7 @@ def test_the_command_submits_what_the_printed_list_says(tmp_path, capsys, monkey
     finished = tmp_path / "out/a/seed1"
     finished.mkdir(parents=True)
     words = ["ablate", str(suite), "--output", str(tmp_path / "out")]
-    opts = ["--opts", "RNG_SEED", "3"]
+    opts = ["--opts", "LOG_PERIOD", "3"]
     main([*words, "--jobs", *opts])
     listed = capsys.readouterr().out.splitlines()
     assert len(listed) == 4

@@ -186,9 +186,13 @@ def plan(
 
     Raises:
         InputError: for an unknown name in ``only``, or a key in ``opts`` that each run has of its
-            own.
+            own or that the variants differ in.
     """
     _require_shared("--opts: ", opts[::2])
+    for key in opts[::2]:
+        first, *others = (overrides.get(key) for overrides in suite.variants.values())
+        if any(other != first for other in others):
+            raise InputError(f"--opts: {key}: the variants differ in it; change it in the suite")
     runs = []
     for seed in suite.seeds if seeds is None else seeds:
         for variant, overrides in suite.variants.items():

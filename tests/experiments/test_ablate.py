@@ -84,6 +84,14 @@ def test_keys_that_each_run_has_of_its_own_are_refused(tmp_path, key, advice):
         plan(suite, tmp_path, ["LOG_PERIOD", "1", key, "3"])
 
 
+def test_keys_in_which_variants_differ_are_refused_for_all(tmp_path):
+    suite = load_suite(write_suite(tmp_path, common={"AC.LAMBDA": 0.5}))
+    with pytest.raises(InputError, match="^--opts: MODEL.LOSS_FUNC: the variants differ in it"):
+        plan(suite, tmp_path, ["MODEL.LOSS_FUNC", "cross_entropy"])
+    runs = plan(suite, tmp_path, ["AC.LAMBDA", "1.5"])
+    assert [run.opts[-2:] for run in runs] == [("AC.LAMBDA", "1.5")] * 4
+
+
 def test_suites_in_one_folder_share_their_common_runs(tmp_path):
     shared = {
         run

@@ -186,3 +186,27 @@ def test_a_measure_that_is_defined_for_no_clip_is_a_dash(evidence, runs):
     rows = evidence.tables(changed, "unfused", ["agreement"]).splitlines()
     first, *_, last = [row for row in rows if row.startswith("| `AC`")]
     assert first.endswith(" - |") and last.endswith("| - | - | - |") and "nan" not in first + last
+
+
+def test_gains_are_paired_by_seed_in_each_file(evidence, runs, tmp_path, capsys):
+    few, many = tmp_path / "few.json.gz", tmp_path / "many.json.gz"
+    evidence.write(few, runs)
+    # One seed has no counterpart.
+    evidence.write(many, [made_up("unfused", 1, 10), made_up("AC", 0, 9), made_up("AC", 1, 30)])
+    figure = tmp_path / "gains.png"
+    words = ["gains", "AC", f"0={few}", f"4={many}", "--figure", str(figure)]
+    assert evidence.main(words) == 0
+    printed = capsys.readouterr().out.splitlines()
+    assert printed[2] == "| top-1 % | 0 | +10.0, +10.0, +10.0 | +10.0 | +10.0 to +10.0 |"
+    assert printed[3] == "| top-1 % | 4 | +50.0 | +50.0 | - |"
+    assert figure.stat().st_size > 0
+
+    gains = evidence.gains({"0": runs}, "AC", "unfused")["agreement"]["0"]
+    by_seed = [
+        np.nanmean(np.array(new["agreement"][1:]) - np.array(old["agreement"][1:]))
+        for old, new in zip(runs[:3], runs[3:], strict=True)
+    ]
+    np.testing.assert_allclose(gains, by_seed)
+
+    assert evidence.main(["gains", "AC", f"0={tmp_path / 'none.json.gz'}"]) == 1
+    assert capsys.readouterr().err == "0: no runs of AC and unfused\n"

@@ -3,6 +3,7 @@
     python evidence.py collect runs/kinds evidence/kinds.json.gz   # adds the finished runs
     python evidence.py collect runs/kinds evidence/kinds_on_4.json.gz --clips clips/kinds_4
     python evidence.py tables evidence/kinds.json.gz --baseline unfused [--figure kinds.png]
+    python evidence.py gains AC+SCAM 0=evidence/human_0.json.gz 4=evidence/human_4.json.gz
 
 The file holds, for each run: config without paths, seed, validation accuracy, and for each test
 clip its label, the scores, the logits of each stream alone and the measures of attention. So the
@@ -272,6 +273,64 @@ def tables(
     return "\n".join(lines) + "\n"
 
 
+# Of a figure of gains.
+GAINS = ("right", "spatial_pointing", "temporal_pointing", "agreement")
+
+
+def gains(
+    conditions: Mapping[str, Sequence[Mapping]], variant: str, baseline: str
+) -> dict[str, dict[str, np.ndarray]]:
+    """Returns what a variant gains on a baseline: measure -> condition -> by seed, (S,).
+
+    Args:
+        conditions: name -> the runs of a file.
+        variant: the one that gains.
+        baseline: the one that it is compared with, on the same seeds and clips.
+    """
+    found: dict[str, dict[str, np.ndarray]] = {name: {} for name in GAINS}
+    for condition, runs in conditions.items():
+        seeds = [{run["seed"] for run in runs if run["variant"] == v} for v in (variant, baseline)]
+        shared = sorted(seeds[0] & seeds[1])
+        for name in GAINS:
+            ours, theirs = (matrix(runs, v, name, shared) for v in (variant, baseline))
+            found[name][condition] = _mean(ours - theirs, axis=1)
+    return found
+
+
+def gains_table(found: Mapping[str, Mapping[str, np.ndarray]]) -> str:
+    """Returns :func:`gains` as markdown, with Student's t over the seeds."""
+    lines = ["| measure | clips | seed by seed | mean | 95 %: seeds (t) |", "|---" * 5 + "|"]
+    for name, conditions in found.items():
+        digits = 1 if name in PERCENT else 2
+        for condition, by_seed in conditions.items():
+            low, high = seed_interval(by_seed[:, None])
+            cells = [
+                MEASURES[name],
+                condition,
+                ", ".join(f"{gain:+.{digits}f}" for gain in by_seed),
+                f"{by_seed.mean():+.{digits}f}",
+                f"{low:+.{digits}f} to {high:+.{digits}f}" if np.isfinite(low) else "-",
+            ]
+            lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines) + "\n"
+
+
+def draw_gains(found: Mapping[str, Mapping[str, np.ndarray]], path: str | Path) -> None:
+    """Draws :func:`gains`, a panel for each measure: a dot for each seed, a bar at the mean."""
+    from slowfast_ac.figures import saved_figure
+
+    with saved_figure(path, figsize=(12, 3.2)) as figure:
+        axes = figure.subplots(1, len(found))
+        for axis, (name, conditions) in zip(axes, found.items(), strict=True):
+            for place, by_seed in enumerate(conditions.values()):
+                axis.plot([place] * len(by_seed), by_seed, "o", alpha=0.6)
+                axis.hlines(by_seed.mean(), place - 0.3, place + 0.3, color="black")
+            axis.axhline(0, color="gray", linewidth=0.8)
+            axis.set_xticks(range(len(conditions)), conditions)
+            axis.set_title(MEASURES[name], fontsize=10)
+            axis.grid(axis="y", alpha=0.3)
+
+
 def draw(runs: Sequence[Mapping], path: str | Path) -> None:
     """Draws every measure, a panel each: a dot a run, a bar at each variant's mean."""
     from slowfast_ac.figures import saved_figure
@@ -305,9 +364,25 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     showing.add_argument("--only", nargs="+", metavar="VARIANT", help="these, in this order")
     showing.add_argument("--figure", help="draw a picture, too")
+    gaining = commands.add_parser("gains", help="print what a variant gains in several files")
+    gaining.add_argument("variant")
+    gaining.add_argument("files", nargs="+", metavar="NAME=FILE", help="name of the clips, file")
+    gaining.add_argument("--baseline", default="unfused")
+    gaining.add_argument("--figure", help="draw a picture, too")
     args = parser.parse_args(arguments)
     if args.command == "collect":
         print(f"{collect(args.runs, args.file, args.clips)} runs added to {args.file}")
+        return 0
+    if args.command == "gains":
+        conditions = {name: read(file) for name, _, file in (w.partition("=") for w in args.files)}
+        for name, runs in conditions.items():
+            if not {args.variant, args.baseline} <= {run["variant"] for run in runs}:
+                print(f"{name}: no runs of {args.variant} and {args.baseline}", file=sys.stderr)
+                return 1
+        found = gains(conditions, args.variant, args.baseline)
+        print(gains_table(found))
+        if args.figure:
+            draw_gains(found, args.figure)
         return 0
     runs = read(args.file)
     present = list(dict.fromkeys(run["variant"] for run in runs))

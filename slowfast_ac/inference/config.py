@@ -121,6 +121,7 @@ def model_config(
     if cfg.MODEL.MODEL_NAME.endswith("SlowFastAC") and config_value(cfg, "AC.LATERAL"):
         # With lateral connections it is upstream's network; only the training loss differs.
         cfg.MODEL.MODEL_NAME = cfg.MODEL.MODEL_NAME.removesuffix("AC")
+        cfg.MODEL.LOSS_FUNC = config_value(cfg, "AC.BASE_LOSS") or "cross_entropy"
     _require_weights(cfg, checkpoint, source)
     kept = {"MODEL.MODEL_NAME", "MODEL.NUM_CLASSES", *map(str, opts)}  # set above
     defaulted = [key for key in DEFAULTS if config_value(settings, key) is None and key not in kept]

@@ -316,11 +316,19 @@ def test_names_may_be_given_as_they_are(trained, classes):
 
 
 @pytest.mark.parametrize(
-    "name", ["SlowFastAC", pytest.param("PTVSlowFastAC", marks=pytest.mark.checkout)]
+    ("name", "depth"),
+    [
+        ("SlowFastAC", 50),
+        ("SlowFastAC", 18),  # built by PySlowFast
+        pytest.param("PTVSlowFastAC", 50, marks=pytest.mark.checkout),
+    ],
 )
-def test_a_network_with_lateral_connections_and_the_loss_loads(trained, noise, scores, name):
+def test_a_network_with_lateral_connections_and_the_loss_loads(trained, noise, scores, name, depth):
+    blocks = [[2, 2]] * 4 if depth == 18 else [[3, 3], [4, 4], [6, 6], [3, 3]]
     cfg, model, path = trained(
-        "MODEL.MODEL_NAME", name, "AC.LATERAL", True, "MODEL.LOSS_FUNC", "attention_consistency"
+        *("MODEL.MODEL_NAME", name, "AC.LATERAL", True),
+        *("MODEL.LOSS_FUNC", "attention_consistency"),
+        *("RESNET.DEPTH", depth, "RESNET.NUM_BLOCK_TEMP_KERNEL", blocks),
     )
     clips = noise(cfg, 2)
     expected = scores(model.eval(), cfg, clips)

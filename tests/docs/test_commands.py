@@ -213,7 +213,8 @@ def test_evidence(follow, tmp_path):
     folder = Path("projects/attention_consistency")
     (folder / "evidence").mkdir(parents=True)
     source = ROOT / folder
-    for name in ("evidence.py", "evidence/kinds.json.gz", "evidence/human.json.gz"):
+    files = ("kinds", "human", "human_0", "human_4")
+    for name in ("evidence.py", *(f"evidence/{file}.json.gz" for file in files)):
         (folder / name).write_bytes((source / name).read_bytes())
     for path in source.glob("*.yaml"):
         (folder / path.name).symlink_to(path)

@@ -100,8 +100,8 @@ def accuracies(runs: Sequence[Run]) -> str:
         lines.append(line)
     lines += [
         "",
-        "Another seed moves them further: on the demo's own clips, seeds 0 to 3 differed by -12.7 to "
-        "+4.0 points. Over five seeds with one epoch more, top-1 did not differ: see "
+        "Another seed moves them further: on the demo's own clips, seeds 0 to 3 differed by -12.7 "
+        "to +4.0 points. Over five seeds with one epoch more, top-1 did not differ: see "
         "projects/attention_consistency.",
     ]
     return "\n".join(lines) + "\n"

@@ -128,7 +128,7 @@ def measure_clip(
                 "pointing": float(np.mean([pointing_game(cam, box, frame) for cam, box in pairs])),
                 "energy": mean_and_error(energies)[0],
                 "chance": float(np.mean([area_share(box, frame) for box in boxes])),
-                "agreement": _agreement(result),
+                "agreement": streams_agreement(result),
             }
         )
     return rows
@@ -155,7 +155,8 @@ def summarise(rows: Iterable[dict]) -> dict[str, float]:
     return {name: value for name, value in summary.items() if not math.isnan(value)}
 
 
-def _agreement(result: Heatmap) -> float:
+def streams_agreement(result: Heatmap) -> float:
+    """Returns how well both streams' maps of a clip agree; nan if there is only one stream."""
     if "temporal" not in result.streams:
         return math.nan
     spatial, temporal = (result.streams[name].maps for name in ("spatial", "temporal"))

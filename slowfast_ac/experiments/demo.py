@@ -5,6 +5,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from slowfast_ac.data.lists import read_list
 from slowfast_ac.data.synthetic.dataset import write_dataset
 from slowfast_ac.errors import InputError
@@ -25,6 +27,8 @@ LOOK: dict[str, Any] = {
     **{"size": (96, 96), "num_frames": 8, "fps": 7.5},
     **{"family": "kinds", "num_decoys": 2, "num_distractors": 2},
 }
+# Test clips of which the picture shows one.
+CANDIDATES = 40
 # A smoke run: every step is taken, nothing is learnt.
 QUICK_CLIPS = {"train": 4, "val": 2, "test": 2}
 QUICK_OPTS = (
@@ -130,19 +134,39 @@ def draw_losses(runs: Sequence[Run], path: Path) -> None:
 
 
 def draw_maps(runs: Sequence[Run], test_list: Path, path: Path) -> None:
-    """Draws each run's maps of both streams over the first test clip, for its true class."""
+    """Draws each run's maps of both streams over one test clip, for its true class.
+
+    Of :data:`CANDIDATES` clips spread over the list, it is the one whose streams' agreement gains
+    the median from the first run to the last, so neither the best nor the worst.
+    """
+    from slowfast_ac.evaluation.attention_quality import streams_agreement
     from slowfast_ac.evaluation.streams import load_run
     from slowfast_ac.visualization.annotation import read_annotation
     from slowfast_ac.visualization.heatmap import heatmap
     from slowfast_ac.visualization.picture import draw_strip
 
     cfg = load_run_config(runs[0])
-    entry = read_list(test_list, prefix=cfg.DATA.PATH_PREFIX)[0]
-    heatmaps = {}
-    for run in runs:
-        model = load_run(run.folder)
-        network = model.require_network("draw maps of")
-        heatmaps[run.variant] = heatmap(network, entry.path, model.preprocessing, entry.label)
+    entries = read_list(test_list, prefix=cfg.DATA.PATH_PREFIX)
+    entries = entries[:: max(1, len(entries) // CANDIDATES)]
+    models = {run.variant: load_run(run.folder) for run in runs}
+
+    def maps_of(entry):
+        return {
+            name: heatmap(
+                model.require_network("draw maps of"), entry.path, model.preprocessing, entry.label
+            )
+            for name, model in models.items()
+        }
+
+    gains = []
+    for entry in entries:
+        agreements = [streams_agreement(result) for result in maps_of(entry).values()]
+        gains.append(agreements[-1] - agreements[0])
+    # Undefined gains are sorted last.
+    entry = entries[int(np.argsort(gains)[np.isfinite(gains).sum() // 2])]
+    heatmaps = maps_of(entry)
+    for result in heatmaps.values():
+        result.streams.pop("both", None)
     annotation = read_annotation(entry.path)
     times = next(iter(heatmaps.values())).clip.times
     scores = ", ".join(f"{name} {result.score:.2f}" for name, result in heatmaps.items())

@@ -189,6 +189,28 @@ def matrix(runs: Sequence[Mapping], variant: str, measure: str, seeds: Sequence[
     return np.stack([values(by_seed[seed], measure) for seed in seeds])
 
 
+def gained(runs: Sequence[Mapping], variant: str, baseline: str, measure: str) -> np.ndarray | None:
+    """Returns a measure minus a baseline's, (S, V), by their shared seeds; None without any."""
+    seeds = [
+        {run["seed"] for run in runs if run["variant"] == name} for name in (variant, baseline)
+    ]
+    shared = sorted(seeds[0] & seeds[1])
+    if not shared:
+        return None
+    return matrix(runs, variant, measure, shared) - matrix(runs, baseline, measure, shared)
+
+
+def signed(measure: str, *differences: float) -> str:
+    """Returns differences of a measure as a cell of a table, with a dash for an unknown one."""
+    digits = 1 if measure in PERCENT else 2
+    return ", ".join(f"{value:+.{digits}f}".replace("+nan", "-") for value in differences)
+
+
+def span(measure: str, low: float, high: float) -> str:
+    """Returns an interval of a difference as a cell of a table."""
+    return f"{signed(measure, low)} to {signed(measure, high)}" if np.isfinite(low) else "-"
+
+
 def interval(difference: np.ndarray, replicates: int | None = None) -> tuple[float, float]:
     """95 % interval of the mean of a (S, V) matrix of paired differences, by a bootstrap.
 
@@ -252,28 +274,23 @@ def tables(
     lines += ["", "| variant | measure | seed by seed | mean | seeds and clips | seeds (t) |"]
     lines += ["|---" * 6 + "|"]
     for variant in variants[1:]:
-        shared = [seed for seed in seeds[variant] if seed in seeds[baseline]]
-        if not shared:
-            continue
         for name in differences:
-            digits = 1 if name in PERCENT else 2
-            ours, theirs = (matrix(runs, v, name, shared) for v in (variant, baseline))
-            difference = ours - theirs
-            by_seed = ", ".join(f"{d:+.{digits}f}" for d in _mean(difference, axis=1))
+            difference = gained(runs, variant, baseline, name)
+            if difference is None:
+                continue
             cells = [
                 f"`{variant}`",
                 MEASURES[name],
-                by_seed,
-                f"{_mean(difference):+.{digits}f}",
+                signed(name, *_mean(difference, axis=1)),
+                signed(name, _mean(difference)),
+                span(name, *interval(difference)),
+                span(name, *seed_interval(difference)),
             ]
-            for low, high in (interval(difference), seed_interval(difference)):
-                known = np.isfinite(low)
-                cells.append(f"{low:+.{digits}f} to {high:+.{digits}f}" if known else "-")
-            lines.append("| " + " | ".join(cells).replace("+nan", "-") + " |")
+            lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines) + "\n"
 
 
-# Of a figure of gains.
+# Of a table of gains.
 GAINS = ("right", "spatial_pointing", "temporal_pointing", "agreement")
 
 
@@ -283,69 +300,70 @@ def gains(
     """Returns what a variant gains on a baseline: measure -> condition -> by seed, (S,).
 
     Args:
-        conditions: name -> the runs of a file.
+        conditions: name -> the runs of a file, with seeds that both variants have.
         variant: the one that gains.
         baseline: the one that it is compared with, on the same seeds and clips.
     """
-    found: dict[str, dict[str, np.ndarray]] = {name: {} for name in GAINS}
-    for condition, runs in conditions.items():
-        seeds = [{run["seed"] for run in runs if run["variant"] == v} for v in (variant, baseline)]
-        shared = sorted(seeds[0] & seeds[1])
-        for name in GAINS:
-            ours, theirs = (matrix(runs, v, name, shared) for v in (variant, baseline))
-            found[name][condition] = _mean(ours - theirs, axis=1)
-    return found
+    return {
+        name: {
+            condition: _mean(gained(runs, variant, baseline, name), axis=1)
+            for condition, runs in conditions.items()
+        }
+        for name in GAINS
+    }
 
 
 def gains_table(found: Mapping[str, Mapping[str, np.ndarray]]) -> str:
     """Returns :func:`gains` as markdown, with Student's t over the seeds."""
     lines = ["| measure | clips | seed by seed | mean | 95 %: seeds (t) |", "|---" * 5 + "|"]
     for name, conditions in found.items():
-        digits = 1 if name in PERCENT else 2
         for condition, by_seed in conditions.items():
-            low, high = seed_interval(by_seed[:, None])
             cells = [
                 MEASURES[name],
                 condition,
-                ", ".join(f"{gain:+.{digits}f}" for gain in by_seed),
-                f"{by_seed.mean():+.{digits}f}",
-                f"{low:+.{digits}f} to {high:+.{digits}f}" if np.isfinite(low) else "-",
+                signed(name, *by_seed),
+                signed(name, by_seed.mean()),
+                span(name, *seed_interval(by_seed[:, None])),
             ]
             lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines) + "\n"
 
 
 def draw_gains(found: Mapping[str, Mapping[str, np.ndarray]], path: str | Path) -> None:
-    """Draws :func:`gains`, a panel for each measure: a dot for each seed, a bar at the mean."""
+    """Draws :func:`gains`, a panel for each measure."""
     from slowfast_ac.figures import saved_figure
 
     with saved_figure(path, figsize=(12, 3.2)) as figure:
         axes = figure.subplots(1, len(found))
         for axis, (name, conditions) in zip(axes, found.items(), strict=True):
-            for place, by_seed in enumerate(conditions.values()):
-                axis.plot([place] * len(by_seed), by_seed, "o", alpha=0.6)
-                axis.hlines(by_seed.mean(), place - 0.3, place + 0.3, color="black")
+            _dots(axis, MEASURES[name], conditions)
             axis.axhline(0, color="gray", linewidth=0.8)
-            axis.set_xticks(range(len(conditions)), conditions)
-            axis.set_title(MEASURES[name], fontsize=10)
-            axis.grid(axis="y", alpha=0.3)
 
 
 def draw(runs: Sequence[Mapping], path: str | Path) -> None:
-    """Draws every measure, a panel each: a dot a run, a bar at each variant's mean."""
+    """Draws every measure, a panel each."""
     from slowfast_ac.figures import saved_figure
 
     variants = list(dict.fromkeys(run["variant"] for run in runs))
     with saved_figure(path, figsize=(13, 6)) as figure:
         axes = figure.subplots(2, 4)
         for axis, (name, title) in zip(axes.flat, MEASURES.items(), strict=True):
-            for place, variant in enumerate(variants):
-                means = [np.nanmean(values(r, name)) for r in runs if r["variant"] == variant]
-                axis.plot([place] * len(means), means, "o", alpha=0.6)
-                axis.hlines(np.mean(means), place - 0.3, place + 0.3, color="black")
-            axis.set_xticks(range(len(variants)), variants, rotation=30, ha="right", fontsize=8)
-            axis.set_title(title, fontsize=10)
-            axis.grid(axis="y", alpha=0.3)
+            means = {
+                v: np.array([_mean(values(r, name)) for r in runs if r["variant"] == v])
+                for v in variants
+            }
+            _dots(axis, title, means)
+            axis.tick_params("x", rotation=30, labelsize=8)
+
+
+def _dots(axis, title: str, columns: Mapping[str, np.ndarray]) -> None:
+    """Fills a panel: a dot for each run, a bar at each column's mean."""
+    for place, points in enumerate(columns.values()):
+        axis.plot([place] * len(points), points, "o", alpha=0.6)
+        axis.hlines(points.mean(), place - 0.3, place + 0.3, color="black")
+    axis.set_xticks(range(len(columns)), columns)
+    axis.set_title(title, fontsize=10)
+    axis.grid(axis="y", alpha=0.3)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

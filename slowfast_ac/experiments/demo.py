@@ -27,7 +27,7 @@ LOOK: dict[str, Any] = {
     **{"size": (96, 96), "num_frames": 8, "fps": 7.5},
     **{"family": "kinds", "num_decoys": 2, "num_distractors": 2},
 }
-# Test clips of which the picture shows one.
+# Test clips, at least if there are so many, of which the picture shows one.
 CANDIDATES = 40
 # A smoke run: every step is taken, nothing is learnt.
 QUICK_CLIPS = {"train": 4, "val": 2, "test": 2}
@@ -133,6 +133,12 @@ def draw_losses(runs: Sequence[Run], path: Path) -> None:
         axes[0].legend(fontsize=8)
 
 
+def middle(values: Sequence[float]) -> int:
+    """Returns the position of the median of the defined values."""
+    # nan is sorted last.
+    return int(np.argsort(values)[np.isfinite(values).sum() // 2])
+
+
 def draw_maps(runs: Sequence[Run], test_list: Path, path: Path) -> None:
     """Draws each run's maps of both streams over one test clip, for its true class.
 
@@ -162,8 +168,7 @@ def draw_maps(runs: Sequence[Run], test_list: Path, path: Path) -> None:
     for entry in entries:
         agreements = [streams_agreement(result) for result in maps_of(entry).values()]
         gains.append(agreements[-1] - agreements[0])
-    # Undefined gains are sorted last.
-    entry = entries[int(np.argsort(gains)[np.isfinite(gains).sum() // 2])]
+    entry = entries[middle(gains)]
     heatmaps = maps_of(entry)
     for result in heatmaps.values():
         result.streams.pop("both", None)

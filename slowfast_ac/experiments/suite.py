@@ -20,7 +20,7 @@ KINDS = {
 }
 # Keys that a suite sets for each of its runs, and what to do instead.
 OF_EACH_RUN = {
-    "RNG_SEED": "choose the seeds with --seeds or the suite's entry seeds",
+    "RNG_SEED": "choose the seeds with --seeds or the suite's entry seeds (demo: --seed)",
     "OUTPUT_DIR": "choose the folder of all runs with --output",
     "TEST.SAVE_RESULTS_PATH": "the report reads test_results.pkl",
 }

@@ -11,7 +11,7 @@ import torch
 import yaml
 
 from slowfast_ac.errors import InputError
-from slowfast_ac.experiments.demo import run_demo
+from slowfast_ac.experiments.demo import middle, run_demo
 
 
 @pytest.mark.slow
@@ -56,3 +56,11 @@ def test_demo_leaves_table_curves_maps_and_both_checkpoints(upstream, video_list
 def test_data_without_lists_is_refused(upstream, tmp_path):
     with pytest.raises(InputError, match=r"train.csv"):
         run_demo(tmp_path / "demo", data=tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("gains", "position"),
+    [([0.3, -0.1, 0.9], 0), ([float("nan"), 3.0, 1.0, 2.0], 3), ([float("nan")] * 2, 0)],
+)
+def test_the_picture_shows_the_clip_of_the_median_gain(gains, position):
+    assert middle(gains) == position

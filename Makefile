@@ -11,7 +11,10 @@ OUTPUT ?= output/demo
 # Tests that share a fixture of their file run in one process.
 PYTEST := $(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
-.PHONY: setup lint test test-all test-checkouts coverage demo docs dist clean
+# Beside the tests, since checking the types is as long as many of them.
+BESIDE := $(MAKE) --no-print-directory --jobs 2 types
+
+.PHONY: setup style types lint test test-all fast-tests tests test-checkouts coverage demo docs dist clean
 
 setup: $(VENV)/.ready
 
@@ -25,17 +28,27 @@ $(VENV)/.ready: pyproject.toml
 	$(BIN)/python -m pip install --quiet --no-deps slowfast==1.0
 	touch $@
 
-lint: setup
+style: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/codespell
 	$(BIN)/lint-imports
+
+types: setup
 	$(BIN)/mypy
 
-test: setup lint
+lint: style types
+
+test: style
+	$(BESIDE) fast-tests
+
+test-all: style
+	$(BESIDE) tests
+
+fast-tests: setup
 	$(PYTEST) -m "not slow"
 
-test-all: setup lint
+tests: setup
 	$(PYTEST)
 
 coverage: setup

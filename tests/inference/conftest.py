@@ -1,6 +1,7 @@
 """What tests of inference share: trained networks of every kind, clips, videos and commands."""
 
 import argparse
+import copy
 
 import numpy as np
 import pytest
@@ -116,13 +117,29 @@ def _scores(model, cfg, clips):
     return found
 
 
+@pytest.fixture(scope="session")
+def remembered():
+    """Returns a function: name, function -> a copy of what it returned the first time."""
+    results = {}
+
+    def call(name, function):
+        if name not in results:
+            results[name] = function()
+        return copy.deepcopy(results[name])
+
+    return call
+
+
 @pytest.fixture
-def trained(build_model, tiny_cfg, tmp_path):
+def trained(build_model, tiny_cfg, tmp_path, remembered):
     """Returns a function: a network's name or keys and values -> config, network and file."""
 
-    def make(*opts, **saved):
+    def build(opts):
         cfg = tiny_cfg(*options(*opts))
-        model = _randomised(build_model(cfg), _packed(cfg, _noise(cfg, 2)))
+        return cfg, _randomised(build_model(cfg), _packed(cfg, _noise(cfg, 2)))
+
+    def make(*opts, **saved):
+        cfg, model = remembered(f"trained {opts}", lambda: build(opts))
         path = tmp_path / "in" / "checkpoint.pyth"
         path.parent.mkdir(exist_ok=True)
         data = {"model_state": model.state_dict(), "epoch": 3, "cfg": cfg.dump()}
@@ -133,13 +150,13 @@ def trained(build_model, tiny_cfg, tmp_path):
 
 
 @pytest.fixture
-def calibrated(build_model, tiny_cfg, tmp_path):
+def calibrated(build_model, tiny_cfg, tmp_path, remembered):
     """Like ``trained``, for clips of smooth videos, with several views and head positions.
 
     Returns a function: name or keys and values -> PySlowFast's network, its config and its file.
     """
 
-    def make(*opts):
+    def build(opts):
         cfg = tiny_cfg(*options(*opts), *SIZES)
         torch.manual_seed(0)
         model = build_model(cfg).eval()
@@ -153,7 +170,10 @@ def calibrated(build_model, tiny_cfg, tmp_path):
             model.train()(
                 [clip] if cfg.MODEL.ARCH != "slowfast" else [clip[:, :, ::4][:, :, :2], clip]
             )
-        model.eval()
+        return model.eval(), cfg
+
+    def make(*opts):
+        model, cfg = remembered(f"calibrated {opts}", lambda: build(opts))
         path = tmp_path / "checkpoint_epoch_00001.pyth"
         torch.save({"epoch": 0, "model_state": model.state_dict(), "cfg": cfg.dump()}, path)
         return model, cfg, path

@@ -64,7 +64,7 @@ def scores(model, inputs):
     return model(list(inputs))
 
 
-@pytest.mark.parametrize("channels_last", [False, True])
+@pytest.mark.parametrize("channels_last", [pytest.param(False, marks=pytest.mark.slow), True])
 @pytest.mark.parametrize("precision", TOLERANCE)
 @pytest.mark.parametrize(
     "name", ["SlowFastAC", pytest.param("SlowFast", marks=pytest.mark.slow), "Slow"]

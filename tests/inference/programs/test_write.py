@@ -43,13 +43,12 @@ def read_pt2(path):
 
 
 READERS = {"onnx": read_onnx, "pt2": read_pt2}
-OTHERS = ["SlowFast", "Slow"]
+NAMES = ["SlowFastAC", "SlowFast", "Slow"]
+QUICK = [*(pytest.param(name, marks=pytest.mark.slow) for name in NAMES[:2]), "Slow"]
 
 
 @pytest.mark.parametrize("format", ["onnx", pytest.param("pt2", marks=pytest.mark.slow)])
-@pytest.mark.parametrize(
-    "name", ["SlowFastAC", *(pytest.param(name, marks=pytest.mark.slow) for name in OTHERS)]
-)
+@pytest.mark.parametrize("name", QUICK)
 def test_program_gives_upstreams_scores_at_any_batch_size(
     trained, folder, name, format, classes, noise, scores
 ):
@@ -72,7 +71,7 @@ def test_program_gives_upstreams_scores_at_any_batch_size(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["SlowFastAC", *OTHERS])
+@pytest.mark.parametrize("name", NAMES)
 def test_program_in_bfloat16_gives_nearly_the_same_scores(
     trained, folder, name, capsys, noise, scores, run_export
 ):
@@ -92,7 +91,8 @@ def test_program_in_bfloat16_gives_nearly_the_same_scores(
         assert 1e-5 < (found - expected).abs().max() < 0.02
 
 
-@pytest.mark.parametrize("name", [pytest.param("SlowFastAC", marks=pytest.mark.slow), "Slow"])
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["SlowFastAC", "Slow"])
 def test_program_of_torch_export_moves_to_another_device(trained, folder, name):
     """To meta, as to a GPU: nothing in it may insist on the CPU."""
     cfg, _, checkpoint = trained(name)

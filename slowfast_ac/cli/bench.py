@@ -83,6 +83,9 @@ def _check(args: argparse.Namespace) -> None:
         raise InputError(f"--lengths: bench views takes one video, not {len(args.lengths)}")
     if args.what == "views" and args.device:
         raise InputError("--device: bench views runs where predict does; leave it out")
+    for key in ("TRAIN.BATCH_SIZE", "TEST.BATCH_SIZE"):
+        if key in args.opts[::2]:
+            raise InputError(f"--opts {key}: choose the clips per step with --batch")
     if args.what != "decode" and not args.cfg:
         raise InputError(
             f"--cfg: bench {args.what} needs a config, for example "

@@ -328,6 +328,10 @@ def test_the_machine_is_described():
         (["decode", "--lengths", "-1"], "--lengths: -1 s is not positive"),
         (["train", "--cfg", "CONFIG", "--crop", "100"], "--crop: 100 is not a multiple"),
         (["infer", "--cfg", "CONFIG", "--crop", "192"], "--crop: 192 is smaller than DATA.TRAIN"),
+        (
+            ["loader", "--cfg", "CONFIG", "--opts", "TRAIN.BATCH_SIZE", "4"],
+            "--opts TRAIN.BATCH_SIZE: choose the clips per step with --batch",
+        ),
     ],
 )
 def test_the_command_refuses_bad_arguments(upstream, tmp_path, arguments, message):
@@ -338,7 +342,7 @@ def test_the_command_refuses_bad_arguments(upstream, tmp_path, arguments, messag
     config = Path(__file__).parents[2] / "configs/Kinetics/Base-SLOWFAST_4x16_R50.yaml"
     parser = argparse.ArgumentParser()
     command.add_arguments(parser)
-    arguments = [str(config) if value == "CONFIG" else value for value in arguments]
+    what, *words = [str(config) if value == "CONFIG" else value for value in arguments]
     with pytest.raises(InputError, match=message):
-        command.main(parser.parse_args([*arguments, "--output", str(tmp_path / "out")]))
+        command.main(parser.parse_args([what, "--output", str(tmp_path / "out"), *words]))
     assert not (tmp_path / "out").exists()

@@ -96,7 +96,9 @@ def test_hub_refuses_another_network_class_count_or_alpha(build_model, tiny_cfg,
         hub("slow_r50", pretrained=str(tmp_path / "absent"))
 
 
-@pytest.mark.parametrize("name", ["slowfast_r50_fused", "slow_r50"])
+@pytest.mark.parametrize(
+    "name", [pytest.param("slowfast_r50_fused", marks=pytest.mark.slow), "slow_r50"]
+)
 def test_hub_asks_for_the_frames_where_the_file_does_not_say(tmp_path, name):
     """As PyTorchVideo's zoo: SLOW_8x8 and SLOWFAST_8x8, which has a fusion kernel of 7."""
     if name == "slow_r50":

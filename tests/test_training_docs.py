@@ -100,6 +100,7 @@ def test_lightning(folder, lightning, capsys):
     assert any(name in capsys.readouterr().out for name in CLASSES)
 
 
+@pytest.mark.slow
 def test_lightning_draws_the_same_clips_after_a_resume(folder, lightning, monkeypatch):
     drawn = []
     original = VideoDataset._training_clip

@@ -150,6 +150,7 @@ def test_at_inference_the_method_costs_what_the_unfused_network_costs(tiny_cfg):
     assert method["peak_mebibytes"] == unfused["peak_mebibytes"]
 
 
+@pytest.mark.slow
 def test_the_fast_path_does_the_same_work_and_reports_score_differences(tiny_cfg):
     rows = bench_infer(tiny_cfg(), replace(COUNTED, batch=1))
     by_name = {row["name"]: row for row in rows}
@@ -221,6 +222,7 @@ def test_runtimes_that_are_not_installed_are_left_out(monkeypatch, capsys):
     assert runtimes.without_missing(names, torch.device("cuda")) == [names[0], names[3]]
 
 
+@pytest.mark.slow
 def test_views_are_timed_against_as_many_single_views(tiny_cfg, tmp_path, monkeypatch):
     monkeypatch.setattr(views, "CLIPS", 2)
     monkeypatch.setattr(views, "VIEWS", views.Views(2, 3))

@@ -20,7 +20,9 @@ from slowfast_ac.inference.load import load_model
 
 
 @pytest.mark.parametrize("naming", ["pyslowfast", "pytorchvideo"])
-@pytest.mark.parametrize("name", ["SlowFast", "SlowFastAC", "Slow"])
+@pytest.mark.parametrize(
+    "name", [pytest.param("SlowFast", marks=pytest.mark.slow), "SlowFastAC", "Slow"]
+)
 def test_exported_weights_are_the_same_bits(trained, folder, name, naming, classes):
     cfg, model, path = trained(name)
     native = model.state_dict()

@@ -151,6 +151,7 @@ def test_exported_files_give_the_same_scores_and_know_their_classes(
         load_model(without, trust=True, classes=tmp_path / "two.json")
 
 
+@pytest.mark.slow
 def test_bfloat16_and_compiling_change_scores_only_slightly(
     checkpoint, videos, monkeypatch, run_predict
 ):

@@ -15,7 +15,7 @@ def res5(model, clips):
     return streams
 
 
-@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize("training", [True, pytest.param(False, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("option", ["R50", "groups", "nonlocal", "alpha 8", "fusion ratio"])
 def test_equals_the_fused_network_whose_laterals_carry_nothing(
     build, pathways, options, training, shake_statistics, copy_without_laterals

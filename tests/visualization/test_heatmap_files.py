@@ -99,7 +99,7 @@ def test_written_maps_and_times_are_those_of_the_heatmap(tmp_path, video):
     assert sorted(files) == sorted((tmp_path / "out").iterdir())
 
 
-@pytest.mark.parametrize("networks", [1, 2])
+@pytest.mark.parametrize("networks", [pytest.param(1, marks=pytest.mark.slow), 2])
 def test_the_overlay_video_has_the_clips_frames_at_their_size_and_rate(tmp_path, video, networks):
     heatmaps = {f"net{number}": make_heatmap(seed=number) for number in range(networks)}
     write_heatmaps(tmp_path / "out", "clip", video, heatmaps)
@@ -157,7 +157,9 @@ def panels(path, background):
     return cv2.connectedComponents((picture == background).all(axis=2).astype(np.uint8))[0] - 1
 
 
-@pytest.mark.parametrize(("frames", "columns"), [(1, 1), (5, 5), (16, 8)])
+@pytest.mark.parametrize(
+    ("frames", "columns"), [(1, 1), (5, 5), pytest.param(16, 8, marks=pytest.mark.slow)]
+)
 def test_the_strip_has_a_row_of_frames_with_the_box_in_each(tmp_path, frames, columns):
     heatmap = make_heatmap(frames)
     heatmap.clip.frames[:] = (10, 200, 90)

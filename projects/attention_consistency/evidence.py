@@ -352,16 +352,16 @@ def draw(runs: Sequence[Mapping], path: str | Path) -> None:
                 v: np.array([_mean(values(r, name)) for r in runs if r["variant"] == v])
                 for v in variants
             }
-            _dots(axis, title, means)
-            axis.tick_params("x", rotation=30, labelsize=8)
+            slanted = {"rotation": 30, "ha": "right", "rotation_mode": "anchor", "fontsize": 8}
+            _dots(axis, title, means, **slanted)
 
 
-def _dots(axis, title: str, columns: Mapping[str, np.ndarray]) -> None:
+def _dots(axis, title: str, columns: Mapping[str, np.ndarray], **labels) -> None:
     """Fills a panel: a dot for each run, a bar at each column's mean."""
     for place, points in enumerate(columns.values()):
         axis.plot([place] * len(points), points, "o", alpha=0.6)
         axis.hlines(points.mean(), place - 0.3, place + 0.3, color="black")
-    axis.set_xticks(range(len(columns)), columns)
+    axis.set_xticks(range(len(columns)), columns, **labels)
     axis.set_title(title, fontsize=10)
     axis.grid(axis="y", alpha=0.3)
 

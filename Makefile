@@ -11,7 +11,7 @@ OUTPUT ?= output/demo
 # Tests that share a fixture of their file run in one process.
 PYTEST := $(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
-# Beside the tests, since checking the types is as long as many of them.
+# Types are checked while the tests run: that takes one of the cores for half a minute.
 BESIDE := $(MAKE) --no-print-directory --jobs 2 types
 
 .PHONY: setup style types lint test test-all fast-tests tests test-checkouts coverage demo docs dist clean

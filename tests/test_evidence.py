@@ -193,13 +193,13 @@ def test_gains_are_paired_by_seed_in_each_file(evidence, runs, tmp_path, capsys)
     evidence.write(few, runs)
     # One seed has no counterpart.
     evidence.write(many, [made_up("unfused", 1, 10), made_up("AC", 0, 9), made_up("AC", 1, 30)])
-    figure = tmp_path / "gains.png"
-    words = ["gains", "AC", f"0={few}", f"4={many}", "--figure", str(figure)]
+    figure = tmp_path / "gains.svg"
+    words = ["gains", "AC", f"0={few}", f"4={many}", "--figure", str(figure), "--label", "decoys"]
     assert evidence.main(words) == 0
     printed = capsys.readouterr().out.splitlines()
     assert printed[2] == "| top-1 % | 0 | +10.0, +10.0, +10.0 | +10.0 | +10.0 to +10.0 |"
     assert printed[3] == "| top-1 % | 4 | +50.0 | +50.0 | - |"
-    assert figure.stat().st_size > 0
+    assert "<!-- decoys -->" in figure.read_text()
 
     gains = evidence.gains({"0": runs}, "AC", "unfused")["agreement"]["0"]
     by_seed = [

@@ -329,8 +329,10 @@ def gains_table(found: Mapping[str, Mapping[str, np.ndarray]]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def draw_gains(found: Mapping[str, Mapping[str, np.ndarray]], path: str | Path) -> None:
-    """Draws :func:`gains`, a panel for each measure."""
+def draw_gains(
+    found: Mapping[str, Mapping[str, np.ndarray]], path: str | Path, label: str = ""
+) -> None:
+    """Draws :func:`gains`, a panel for each measure; ``label`` says what the clips' names are."""
     from slowfast_ac.figures import saved_figure
 
     with saved_figure(path, figsize=(12, 3.2)) as figure:
@@ -338,6 +340,7 @@ def draw_gains(found: Mapping[str, Mapping[str, np.ndarray]], path: str | Path) 
         for axis, (name, conditions) in zip(axes, found.items(), strict=True):
             _dots(axis, MEASURES[name], conditions)
             axis.axhline(0, color="gray", linewidth=0.8)
+        figure.supxlabel(label, fontsize=10)
 
 
 def draw(runs: Sequence[Mapping], path: str | Path) -> None:
@@ -387,6 +390,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     gaining.add_argument("files", nargs="+", metavar="NAME=FILE", help="name of the clips, file")
     gaining.add_argument("--baseline", default="unfused")
     gaining.add_argument("--figure", help="draw a picture, too")
+    gaining.add_argument("--label", default="", help="of the picture's x axis: what the names are")
     args = parser.parse_args(arguments)
     if args.command == "collect":
         print(f"{collect(args.runs, args.file, args.clips)} runs added to {args.file}")
@@ -400,7 +404,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         found = gains(conditions, args.variant, args.baseline)
         print(gains_table(found))
         if args.figure:
-            draw_gains(found, args.figure)
+            draw_gains(found, args.figure, args.label)
         return 0
     runs = read(args.file)
     present = list(dict.fromkeys(run["variant"] for run in runs))

@@ -34,6 +34,24 @@ def check_suffix(path: StrPath, suffixes: Sequence[str], kind: str = "the file")
         importlib.import_module("pyarrow")
 
 
+def check_folder(folder: StrPath, kind: str) -> None:
+    """Rejects a folder that cannot be created or written to. Creates nothing.
+
+    Args:
+        folder: the folder.
+        kind: the option or config key that names it, for the message.
+
+    Raises:
+        InputError: naming the folder and the reason.
+    """
+    folder = Path(folder)
+    there = next(parent for parent in (folder, *folder.absolute().parents) if parent.exists())
+    if not there.is_dir():
+        raise InputError(f"{kind}: {folder} cannot be made, since {there} is a file")
+    if not os.access(there, os.W_OK | os.X_OK):
+        raise InputError(f"{kind}: {folder} cannot be written, since {there} is read-only")
+
+
 @contextlib.contextmanager
 def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
     """Yields a temporary path beside ``path`` that replaces it when the block succeeds.

@@ -88,7 +88,7 @@ def collect(folder: str | Path, path: str | Path, clips: str | Path | None = Non
 
 def measure(folder: Path, clips: str | Path | None = None) -> dict:
     """Returns what one finished run found; see the module's docstring."""
-    from slowfast_ac.data.lists import read_list
+    from slowfast_ac.data.lists import list_format, read_list
     from slowfast_ac.evaluation.attention_quality import measure_clip
     from slowfast_ac.evaluation.results import read_results
     from slowfast_ac.evaluation.streams import load_run, split_logits
@@ -107,7 +107,7 @@ def measure(folder: Path, clips: str | Path | None = None) -> dict:
     pooling, classifier = find_head(network)
     columns: dict[str, list[float]] = {name: [] for name in MEASURES if "right" not in name}
     logits: dict[str, list[list[float]]] = {"spatial": [], "temporal": []}
-    entries = read_list(data / "test.csv", prefix=cfg.DATA.PATH_PREFIX)
+    entries = read_list(data / "test.csv", **list_format(cfg))
     for entry in entries:
         # The pass that makes the maps is the one whose features are read.
         with captured_inputs(pooling) as features:

@@ -40,6 +40,7 @@ def main(args: argparse.Namespace) -> int:
     from slowfast_ac.experiments.ablate import is_finished, require_same_settings, run_all
     from slowfast_ac.experiments.report import measure_attention, write_report
     from slowfast_ac.experiments.suite import load_suite, plan
+    from slowfast_ac.files import check_folder
 
     suite = load_suite(args.suite, args.base)
     everything = plan(suite, args.output, args.opts, args.seeds)
@@ -55,6 +56,7 @@ def main(args: argparse.Namespace) -> int:
         return 0
     if args.submit is not None:
         return _submit(args, [_job(args, run.name)[1:] for run in runs if not is_finished(run)])
+    check_folder(args.output, "--output")
     require_same_settings(everything)
     failed = [] if args.report else run_all(runs, args.parallel)
     # Jobs that share the folder measure only their own runs; --report measures the rest.

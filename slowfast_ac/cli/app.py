@@ -47,9 +47,12 @@ def main(args: argparse.Namespace) -> int:
 
     from slowfast_ac.cli.heatmap import distinct_names
     from slowfast_ac.cli.predict import parse_views
+    from slowfast_ac.errors import InputError
     from slowfast_ac.inference.load import load_model
     from slowfast_ac.visualization.page import build_page, serve
 
+    if args.against_cfg and not args.against:
+        raise InputError("--against-cfg: give the second network, too")
     views = parse_views(args.views)
     files = [(args.checkpoint, args.cfg, args.weights)]
     if args.against:

@@ -5,6 +5,22 @@ import argparse
 from slowfast_ac.cli.arguments import add_opts, add_pyslowfast
 
 WHAT = ("train", "loader", "infer", "scaling", "views", "decode")
+NO_VIDEO = {"lengths": "generates no video"}
+# Options that a measurement does not have, and why.
+UNUSED = {
+    "views": {
+        "device": "runs where predict does",
+        "batch": "takes one video",
+        "crop": "takes the config's crop",
+    },
+    "decode": {
+        "device": "runs on the CPU",
+        "batch": "takes one video at a time",
+        "crop": "returns whole frames",
+    },
+    "loader": {"only": "compares its rows, so it needs all", **NO_VIDEO},
+    **dict.fromkeys(("train", "infer", "scaling"), NO_VIDEO),
+}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -13,7 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--output", required=True, metavar="DIR", help="folder for the results")
     parser.add_argument("--cfg", help="config of the networks to measure (not used by decode)")
     parser.add_argument("--device", help="cpu, cuda or cuda:N (default: cuda if there is one)")
-    parser.add_argument("--batch", type=int, default=8, help="clips per step (default: 8)")
+    parser.add_argument("--batch", type=int, help="clips per step (default: 8)")
     parser.add_argument("--crop", type=int, help="clip height and width (default: the config's)")
     parser.add_argument(
         "--iterations",
@@ -69,7 +85,13 @@ def main(args: argparse.Namespace) -> None:
 
 def _check(args: argparse.Namespace) -> None:
     from slowfast_ac.errors import InputError
+    from slowfast_ac.files import check_folder
 
+    for name, reason in UNUSED.get(args.what, {}).items():
+        if getattr(args, name) is not None:
+            raise InputError(f"--{name}: bench {args.what} {reason}; leave it out")
+    args.batch = 8 if args.batch is None else args.batch
+    check_folder(args.output, "--output")
     for name, least in (("batch", 1), ("iterations", 0), ("warmup", 0), ("threads", 1)):
         value = getattr(args, name)
         if value is not None and value < least:
@@ -81,8 +103,6 @@ def _check(args: argparse.Namespace) -> None:
         raise InputError(f"--lengths: {min(args.lengths):g} s is not positive")
     if args.what == "views" and len(args.lengths) > 1:
         raise InputError(f"--lengths: bench views takes one video, not {len(args.lengths)}")
-    if args.what == "views" and args.device:
-        raise InputError("--device: bench views runs where predict does; leave it out")
     for key in ("TRAIN.BATCH_SIZE", "TEST.BATCH_SIZE"):
         if key in args.opts[::2]:
             raise InputError(f"--opts {key}: choose the clips per step with --batch")

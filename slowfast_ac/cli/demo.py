@@ -17,7 +17,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def main(args: argparse.Namespace) -> None:
     """Runs the demo and prints its table."""
     from slowfast_ac.experiments.demo import run_demo
+    from slowfast_ac.files import check_folder
 
+    check_folder(args.output, "--output")
     report = run_demo(args.output, args.data, args.quick, args.opts, args.seed)
     print(report.read_text())
     print(f"everything is in {report.parent}")

@@ -53,8 +53,9 @@ def main(args: argparse.Namespace) -> int:
     from tqdm import tqdm
 
     from slowfast_ac.data.find_videos import distinct_stems
-    from slowfast_ac.data.lists import read_list
+    from slowfast_ac.data.lists import list_format, read_list
     from slowfast_ac.errors import InputError
+    from slowfast_ac.files import check_folder
     from slowfast_ac.inference.load import load_model
     from slowfast_ac.scam_head import check_scales
     from slowfast_ac.visualization.annotation import read_annotation
@@ -62,12 +63,17 @@ def main(args: argparse.Namespace) -> int:
         check_class,
         choose_class,
         parse_class,
+        same_classes,
         true_class,
     )
-    from slowfast_ac.visualization.files import describe, write_heatmaps
+    from slowfast_ac.visualization.files import describe, require_other_folder, write_heatmaps
     from slowfast_ac.visualization.heatmap import heatmap
 
     check_scales(args.scales)
+    if args.against_cfg and not args.against:
+        raise InputError("--against-cfg: give the network with --against, too")
+    check_folder(args.output, "--output")
+    require_other_folder(args.output, args.videos)
     files = [(args.checkpoint, args.cfg, args.weights)]
     if args.against:
         files.append((args.against, args.against_cfg, None))
@@ -77,12 +83,16 @@ def main(args: argparse.Namespace) -> int:
         for path, config, weights in files
     ]
     networks = [model.require_network("draw maps of") for model in models]
+    for model in models[1:]:
+        if not same_classes(models[0], model):
+            raise InputError(
+                f"--against: {model.path} has other classes, or the same in another order, than "
+                f"{models[0].path}"
+            )
     by_number = dict(enumerate(models[0].classes or ()))
     choice = parse_class(args.class_, {name: number for number, name in by_number.items()})
-    check_class(choice, min(model.num_classes for model in models))
-    data = models[0].config.DATA
-    separator, prefix = data.get("PATH_LABEL_SEPARATOR", " "), data.get("PATH_PREFIX", "")
-    entries = read_list(args.list, separator, prefix) if args.list else []
+    check_class(choice, models[0].num_classes)
+    entries = read_list(args.list, **list_format(models[0].config)) if args.list else []
     names = distinct_names([model.name for model in models], [model.path for model in models])
     sources = {
         name: {"config": config or path, "checkpoint": path, "scales": args.scales}

@@ -122,7 +122,7 @@ def main(args: argparse.Namespace) -> int:
     from slowfast_ac.data.find_videos import distinct_stems
     from slowfast_ac.data.views import CENTER_VIEW
     from slowfast_ac.errors import InputError
-    from slowfast_ac.files import check_suffix, sha256
+    from slowfast_ac.files import check_folder, check_suffix, sha256
     from slowfast_ac.inference.predict import predict
     from slowfast_ac.inference.prediction_files import (
         SUFFIXES,
@@ -133,6 +133,7 @@ def main(args: argparse.Namespace) -> int:
     from slowfast_ac.inference.windows import check_windows
     from slowfast_ac.journal import Journal
     from slowfast_ac.ranks import this_rank
+    from slowfast_ac.visualization.files import require_other_folder
     from slowfast_ac.visualization.predictions import (
         check_has_maps,
         write_prediction_heatmaps,
@@ -152,6 +153,10 @@ def main(args: argparse.Namespace) -> int:
         raise InputError("--timeline: give --window or --stride, the times between the scores")
     if args.output:
         check_suffix(args.output, SUFFIXES, "--output")
+        check_folder(Path(args.output).parent, "--output")
+    for name in ("heatmap", "timeline"):
+        if getattr(args, name):
+            check_folder(getattr(args, name), f"--{name}")
     rank = this_rank()
     if rank.world_size > 1 and not args.output:
         raise InputError(f"--output: needed, since this is {rank} and each prints its own videos")
@@ -161,6 +166,7 @@ def main(args: argparse.Namespace) -> int:
     check_windows(model.preprocessing, args.window, args.stride)
     if args.heatmap:
         check_has_maps(model)
+        require_other_folder(args.heatmap, videos)
     journal = None
     if args.output:
         settings = {
@@ -177,7 +183,8 @@ def main(args: argparse.Namespace) -> int:
             "backend": backend,
         }
         journal = Journal(args.output, settings, rank)
-    stems = dict(zip(videos, distinct_stems(videos), strict=True))
+    windows = args.window is not None or args.stride is not None
+    stems = dict(zip(videos, distinct_stems(videos, numbered=windows), strict=True))
     todo = journal.todo(videos) if journal else videos
     if journal and journal.done:
         print(f"{journal.folder}: {len(journal.done)} of {len(videos)} videos are done")

@@ -47,16 +47,30 @@ def read_video_list(path: str | os.PathLike) -> list[str]:
     return videos
 
 
-def distinct_stems(videos: Sequence[str | os.PathLike]) -> list[str]:
-    """Returns a distinct name for each video's outputs: its stem, with a number if repeated."""
+def distinct_stems(videos: Sequence[str | os.PathLike], *, numbered: bool = False) -> list[str]:
+    """Returns a distinct name for each video's outputs: its stem, with a number if repeated.
+
+    Args:
+        videos: the files.
+        numbered: whether a video has several outputs, NAME-1, NAME-2 and so on, which have to be
+            distinct as well.
+    """
     taken: set[str] = set()
+    # NAME of every taken NAME-NUMBER.
+    parts: set[str] = set()
     numbers: dict[str, int] = {}
     names = []
+
+    def part(name: str) -> str:
+        match = re.fullmatch(r"(.*)-\d+", name) if numbered else None
+        return match[1] if match else ""
+
     for video in videos:
         stem = name = Path(video).stem
-        while name in taken:
+        while name in taken or name in parts or part(name) in taken:
             numbers[stem] = numbers.get(stem, 1) + 1
             name = f"{stem}_{numbers[stem]}"
         taken.add(name)
+        parts.add(part(name))
         names.append(name)
     return names

@@ -2,12 +2,13 @@
 
 import os
 import shlex
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
 
+from slowfast_ac.config import config_value
 from slowfast_ac.data import video
 from slowfast_ac.errors import InputError
 from slowfast_ac.files import write_text
@@ -55,6 +56,19 @@ def read_list(
             raise InputError(f"{path} line {number}: {error}") from None
         entries.append(Entry(os.path.join(prefix, video_path), label, number))
     return entries
+
+
+def list_format(config: Mapping[str, object] | None) -> dict[str, str]:
+    """Returns the arguments ``separator`` and ``prefix`` of :func:`read_list` for a run's lists.
+
+    Args:
+        config: the run's config; keys that it lacks have PySlowFast's defaults.
+    """
+    # The wheel lacks the first key and splits at white space.
+    return {
+        "separator": str(config_value(config, "DATA.PATH_LABEL_SEPARATOR") or " "),
+        "prefix": str(config_value(config, "DATA.PATH_PREFIX") or ""),
+    }
 
 
 def read_lines(path: str | os.PathLike) -> list[str]:

@@ -17,7 +17,7 @@ import numpy as np
 from fvcore.common.config import CfgNode
 from tqdm import tqdm
 
-from slowfast_ac.data.lists import Entry, read_list
+from slowfast_ac.data.lists import Entry, list_format, read_list
 from slowfast_ac.errors import InputError
 from slowfast_ac.evaluation.measures import (
     agreement,
@@ -85,12 +85,7 @@ def read_clips_with_boxes(
     Raises:
         InputError: if no video has boxes, or the list is bad.
     """
-    entries = read_list(
-        list_path,
-        separator=cfg.DATA.get("PATH_LABEL_SEPARATOR", " "),
-        prefix=cfg.DATA.get("PATH_PREFIX", ""),
-        num_classes=cfg.MODEL.NUM_CLASSES,
-    )
+    entries = read_list(list_path, **list_format(cfg), num_classes=cfg.MODEL.NUM_CLASSES)
     annotations = [read_annotation(entry.path) for entry in entries]
     pairs = zip(entries, annotations, strict=True)
     clips = [(entry, annotation) for entry, annotation in pairs if annotation is not None]

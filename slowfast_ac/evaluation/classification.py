@@ -15,7 +15,7 @@ from slowfast_ac.data.class_map import class_names, read_class_map
 from slowfast_ac.errors import InputError
 from slowfast_ac.evaluation.pictures import draw_confusion
 from slowfast_ac.evaluation.results import Results
-from slowfast_ac.files import atomic_path
+from slowfast_ac.files import atomic_path, check_folder
 
 BINS = 15
 
@@ -102,12 +102,20 @@ def write_table(path: Path, table: pandas.DataFrame) -> None:
         table.to_csv(temporary, index=False)
 
 
+def remove_files(folder: Path, *names: str) -> None:
+    """Removes the named files of an earlier evaluation that this one does not have."""
+    for name in names:
+        (folder / name).unlink(missing_ok=True)
+
+
 def require_new(folder: str | os.PathLike[str], name: str, overwrite: bool) -> Path:
     """Returns the folder to write results to.
 
     Raises:
-        InputError: if it already has the file ``name`` and ``overwrite`` is not set.
+        InputError: if it cannot be written, or already has the file ``name`` and ``overwrite`` is
+            not set.
     """
+    check_folder(folder, "--output")
     if (Path(folder) / name).exists() and not overwrite:
         raise InputError(
             f"{Path(folder) / name}: exists; choose another --output or add --overwrite"

@@ -13,6 +13,7 @@ from slowfast_ac.errors import InputError
 from slowfast_ac.evaluation.classification import (
     averages,
     precision_recall,
+    remove_files,
     require_new,
     result_names,
     write_confusion,
@@ -21,6 +22,7 @@ from slowfast_ac.evaluation.classification import (
 from slowfast_ac.evaluation.pictures import draw_classes
 from slowfast_ac.evaluation.results import Results, average_precision, read_results
 from slowfast_ac.evaluation.significance import difference_interval, holm, mcnemar, wilson
+from slowfast_ac.evaluation.source import read_source
 from slowfast_ac.files import write_json, write_text
 
 # The paper's Tables 1 and 2 in Kinetics-400's spelling, where "playing baseball" is two classes.
@@ -191,13 +193,12 @@ def _compare_single_label(
     output: Path,
 ) -> str:
     rows = per_class(first, second, names)
+    members_of = {name: np.isin(first.labels, members) for name, members in groups.items()}
+    present = {name: chosen for name, chosen in members_of.items() if chosen.any()}
     summary = {
         "overall": overall(first, second),
-        "groups": {
-            name: overall(first, second, np.isin(first.labels, members))
-            for name, members in groups.items()
-            if np.isin(first.labels, members).any()
-        },
+        "groups": {name: overall(first, second, chosen) for name, chosen in present.items()},
+        "empty_groups": [name for name in absent if name not in present],
         "absent_members": {group: members for group, members in absent.items() if members},
         "averages": {
             which: averages(results) for which, results in (("baseline", first), ("other", second))
@@ -224,6 +225,8 @@ def _compare_multi_label(first: Results, second: Results, names: list[str], outp
         rows.append(row)
     present = [row for row in rows if row["videos"]]
     means = {key: float(np.mean([row[key] for row in present])) for key in ("baseline", "other")}
+    for which in means:
+        remove_files(output, f"confusion_{which}.csv", f"confusion_{which}.png")
     write_json(output / "compare.json", {"mean_average_precision": means, "classes": rows})
     write_table(output / "per_class.csv", pandas.DataFrame(rows))
     draw_classes(rows, [], output / "per_class.png")
@@ -247,7 +250,7 @@ def _text(summary: dict) -> str:
             "95 % interval": "{:+.1f} to {:+.1f}".format(*(100 * end for end in part["interval"])),
             "p": f"{part['p']:.3g}",
         }
-        for name, part in {"all": total, **summary["groups"]}.items()
+        for name, part in [("all", total), *summary["groups"].items()]
     )
     lines.append(table.to_markdown(index=False, disable_numparse=True))
     verdict = "is more than chance explains" if total["p"] < 0.05 else "may be chance"
@@ -272,11 +275,11 @@ def _text(summary: dict) -> str:
         "",
         f"Classes whose change survives Holm's correction over {tested}: {named or 'none'}.",
     ]
+    for group in summary["empty_groups"]:
+        lines.append(f"No video of this test is in the group {group}.")
     for group, members in summary["absent_members"].items():
         if group in summary["groups"]:
             lines.append(f"Not classes of this test, in the group {group}: {', '.join(members)}.")
-        else:
-            lines.append(f"No video of this test is in the group {group}.")
     return "\n".join(lines) + "\n"
 
 
@@ -291,4 +294,12 @@ def _require_same_videos(
     if not np.array_equal(first.labels, second.labels):
         raise InputError(
             f"{other}: its labels differ from those of {baseline}: not the same videos"
+        )
+    # A run directory names its videos, unless its list has changed since.
+    videos = [read_source(path, first).videos or () for path in (baseline, other)]
+    pair = next((pair for pair in zip(*videos, strict=False) if pair[0] != pair[1]), None)
+    if pair:
+        raise InputError(
+            f"{other}: tested on {pair[1]}, but {baseline} on {pair[0]}; if these are copies of "
+            "the same videos, give the result files instead of the folders"
         )

@@ -2,20 +2,17 @@
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pandas
 
-from slowfast_ac.config import config_value
-from slowfast_ac.data.class_map import find_class_map
-from slowfast_ac.data.lists import read_list
 from slowfast_ac.errors import InputError
 from slowfast_ac.evaluation.classification import (
     averages,
     calibration,
     precision_recall,
+    remove_files,
     require_new,
     result_names,
     write_confusion,
@@ -24,29 +21,17 @@ from slowfast_ac.evaluation.classification import (
 from slowfast_ac.evaluation.pictures import draw_calibration
 from slowfast_ac.evaluation.results import Results, average_precision, read_results
 from slowfast_ac.evaluation.significance import wilson
+from slowfast_ac.evaluation.source import Source, read_source
 from slowfast_ac.evaluation.streams import STREAMS, StreamLogits, load_run, stream_logits
 from slowfast_ac.files import write_json, write_text
-from slowfast_ac.pyslowfast.config_file import read_config
-from slowfast_ac.pyslowfast.log import LOG, clip_accuracy, read_log
 
 SHOWN_CLASSES = 5
 SHOWN_MISTAKES = 5
-
-
-@dataclass(frozen=True)
-class Source:
-    """The data about a test that a run directory contains.
-
-    Args:
-        videos: paths, in the order of the results; None if the list is not known.
-        classes: class map, or None.
-        clip_accuracy: ``top1`` and ``top5`` in % of the last validation, which classifies one clip
-            per video; empty if there was none.
-    """
-
-    videos: list[str] | None
-    classes: Path | None
-    clip_accuracy: dict[str, float]
+# Files that a multi-label test does not have.
+SINGLE_LABEL = (
+    *("mistakes.csv", "streams.csv"),
+    *(f"{stem}.{suffix}" for stem in ("confusion", "calibration") for suffix in ("csv", "png")),
+)
 
 
 def evaluate(
@@ -79,28 +64,20 @@ def evaluate(
     """
     output = require_new(output, "evaluate.md", overwrite)
     results = read_results(path)
-    source = _read_source(Path(path))
+    source = read_source(path, results, test_list)
     names = result_names(classes or source.classes, results.scores.shape[1])
     videos = source.videos
-    if test_list is not None:
-        videos = [entry.path for entry in read_list(test_list)]
-    if videos is not None and len(videos) != len(results.labels):
-        if test_list is not None:
-            raise InputError(
-                f"{test_list}: {len(videos)} videos, but {path} has {len(results.labels)}"
-            )
-        videos = None
     by_stream = None
     if streams:
         if videos is None or results.multi_label:
             raise InputError(
                 "--streams: needs the tested videos, one label each; "
-                f"{path} does not name them, give --list"
+                + (source.note or f"{path} does not name them, give --list")
             )
         by_stream = stream_logits(load_run(path), videos, progress=True)
     if results.multi_label:
         return _multi_label(results, names, output)
-    return _single_label(results, names, videos, source.clip_accuracy, by_stream, output)
+    return _single_label(results, names, source, by_stream, output)
 
 
 def mistakes(
@@ -129,8 +106,7 @@ def mistakes(
 def _single_label(
     results: Results,
     names: Sequence[str],
-    videos: Sequence[str] | None,
-    clip_accuracy: dict[str, float],
+    source: Source,
     streams: StreamLogits | None,
     output: Path,
 ) -> str:
@@ -141,7 +117,7 @@ def _single_label(
         low, high = wilson(int(correct.sum()), len(correct))
         summary[f"top{best}"] = float(correct.mean())
         summary[f"top{best}_interval"] = [low, high]
-    summary |= {f"clip_{key}": value / 100 for key, value in clip_accuracy.items()}
+    summary |= {f"clip_{key}": value / 100 for key, value in source.clip_accuracy.items()}
     summary |= {f"{kind}_average": values for kind, values in averages(results).items()}
     sureness, bins = calibration(results)
     summary |= sureness
@@ -153,7 +129,7 @@ def _single_label(
         for label in range(len(names))
     ]
     table[["recall_low", "recall_high"]] = intervals
-    wrong = mistakes(results, names, videos)
+    wrong = mistakes(results, names, source.videos)
     write_table(output / "per_class.csv", table)
     write_table(output / "mistakes.csv", wrong)
     write_table(output / "calibration.csv", bins)
@@ -170,10 +146,15 @@ def _single_label(
         named = {name: [names[label] for label in classes] for name, classes in columns.items()}
         true = [names[label] for label in results.labels]
         write_table(
-            output / "streams.csv", pandas.DataFrame({"video": videos, "true": true, **named})
+            output / "streams.csv",
+            pandas.DataFrame({"video": source.videos, "true": true, **named}),
         )
+    else:
+        remove_files(output, "streams.csv")
     write_json(output / "evaluate.json", summary)
     text = _text(summary, table, wrong)
+    if source.note:
+        text += f"\nThe videos are numbered, not named: {source.note}.\n"
     write_text(output / "evaluate.md", text)
     return text
 
@@ -245,6 +226,7 @@ def _multi_label(results: Results, names: Sequence[str], output: Path) -> str:
         "classes": int((videos > 0).sum()),
         "mean_average_precision": float(np.nanmean(precision)),
     }
+    remove_files(output, *SINGLE_LABEL)
     write_table(output / "per_class.csv", table)
     write_json(output / "evaluate.json", summary)
     text = (
@@ -254,20 +236,3 @@ def _multi_label(results: Results, names: Sequence[str], output: Path) -> str:
     )
     write_text(output / "evaluate.md", text)
     return text
-
-
-def _read_source(path: Path) -> Source:
-    if not path.is_dir():
-        return Source(None, None, {})
-    clip = clip_accuracy(read_log(path)) if (path / LOG).is_file() else {}
-    if not (path / "config.yaml").is_file():
-        return Source(None, None, clip)
-    config = read_config(path / "config.yaml")
-    folder = Path(str(config_value(config, "DATA.PATH_TO_DATA_DIR") or "."))
-    videos = None
-    if (folder / "test.csv").is_file():
-        separator = str(config_value(config, "DATA.PATH_LABEL_SEPARATOR") or " ")
-        prefix = str(config_value(config, "DATA.PATH_PREFIX") or "")
-        videos = [entry.path for entry in read_list(folder / "test.csv", separator, prefix)]
-    classes = find_class_map(folder)
-    return Source(videos, Path(classes) if classes else None, clip)

@@ -10,6 +10,7 @@ import time
 from collections import deque
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
+from pathlib import Path
 
 from fvcore.common.config import CfgNode
 from tqdm import tqdm
@@ -42,24 +43,29 @@ def is_finished(run: Run) -> bool:
 
 
 def require_same_settings(runs: Sequence[Run]) -> None:
-    """Rejects finished runs that would be trained differently today.
+    """Rejects runs that would be trained differently today, finished or with a checkpoint.
 
-    Their arguments are the same, but a config file, a default or PySlowFast itself has changed
-    since, so new runs cannot be compared with them.
+    A config file, a default, ``--opts`` or PySlowFast itself has changed since. New runs cannot be
+    compared with a finished one, and an unfinished one would be continued under other settings.
 
     Raises:
         InputError: naming the run's folder and the first key that differs.
     """
     # Imported here, since listing runs needs no PySlowFast.
     from slowfast_ac.pyslowfast.config_file import first_difference, load_config
+    from slowfast_ac.pyslowfast.outputs import last_checkpoint
 
-    for run in filter(is_finished, runs):
+    for run in runs:
+        finished = is_finished(run)
+        if not finished and not (last_checkpoint(run.folder) and _config_file(run).is_file()):
+            continue
         then = load_run_config(run)
         difference = first_difference(then, load_config(run.cfg, run.all_opts))
         if difference:
+            kind = "a finished" if finished else "an unfinished"
             raise InputError(
-                f"{run.folder}: holds a finished run with {difference} now; choose another "
-                "--output or delete it"
+                f"{run.folder}: holds {kind} run with {difference} now; choose another --output "
+                "or delete it"
             )
 
 
@@ -69,7 +75,11 @@ def load_run_config(run: Run) -> CfgNode:
     from slowfast_ac.pyslowfast.config_file import load_config
 
     setup()
-    return load_config(run.folder / "config.yaml")
+    return load_config(_config_file(run))
+
+
+def _config_file(run: Run) -> Path:
+    return run.folder / "config.yaml"
 
 
 def run_all(runs: Sequence[Run], parallel: int = 1) -> list[str]:

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from slowfast_ac.data.lists import read_list
+from slowfast_ac.data.lists import list_format, read_list
 from slowfast_ac.data.synthetic.dataset import write_dataset
 from slowfast_ac.errors import InputError
 from slowfast_ac.evaluation.results import read_results
@@ -74,7 +74,8 @@ def run_demo(
     # Small batches leave cores idle: two runs with one thread each beat one run with two.
     failed = run_all(runs, parallel=min(len(runs), os.cpu_count() or 1))
     if failed:
-        raise InputError(f"demo: {', '.join(failed)} failed; see {runs[0].folder}/output.txt")
+        logs = [str(run.folder / "output.txt") for run in runs if run.name in failed]
+        raise InputError(f"demo: {', '.join(failed)} failed; see {', '.join(logs)}")
     measure_attention(runs)
     draw_losses(runs, output / "losses.png")
     draw_maps(runs, data / "test.csv", output / "maps.png")
@@ -152,7 +153,7 @@ def draw_maps(runs: Sequence[Run], test_list: Path, path: Path) -> None:
     from slowfast_ac.visualization.picture import draw_strip
 
     cfg = load_run_config(runs[0])
-    entries = read_list(test_list, prefix=cfg.DATA.PATH_PREFIX)
+    entries = read_list(test_list, **list_format(cfg))
     entries = entries[:: max(1, len(entries) // CANDIDATES)]
     models = {run.variant: load_run(run.folder) for run in runs}
 

@@ -18,6 +18,7 @@ from slowfast_ac.config import (
     map_side,
 )
 from slowfast_ac.errors import InputError
+from slowfast_ac.pyslowfast.launch import tested_views
 
 # PySlowFast's recipe for SlowFast R50 on Kinetics: a rate of 0.1 for 64 clips per step. The linear
 # rule scales one with the other: Goyal et al., "Accurate, Large Minibatch SGD", 2017.
@@ -83,7 +84,7 @@ def explain(
     return [
         *_clips(cfg),
         *_maps(cfg),
-        *_training(cfg, videos, step_seconds),
+        *_training(cfg, videos, step_seconds, _base_rate(cfg)),
         *_testing(cfg),
         *_keys(cfg, changed or {}),
     ]
@@ -93,7 +94,8 @@ def in_short(cfg: CfgNode) -> list[tuple[str, str]]:
     """Returns the facts to show at the start of a run; see :func:`explain`."""
     facts = [*_clips(cfg), *_maps(cfg)]
     if cfg.TRAIN.get("ENABLE", True):
-        facts += _training(cfg, count_training_videos(cfg), None)
+        # Upstream has completed the config.
+        facts += _training(cfg, count_training_videos(cfg), None, cfg.SOLVER.BASE_LR)
     return facts + list(_testing(cfg) if cfg.TEST.get("ENABLE", True) else ())
 
 
@@ -162,8 +164,14 @@ def _maps(cfg: CfgNode) -> Iterator[tuple[str, str]]:
     yield "maps", text
 
 
+def _base_rate(cfg: CfgNode) -> float:
+    """Returns the rate of a run of the config, as upstream completes it."""
+    scaled = cfg.SOLVER.get("BASE_LR_SCALE_NUM_SHARDS", False)
+    return cfg.SOLVER.BASE_LR * (cfg.NUM_SHARDS if scaled else 1)
+
+
 def _training(
-    cfg: CfgNode, videos: int | None, step_seconds: float | None
+    cfg: CfgNode, videos: int | None, step_seconds: float | None, rate: float
 ) -> Iterator[tuple[str, str]]:
     batch = cfg.TRAIN.BATCH_SIZE * cfg.NUM_SHARDS
     gpus = cfg.NUM_GPUS * cfg.NUM_SHARDS
@@ -176,7 +184,7 @@ def _training(
         if step_seconds is not None:
             text += f"; {total * step_seconds / 3600:.1f} hours at {step_seconds:g} s per step"
         yield "steps", text
-    rate, method = cfg.SOLVER.BASE_LR, cfg.SOLVER.OPTIMIZING_METHOD
+    method = cfg.SOLVER.OPTIMIZING_METHOD
     if method != "sgd":
         yield "learning rate", f"{rate:g} ({method}; the linear rule is for sgd)"
         return
@@ -189,9 +197,10 @@ def _training(
 
 
 def _testing(cfg: CfgNode) -> Iterator[tuple[str, str]]:
-    clips, crops = cfg.TEST.NUM_ENSEMBLE_VIEWS, cfg.TEST.NUM_SPATIAL_CROPS
-    views = f"{clips} clips x {crops} crops of {cfg.DATA.TEST_CROP_SIZE} pixels"
-    yield "test", f"{clips * crops} views per video: {views}"
+    crops = cfg.TEST.NUM_SPATIAL_CROPS
+    for clips in tested_views(cfg):
+        views = f"{clips} clips x {crops} crops of {cfg.DATA.TEST_CROP_SIZE} pixels"
+        yield "test", f"{clips * crops} views per video: {views}"
 
 
 def _keys(cfg: CfgNode, changed: Mapping[str, Any]) -> Iterator[tuple[str, str]]:

@@ -3,7 +3,7 @@
 import json
 import statistics
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,13 +11,14 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from slowfast_ac.data.lists import read_list
+from slowfast_ac.data.lists import list_format, read_list
 from slowfast_ac.errors import InputError
 from slowfast_ac.evaluation.results import Results, average_precision, read_results
 from slowfast_ac.experiments.ablate import RECORD, is_finished, load_run_config
 from slowfast_ac.experiments.suite import Run, Suite
 from slowfast_ac.figures import saved_figure
 from slowfast_ac.files import write_csv, write_json, write_text
+from slowfast_ac.pyslowfast.launch import tested_views
 from slowfast_ac.pyslowfast.log import clip_accuracy, read_log
 from slowfast_ac.pyslowfast.outputs import last_checkpoint
 
@@ -77,11 +78,15 @@ def write_report(suite: Suite, runs: Sequence[Run], output: Path, name: str = "r
     """
     rows = {run.name: measure(run) for run in runs if is_finished(run)}
     missing = [run.name for run in runs if run.name not in rows]
-    table = {
-        variant: summarise(
-            [rows[run.name] for run in runs if run.variant == variant and run.name in rows]
-        )
-        for variant in suite.variants
+    by_seed: dict[str, dict[int, dict[str, float]]] = {variant: {} for variant in suite.variants}
+    for run in runs:
+        if run.name in rows:
+            by_seed[run.variant][run.seed] = rows[run.name]
+    table = {variant: summarise(list(found.values())) for variant, found in by_seed.items()}
+    gains = {
+        variant: differences(found, by_seed[suite.baseline])
+        for variant, found in by_seed.items()
+        if variant != suite.baseline
     }
     columns = [c for c in COLUMNS if any(c.key in table[variant] for variant in table)]
     write_json(output / f"{name}.json", {"title": suite.title, "runs": rows, "variants": table})
@@ -97,7 +102,7 @@ def write_report(suite: Suite, runs: Sequence[Run], output: Path, name: str = "r
     )
     draw(table, columns, output / f"{name}.png")
     path = output / f"{name}.md"
-    write_text(path, markdown(suite, table, columns, missing))
+    write_text(path, markdown(suite, table, gains, columns, missing))
     return path
 
 
@@ -110,7 +115,8 @@ def measure(run: Run) -> dict[str, float]:
     cfg = load_run_config(run)
     values = {
         **_accuracy(read_results(run.folder)),
-        "views": cfg.TEST.NUM_ENSEMBLE_VIEWS * cfg.TEST.NUM_SPATIAL_CROPS,
+        # The results are those of the last test.
+        "views": tested_views(cfg)[-1] * cfg.TEST.NUM_SPATIAL_CROPS,
         **_size(cfg),
         **_from_log(read_log(run.folder)),
     }
@@ -146,7 +152,7 @@ def _attention(run: Run) -> dict[str, float]:
 
     cfg = load_run_config(run)
     test_list = Path(cfg.DATA.PATH_TO_DATA_DIR) / "test.csv"
-    first = read_list(test_list, prefix=cfg.DATA.PATH_PREFIX)[0]
+    first = read_list(test_list, **list_format(cfg))[0]
     if not Path(first.path).with_suffix(".json").is_file():
         return {}
     checkpoint = last_checkpoint(run.folder)
@@ -156,50 +162,82 @@ def _attention(run: Run) -> dict[str, float]:
 
 
 def summarise(rows: Sequence[dict[str, float]]) -> dict[str, Any]:
-    """Returns each value's mean and standard deviation over the seeds, and the number of seeds."""
+    """Returns each value's mean and standard deviation over the seeds, and the number of seeds.
+
+    The deviation is None for a single seed.
+    """
     if not rows:
         return {}
     cells: dict[str, Any] = {"seeds": len(rows)}
-    for key in rows[0]:
+    for key in dict.fromkeys(key for row in rows for key in row):
         values = [row[key] for row in rows if key in row]
-        deviation = statistics.stdev(values) if len(values) > 1 else 0.0
+        deviation = statistics.stdev(values) if len(values) > 1 else None
         cells[key] = (statistics.fmean(values), deviation)
     return cells
 
 
+def differences(
+    rows: Mapping[int, Mapping[str, float]], baseline: Mapping[int, Mapping[str, float]]
+) -> dict[str, float]:
+    """Returns each value's mean difference from the baseline over the seeds that both have.
+
+    Args:
+        rows: seed -> values of a variant's finished run.
+        baseline: the same for the baseline.
+    """
+    pairs: dict[str, list[float]] = {}
+    for seed in rows.keys() & baseline.keys():
+        for key in rows[seed].keys() & baseline[seed].keys():
+            pairs.setdefault(key, []).append(rows[seed][key] - baseline[seed][key])
+    return {key: statistics.fmean(found) for key, found in pairs.items()}
+
+
 def markdown(
-    suite: Suite, table: dict[str, dict], columns: Sequence[Column], missing: Sequence[str]
+    suite: Suite,
+    table: Mapping[str, Mapping],
+    gains: Mapping[str, Mapping[str, float]],
+    columns: Sequence[Column],
+    missing: Sequence[str],
 ) -> str:
-    """Returns the report as text."""
+    """Returns the report as text.
+
+    Args:
+        suite: the suite.
+        table: variant -> :func:`summarise` of its runs.
+        gains: variant -> its :func:`differences` from the baseline.
+        columns: of the table.
+        missing: names of the runs that have not finished.
+    """
     lines = [f"# {suite.title}", ""]
     lines += [
-        f"Mean and standard deviation over the seeds; in brackets the difference to "
-        f"`{suite.baseline}`."
+        "Mean and standard deviation over the seeds; in brackets the mean difference from "
+        f"`{suite.baseline}` over the seeds that both have."
     ]
     if suite.paper:
         lines += ["*Paper:* is the paper's figure on its own data; we did not measure it."]
     lines += ["", "| variant | seeds | " + " | ".join(c.title for c in columns) + " |"]
     lines += ["|---" * (len(columns) + 2) + "|"]
-    baseline = table[suite.baseline]
     for variant, cells in table.items():
         row = [f"`{variant}`", str(cells.get("seeds", 0))]
         for column in columns:
-            row.append(_cell(column, cells, baseline, suite.paper.get(variant, {})))
+            row.append(_cell(column, cells, gains.get(variant, {}), suite.paper.get(variant, {})))
         lines.append("| " + " | ".join(row) + " |")
     if missing:
         lines += ["", "Not finished: " + ", ".join(missing) + "."]
     return "\n".join(lines) + "\n"
 
 
-def _cell(column: Column, cells: dict, baseline: dict, paper: dict[str, float]) -> str:
+def _cell(
+    column: Column, cells: Mapping, gains: Mapping[str, float], paper: Mapping[str, float]
+) -> str:
     text = "-"
     if column.key in cells:
         mean, deviation = cells[column.key]
         text = f"{mean:.{column.digits}f}"
-        if deviation > 0:
+        if deviation:
             text += f" ± {deviation:.{column.digits}f}"
-        if column.compared and cells is not baseline and column.key in baseline:
-            text += f" ({mean - baseline[column.key][0]:+.{column.digits}f})"
+        if column.compared and column.key in gains:
+            text += f" ({gains[column.key]:+.{column.digits}f})"
     if column.paper in paper:
         text += f" *paper: {paper[column.paper]}*"
     return text
@@ -220,7 +258,7 @@ def draw(table: dict[str, dict], columns: Sequence[Column], path: Path) -> None:
             for position, name in enumerate(names):
                 if column.key in table[name]:
                     mean, deviation = table[name][column.key]
-                    axis.errorbar(mean, position, xerr=deviation, fmt="o", capsize=3)
+                    axis.errorbar(mean, position, xerr=deviation or 0, fmt="o", capsize=3)
             axis.set_yticks(range(len(names)), names)
             axis.set_ylim(len(names) - 0.5, -0.5)
             axis.set_title(column.title, fontsize=9)

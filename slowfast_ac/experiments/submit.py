@@ -60,5 +60,8 @@ def parse_parameters(words: Sequence[str]) -> dict[str, object]:
         if not key or not equals:
             raise InputError(f"--submit: {word!r}; give KEY=VALUE, such as slurm_partition=gpu")
         # yaml would turn a time of Slurm's, such as 12:00:00, into a number.
-        parameters[key] = value if ":" in value else yaml.safe_load(value)
+        try:
+            parameters[key] = value if ":" in value else yaml.safe_load(value)
+        except yaml.YAMLError:
+            parameters[key] = value
     return parameters

@@ -18,6 +18,7 @@ KINDS = {
     **dict.fromkeys(("common", "variants", "paper"), dict),
     "seeds": list,
 }
+PAPER_FIGURES = {"top1", "top5", "gflops"}
 # Keys that a suite sets for each of its runs, and what to do instead.
 OF_EACH_RUN = {
     "RNG_SEED": "choose the seeds with --seeds or the suite's entry seeds (demo: --seed)",
@@ -123,6 +124,12 @@ def load_suite(path: str | Path, base: str | Path | None = None) -> Suite:
     for entry in (data["baseline"], *data.get("paper", {})):
         if entry not in variants:
             raise InputError(f"{path}: {entry} is not one of the variants {', '.join(variants)}")
+    for variant, figures in data.get("paper", {}).items():
+        if not isinstance(figures, dict) or not set(figures) <= PAPER_FIGURES:
+            raise InputError(
+                f"{path}: paper: {variant}: {figures!r} is not a mapping of "
+                f"{', '.join(sorted(PAPER_FIGURES))} to numbers"
+            )
     seeds = data.get("seeds", [0])
     if not seeds or any(type(seed) is not int for seed in seeds) or len(set(seeds)) < len(seeds):
         raise InputError(f"{path}: seeds: {seeds} are not different integers")
@@ -181,20 +188,23 @@ def plan(
         suite: the suite.
         output: folder; each run gets ``output/variant/seedN``.
         opts: keys and values for every run, after the variant's own.
-        seeds: replace the suite's.
+        seeds: replace the suite's; all different.
         only: names of variants, or ``variant:seed``, to keep.
 
     Raises:
-        InputError: for an unknown name in ``only``, or a key in ``opts`` that each run has of its
-            own or that the variants differ in.
+        InputError: for a seed that is given twice, an unknown name in ``only``, or a key in
+            ``opts`` that each run has of its own or that the variants differ in.
     """
     _require_shared("--opts: ", opts[::2])
     for key in opts[::2]:
         first, *others = (overrides.get(key) for overrides in suite.variants.values())
         if any(other != first for other in others):
             raise InputError(f"--opts: {key}: the variants differ in it; change it in the suite")
+    seeds = suite.seeds if seeds is None else seeds
+    if len(set(seeds)) < len(seeds):
+        raise InputError(f"--seeds: {' '.join(map(str, seeds))} are not different seeds")
     runs = []
-    for seed in suite.seeds if seeds is None else seeds:
+    for seed in seeds:
         for variant, overrides in suite.variants.items():
             own = [str(part) for pair in overrides.items() for part in pair]
             folder = Path(output).resolve() / variant / f"seed{seed}"

@@ -10,7 +10,7 @@ from fvcore.common.config import CfgNode
 
 from slowfast_ac.cam import STRIDE
 from slowfast_ac.config import FAST, LOSS_NAME, check_values, consistency_settings
-from slowfast_ac.data.lists import check_list, read_list
+from slowfast_ac.data.lists import check_list, list_format, read_list
 from slowfast_ac.errors import InputError
 from slowfast_ac.models.slowfast_ac import check_supported
 from slowfast_ac.pyslowfast.check_visualization import shows_something
@@ -195,15 +195,8 @@ def check_data(cfg: CfgNode, open_videos: bool = True) -> None:
         splits.append("test")
     for split in splits:
         path = os.path.join(cfg.DATA.PATH_TO_DATA_DIR, f"{split}.csv")
-        # The wheel lacks the key and splits at white space.
-        separator = cfg.DATA.get("PATH_LABEL_SEPARATOR", " ")
         check = check_list if open_videos else read_list
-        entries = check(
-            path,
-            separator=separator,
-            prefix=cfg.DATA.PATH_PREFIX,
-            num_classes=cfg.MODEL.NUM_CLASSES,
-        )
+        entries = check(path, **list_format(cfg), num_classes=cfg.MODEL.NUM_CLASSES)
         if split == "train" and len(entries) < cfg.TRAIN.BATCH_SIZE:
             raise InputError(
                 f"TRAIN.BATCH_SIZE: {cfg.TRAIN.BATCH_SIZE} exceeds the {len(entries)} videos of "

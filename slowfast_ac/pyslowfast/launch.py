@@ -152,7 +152,7 @@ def tested_views(cfg: CfgNode) -> list[int]:
 
 
 def _numbers_of_views(cfg: CfgNode) -> tuple[int, ...]:
-    if not cfg.TEST.ENABLE:
+    if not cfg.TEST.get("ENABLE", True):
         return ()
     # -1 is upstream's value for a series of tests.
     number = cfg.TEST.NUM_ENSEMBLE_VIEWS

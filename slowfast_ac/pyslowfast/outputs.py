@@ -9,6 +9,7 @@ from pathlib import Path
 from fvcore.common.config import CfgNode
 
 from slowfast_ac.errors import InputError
+from slowfast_ac.files import check_folder
 
 try:
     import fcntl
@@ -24,13 +25,13 @@ def check_outputs(cfg: CfgNode) -> None:
     """
     if _is_remote(cfg.OUTPUT_DIR):
         return
-    _check_folder("OUTPUT_DIR", Path(cfg.OUTPUT_DIR))
+    check_folder(cfg.OUTPUT_DIR, "OUTPUT_DIR")
     for key, path in _files(cfg):
         if path.is_dir():
             raise InputError(f"{key}: {path} is a folder; give the name of a file")
-        _check_folder(key, path.parent)
+        check_folder(path.parent, key)
     for key, path in _folders(cfg):
-        _check_folder(key, path)
+        check_folder(path, key)
 
 
 def make_folders(cfg: CfgNode) -> None:
@@ -105,15 +106,6 @@ def _folders(cfg: CfgNode) -> Iterator[tuple[str, Path]]:
     board = cfg.get("TENSORBOARD")
     if board and board.ENABLE and board.LOG_DIR:
         yield "TENSORBOARD.LOG_DIR", Path(cfg.OUTPUT_DIR) / board.LOG_DIR
-
-
-def _check_folder(key: str, folder: Path) -> None:
-    """Rejects a folder that cannot be created or written to."""
-    there = next(parent for parent in (folder, *folder.absolute().parents) if parent.exists())
-    if not there.is_dir():
-        raise InputError(f"{key}: {folder} cannot be made, since {there} is a file")
-    if not os.access(there, os.W_OK | os.X_OK):
-        raise InputError(f"{key}: {folder} cannot be written, since {there} is read-only")
 
 
 def _is_remote(path: str) -> bool:

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from slowfast_ac.data.lists import Entry
 from slowfast_ac.errors import InputError
+from slowfast_ac.inference.load import TrainedModel
 from slowfast_ac.visualization.annotation import Annotation
 
 PREDICTED, TRUE = "predicted", "true"
@@ -45,6 +46,13 @@ def check_class(choice: int | str, num_classes: int) -> None:
     """
     if isinstance(choice, int) and choice >= num_classes:
         raise InputError(f"--class: {choice}, but the network has classes 0 to {num_classes - 1}")
+
+
+def same_classes(first: TrainedModel, second: TrainedModel) -> bool:
+    """Returns whether two networks give their classes the same numbers, as far as is known."""
+    if first.num_classes != second.num_classes:
+        return False
+    return None in (first.classes, second.classes) or first.classes == second.classes
 
 
 def true_class(

@@ -9,6 +9,7 @@ from slowfast_ac.data.views import CENTER_VIEW, Views
 from slowfast_ac.files import StrPath
 from slowfast_ac.inference.load import TrainedModel
 from slowfast_ac.inference.predict import Prediction, predict
+from slowfast_ac.visualization.classes import same_classes
 from slowfast_ac.visualization.files import write_overlay
 from slowfast_ac.visualization.heatmap import heatmap
 from slowfast_ac.visualization.score_curves import draw_score_curves, leading_classes
@@ -56,7 +57,7 @@ def find(
         if end > 1.5 * clip:
             stride = max(clip, end / MOST_WINDOWS)
             windows[name] = predict(model, video, CENTER_VIEW, stride=stride)
-    share = same_classes(models) == list(models)
+    share = _of_first_classes(models) == list(models)
     found = {}
     for number, (name, model) in enumerate(models.items()):
         timeline = None
@@ -88,7 +89,7 @@ def draw_maps(
     Raises:
         InputError: if the video cannot be read, or a network has no maps.
     """
-    networks = {name: models[name].network for name in same_classes(models)}
+    networks = {name: models[name].network for name in _of_first_classes(models)}
     [best] = window.top(1)
     maps = {
         name: heatmap(
@@ -109,11 +110,7 @@ def draw_maps(
     return path
 
 
-def same_classes(models: Mapping[str, TrainedModel]) -> list[str]:
+def _of_first_classes(models: Mapping[str, TrainedModel]) -> list[str]:
     """Returns the names of the networks that have the classes of the first one."""
     first, *_ = models.values()
-    return [
-        name
-        for name, model in models.items()
-        if (model.classes, model.num_classes) == (first.classes, first.num_classes)
-    ]
+    return [name for name, model in models.items() if same_classes(first, model)]

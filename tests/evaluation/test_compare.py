@@ -181,3 +181,31 @@ def test_several_labels_are_compared_by_average_precision(tmp_path, write_result
         tmp_path / "o",
     )
     assert "100.00 (other)" in text
+
+
+def test_runs_that_name_other_videos_are_refused(tmp_path, make_results, write_results):
+    result = make_results([0, 0], [0, 1], 2)
+    runs = [tmp_path / name for name in "ab"]
+    for run, videos in zip(runs, ("12", "13"), strict=True):
+        (run / "data").mkdir(parents=True)
+        lines = (f"/{video}.mp4 {label}\n" for label, video in enumerate(videos))
+        (run / "data/test.csv").write_text("".join(lines))
+        (run / "config.yaml").write_text(f"DATA: {{PATH_TO_DATA_DIR: {run / 'data'}}}\n")
+        write_results(run / "test_results.pkl", result)
+    with pytest.raises(
+        InputError, match=r"b: tested on /3.mp4, but .*a on /2.mp4; .* result files"
+    ):
+        compare(*runs, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+    compare(*(run / "test_results.pkl" for run in runs), tmp_path / "out")
+    compare(runs[0], runs[0], tmp_path / "same")
+
+
+def test_a_group_hides_no_row_and_an_empty_one_is_named(tmp_path, make_results, write_results):
+    baseline = write_results(tmp_path / "a.pkl", make_results([0, 0, 0], [0, 1, 1], 3))
+    other = write_results(tmp_path / "b.pkl", make_results([0, 1, 1], [0, 1, 1], 3))
+    (tmp_path / "groups.json").write_text('{"all": ["0"], "third": ["2"]}')
+    text = compare(baseline, other, tmp_path / "out", groups=tmp_path / "groups.json")
+    rows = [line.split("|")[1].strip() for line in text.splitlines() if line.startswith("| all")]
+    assert rows == ["all, 3", "all, 1"]
+    assert "No video of this test is in the group third." in text

@@ -109,9 +109,72 @@ def test_earlier_results_are_not_overwritten(tmp_path, make_pair, write_results,
 def test_a_list_of_other_videos_is_refused(tmp_path, make_pair, write_results):
     path = write_results(tmp_path / "r.pkl", make_pair()[0])
     (tmp_path / "test.csv").write_text("a.mp4 0\n")
-    with pytest.raises(InputError, match="test.csv: 1 videos, but .*r.pkl has 120"):
+    with pytest.raises(InputError, match="test.csv: 1 videos, but the results have 120"):
         evaluate(path, tmp_path / "out", test_list=tmp_path / "test.csv")
     assert not (tmp_path / "out").exists()
+
+
+def make_run(folder, lines, **data):
+    """Makes a run's folder with a list of its tested videos."""
+    (folder / "data").mkdir(parents=True)
+    (folder / "data/test.csv").write_text("".join(f"{line}\n" for line in lines))
+    config = {"DATA": {"PATH_TO_DATA_DIR": str(folder / "data"), **data}}
+    (folder / "config.yaml").write_text(json.dumps(config))
+    return folder
+
+
+def test_videos_are_not_named_from_a_list_that_has_changed(tmp_path, make_results, write_results):
+    run = make_run(tmp_path / "run", ["b.mp4 1", "a.mp4 0"])
+    write_results(run / "test_results.pkl", make_results([0, 0], [0, 1], 2))
+    text = evaluate(run, tmp_path / "out")
+    assert "not named: " in text
+    assert "test.csv line 1: label 1, but the results have 0" in text
+    assert pandas.read_csv(tmp_path / "out/mistakes.csv")["video"].tolist() == [1]
+    # A list that is given has to fit.
+    with pytest.raises(InputError, match="test.csv line 1: label 1, but the results have 0"):
+        evaluate(run, tmp_path / "other", test_list=run / "data/test.csv")
+    assert not (tmp_path / "other").exists()
+    with pytest.raises(InputError, match="--streams: .* line 1: label 1"):
+        evaluate(run, tmp_path / "other", streams=True)
+
+
+def test_a_list_of_other_columns_names_no_video(tmp_path, make_results, write_results):
+    run = make_run(tmp_path / "run", ["original_vido_id video_id frame_id path labels"])
+    write_results(run / "test_results.pkl", make_results([0, 0], [0, 1], 2))
+    assert "not named: " in evaluate(run, tmp_path / "out")
+
+
+def test_a_given_list_is_read_as_the_run_reads_it(tmp_path, make_results, write_results):
+    keys = {"PATH_PREFIX": "/videos", "PATH_LABEL_SEPARATOR": ","}
+    run = make_run(tmp_path / "run", ["a b.mp4,0", "c.mp4,1"], **keys)
+    write_results(run / "test_results.pkl", make_results([1, 0], [0, 1], 2))
+    evaluate(run, tmp_path / "own")
+    evaluate(run, tmp_path / "given", test_list=run / "data/test.csv")
+    for name in ("own", "given"):
+        videos = pandas.read_csv(tmp_path / name / "mistakes.csv")["video"]
+        assert set(videos) == {"/videos/a b.mp4", "/videos/c.mp4"}
+
+
+def test_files_of_an_earlier_evaluation_do_not_stay_beside_the_new_ones(
+    tmp_path, make_results, write_results
+):
+    path, out = write_results(tmp_path / "r.pkl", make_results([0, 0], [0, 1], 2)), tmp_path / "out"
+    out.mkdir()
+    (out / "streams.csv").touch()
+    evaluate(path, out, overwrite=True)
+    assert not (out / "streams.csv").exists()
+    assert (out / "mistakes.csv").exists()
+    labels = np.array([[1, 0], [0, 1]])
+    evaluate(write_results(path, Results(labels.astype(float), labels)), out, overwrite=True)
+    assert {file.name for file in out.iterdir()} == {
+        *("evaluate.md", "evaluate.json", "per_class.csv")
+    }
+
+
+def test_an_output_that_is_a_file_is_refused(tmp_path, make_results, write_results):
+    path = write_results(tmp_path / "r.pkl", make_results([0, 0], [0, 1], 2))
+    with pytest.raises(InputError, match="--output: .*r.pkl cannot be made, since .* is a file"):
+        evaluate(path, path)
 
 
 def test_several_labels_give_mean_average_precision(tmp_path, write_results):

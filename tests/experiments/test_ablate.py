@@ -190,6 +190,62 @@ def test_finished_runs_with_other_settings_are_refused(upstream, tmp_path):
         require_same_settings(runs)
 
 
+def test_an_unfinished_run_is_not_continued_under_other_settings(upstream, tmp_path):
+    base = tmp_path / "base.yaml"
+    base.write_text(f"_BASE_: {CONFIG}\nSOLVER:\n  MAX_EPOCH: 3\n")
+    runs = plan(load_suite(write_suite(tmp_path, seeds=[0]), base), tmp_path / "output")
+    finished(runs[0])
+    (runs[0].folder / "run.json").unlink()
+    base.write_text(f"_BASE_: {CONFIG}\nSOLVER:\n  MAX_EPOCH: 4\n")
+    # Without a checkpoint it starts anew.
+    require_same_settings(runs)
+
+    (runs[0].folder / "checkpoints").mkdir()
+    (runs[0].folder / "checkpoints/checkpoint_epoch_00001.pyth").touch()
+    with pytest.raises(InputError, match="an unfinished run with SOLVER.MAX_EPOCH 3, but 4 now"):
+        require_same_settings(runs)
+    base.write_text(f"_BASE_: {CONFIG}\nSOLVER:\n  MAX_EPOCH: 3\n")
+    require_same_settings(runs)
+
+
+def test_a_seed_that_is_given_twice_is_refused(tmp_path):
+    with pytest.raises(InputError, match="--seeds: 0 1 0 are not different seeds"):
+        plan(load_suite(write_suite(tmp_path)), tmp_path, seeds=[0, 1, 0])
+
+
+@pytest.mark.parametrize("figures", [75.6, None, {"accuracy": 75.6}])
+def test_figures_of_the_paper_that_are_none_are_refused(tmp_path, figures):
+    with pytest.raises(InputError, match=r"suite.yaml: paper: ac: .* is not a mapping of gflops"):
+        load_suite(write_suite(tmp_path, paper={"ac": figures}))
+
+
+def test_differences_are_over_the_seeds_that_both_have(tmp_path, monkeypatch):
+    from slowfast_ac.experiments import report
+
+    top1 = {"unfused:0": 80, "unfused:1": 90, "unfused:2": 100, "ac:0": 82}
+    monkeypatch.setattr(report, "is_finished", lambda run: run.name in top1)
+    monkeypatch.setattr(report, "measure", lambda run: {"top1": float(top1[run.name])})
+    suite = load_suite(write_suite(tmp_path, seeds=[0, 1, 2], paper={}))
+    text = write_report(suite, plan(suite, tmp_path), tmp_path).read_text()
+    assert "| `unfused` | 3 | 90.0 ± 10.0 |" in text
+    # Not 82 minus the mean of all three seeds.
+    assert "| `ac` | 1 | 82.0 (+2.0) |" in text
+    assert "Not finished: ac:1, ac:2." in text
+    # One seed has no deviation.
+    assert json.loads((tmp_path / "report.json").read_text())["variants"]["ac"]["top1"] == [
+        82,
+        None,
+    ]
+    assert "\nac,1,82.0,\n" in (tmp_path / "report.csv").read_text().replace("\r", "")
+
+
+def test_an_output_that_is_a_file_is_refused_before_anything_runs(tmp_path, capsys):
+    (tmp_path / "file").touch()
+    words = ["ablate", str(write_suite(tmp_path)), "--output", str(tmp_path / "file")]
+    assert main(words) == 2
+    assert "--output: " in capsys.readouterr().err
+
+
 def test_a_default_that_changed_since_a_run_is_named(upstream, tmp_path, capsys):
     suite, output = str(write_suite(tmp_path, seeds=[0])), tmp_path / "output"
     run = plan(load_suite(suite), output)[0]

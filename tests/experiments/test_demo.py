@@ -64,3 +64,12 @@ def test_data_without_lists_is_refused(upstream, tmp_path):
 )
 def test_the_picture_shows_the_clip_of_the_median_gain(gains, position):
     assert middle(gains) == position
+
+
+def test_the_output_of_the_run_that_failed_is_named(upstream, video_lists, tmp_path, monkeypatch):
+    from slowfast_ac.experiments import demo
+
+    monkeypatch.setattr(demo, "run_all", lambda runs, parallel: ["SlowFastAC:0"])
+    path = tmp_path / "SlowFastAC/seed0/output.txt"
+    with pytest.raises(InputError, match=f"demo: SlowFastAC:0 failed; see {path}$"):
+        run_demo(tmp_path, data=video_lists)

@@ -43,6 +43,19 @@ def test_the_rate_is_compared_with_the_linear_rule(batch, shards, rate, linear, 
     assert ("WARNING" in text) == warns
 
 
+def test_a_rate_that_upstream_multiplies_by_the_machines_is_taken_so():
+    solver = {"BASE_LR": 0.1, "BASE_LR_SCALE_NUM_SHARDS": True}
+    config = {"TRAIN": {"BATCH_SIZE": 64}, "NUM_SHARDS": 8, "SOLVER": solver}
+    assert facts(config)["learning rate"] == "0.8; the linear rule gives 0.8 for this batch"
+
+
+def test_each_test_of_a_series_is_told():
+    pairs = explain(over_defaults({"TEST": {"NUM_ENSEMBLE_VIEWS": -1, "NUM_SPATIAL_CROPS": 3}}))
+    views = [text.partition(" ")[0] for name, text in pairs if name == "test"]
+    # Upstream's series for -1.
+    assert views == ["3", "9", "15", "21", "30"]
+
+
 def test_a_warm_start_or_another_optimizer_is_not_warned_about():
     config = {"TRAIN": {"BATCH_SIZE": 8, "CHECKPOINT_FILE_PATH": "kinetics.pyth"}}
     assert "WARNING" not in facts(config)["learning rate"]

@@ -18,6 +18,7 @@ def test_values_are_numbers_where_they_look_like_it():
         **{"slurm_partition": "gpu", "timeout_min": 720},
         **{"slurm_time": "12:00:00", "slurm_comment": "a=b"},
     }
+    assert parse_parameters(["slurm_comment=[a"]) == {"slurm_comment": "[a"}
     with pytest.raises(InputError, match="--submit: 'gpu'; give KEY=VALUE"):
         parse_parameters(["gpu"])
 

@@ -206,6 +206,15 @@ def test_videos_of_one_name_get_files_of_their_own():
     ]
 
 
+def test_numbered_files_of_one_video_are_not_those_of_another():
+    for videos in (["clip.mp4", "clip-1.mp4"], ["clip-1.mp4", "clip.mp4"], ["a/c.mp4", "b/c.mp4"]):
+        stems = distinct_stems([*videos, "c_2-3.mp4"], numbered=True)
+        files = [name for stem in stems for name in (stem, *(f"{stem}-{n}" for n in range(1, 9)))]
+        assert len(set(files)) == len(files)
+    # Without numbers every name is free.
+    assert distinct_stems(["clip.mp4", "clip-1.mp4"]) == ["clip", "clip-1"]
+
+
 @pytest.mark.parametrize(
     ("text", "expected"), [("predicted", "predicted"), ("true", "true"), ("nod", 3), ("12", 12)]
 )
@@ -351,6 +360,38 @@ def test_a_checkpoint_of_other_classes_is_refused(tmp_path, video, trained):
             *(video, "--cfg", cfg, "--checkpoint", checkpoint, "--output", tmp_path / "out"),
             *("--opts", "MODEL.NUM_CLASSES", "9"),
         )
+
+
+def test_a_video_and_its_boxes_are_not_replaced_by_their_heatmap(tmp_path, video, trained):
+    from slowfast_ac.cli import main
+
+    write_annotation(video)
+    before = {path: path.read_bytes() for path in video.parent.iterdir()}
+    cfg, checkpoint = map(str, trained("SlowFast"))
+    (tmp_path / "link").symlink_to(video.parent)
+    for folder in (video.parent, tmp_path / "link"):
+        with pytest.raises(InputError, match=r"in: contains .*clip.mp4, which its heatmaps could"):
+            run(video, "--cfg", cfg, "--checkpoint", checkpoint, "--output", folder)
+        words = ["predict", checkpoint, str(video), "--cfg", cfg, "--heatmap", str(folder)]
+        assert main([*words, "--single-view"]) == 2
+    assert {path: path.read_bytes() for path in video.parent.iterdir()} == before
+
+
+def test_networks_that_order_their_classes_differently_are_not_compared(tmp_path, video, trained):
+    cfg, checkpoint = trained("SlowFast")
+    names = [f"c{number}" for number in range(7)]
+    paths = []
+    for number, classes in enumerate((names, names[::-1])):
+        saved = torch.load(checkpoint, weights_only=True)
+        saved["classes"] = {name: label for label, name in enumerate(classes)}
+        paths.append(tmp_path / f"{number}.pyth")
+        torch.save(saved, paths[-1])
+    words = (video, "--output", tmp_path / "out", "--checkpoint", paths[0])
+    with pytest.raises(InputError, match=r"--against: .*1.pyth has other classes, or the same in"):
+        run(*words, "--against", paths[1])
+    assert not (tmp_path / "out").exists()
+    with pytest.raises(InputError, match="--against-cfg: give the network with --against"):
+        run(*words, "--against-cfg", cfg)
 
 
 def test_invalid_classes_and_scales_are_refused_once(tmp_path, video, trained):

@@ -123,9 +123,10 @@ def register(path: str | os.PathLike[str] | None = None) -> None:
 def add_custom_config(cfg: CfgNode) -> None:
     """Adds the config keys to a PySlowFast config, and the models and criterion to PySlowFast.
 
-    With your own launcher, this is the only change you need: in PySlowFast's
-    ``slowfast/config/custom_config.py``, import this function in place of the one defined there.
-    PySlowFast calls it in every process.
+    For your own launcher: in PySlowFast's ``slowfast/config/custom_config.py``, import this
+    function in place of the one defined there. PySlowFast calls it in every process, when
+    ``slowfast.config.defaults`` is imported. A launcher that imports other parts of PySlowFast
+    first has to call :func:`register` at its top, too.
 
     Args:
         cfg: the config to which the nodes AC, SCAM, COMPUTE and FINETUNE are added.

@@ -38,7 +38,8 @@ def add_custom_config(cfg: CfgNode) -> None:
     cfg.AC = CfgNode()
     # Factor of the consistency term, lambda of Eq. 4. At least 0; with 0 the term is only measured.
     # Eq. 3 divides by the number of positions in a map, 49 at a crop of 224. For maps of other
-    # sizes, scale the factor in proportion to that number.
+    # sizes, scale the factor in proportion to that number, or, if NORMALIZE is not l2, to the
+    # maps' side (DISTANCE norm) or not at all (mse). `slowfast-ac explain` prints it.
     cfg.AC.LAMBDA = 1.5
     # The other term: the name of any PySlowFast loss (slowfast/models/losses.py). If
     # DATA.MULTI_LABEL is set, cross_entropy means bce_logit.
@@ -175,9 +176,14 @@ def map_side(cfg: CfgNode) -> int:
 def equal_lambda(cfg: CfgNode) -> float:
     """Returns the lambda that has the same effect on this config's maps as the paper's on 7 x 7.
 
-    Eq. 3 divides by the number of positions, so the same lambda has more effect on smaller maps.
+    Eq. 3 divides by the number of positions, HW. Maps of norm 1 have distances that do not depend
+    on HW. Otherwise, the norm of a difference grows with the root of HW, and the mean squared error
+    not at all.
     """
-    return PAPER_LAMBDA * map_side(cfg) ** 2 / PAPER_SIDE**2
+    side = map_side(cfg) / PAPER_SIDE
+    if cfg.AC.NORMALIZE == "l2":
+        return PAPER_LAMBDA * side**2
+    return PAPER_LAMBDA * (side if cfg.AC.DISTANCE == "norm" else 1)
 
 
 def build_scam_head(cfg: CfgNode, dim_res4: int, dim_res5: int) -> SCAMHead | None:

@@ -12,6 +12,9 @@ from slowfast_ac.models.pack_pathway import PackPathway
 from slowfast_ac.models.ptv_slowfast_ac import PTVTwoStream
 from slowfast_ac.scam_head import MultiScale, SCAMHead
 
+# PyTorchVideo's.
+DEPTHS = (18, 50, 101, 152)
+
 
 def create_slowfast_ac(
     *,
@@ -52,8 +55,9 @@ def create_slowfast_ac(
         stem_dim_out: channels of the slow pathway's stem.
         num_frames: frames of a clip; the fast pathway sees all of them.
         alpha: fast frames per slow frame; must divide ``num_frames``.
-        crop_size: height and width of a training crop in pixels. The head pools windows of that
-            size, so it classifies a larger clip at several positions and averages the logits.
+        crop_size: height and width of a training crop in pixels, a multiple of 32. The head pools
+            windows of that size, so it classifies a larger clip at several positions and averages
+            the logits.
         scales: sizes at which the slow pathway sees a clip in training, relative to the classified
             clip. The first is 1.0, that clip itself.
         scale_grad: if true, gradients flow through the scales after the first.
@@ -70,8 +74,16 @@ def create_slowfast_ac(
     """
     if num_frames < 1 or alpha < 1 or num_frames % alpha:
         raise InputError(f"alpha {alpha} does not divide num_frames {num_frames}")
-    if crop_size < STRIDE:
-        raise InputError(f"crop_size {crop_size} is less than the backbone's stride of {STRIDE}")
+    if crop_size < STRIDE or crop_size % STRIDE:
+        raise InputError(
+            f"crop_size {crop_size} is not a multiple of the backbone's stride of {STRIDE}"
+        )
+    if model_depth not in DEPTHS:
+        raise InputError(f"model_depth {model_depth} is not one of {', '.join(map(str, DEPTHS))}")
+    if slowfast_channel_reduction_ratio < 1:
+        raise InputError(
+            f"slowfast_channel_reduction_ratio {slowfast_channel_reduction_ratio} is less than 1"
+        )
     if stem_dim_out % slowfast_channel_reduction_ratio:
         raise InputError(
             f"slowfast_channel_reduction_ratio {slowfast_channel_reduction_ratio} does not divide "

@@ -19,12 +19,15 @@ def build_model(cfg: CfgNode) -> nn.Module:
 
 
 def build_on_cpu(cfg: CfgNode) -> nn.Module:
-    """Builds the config's model on the CPU, so that it needs no process group or compiler."""
+    """Builds the config's model on the CPU, so that it needs no process group or compiler.
+
+    It computes in the process's own precision.
+    """
     cfg = cfg.clone()
     cfg.NUM_GPUS = 0
-    cfg.COMPUTE.COMPILE = False
+    cfg.COMPUTE.COMPILE, cfg.COMPUTE.PRECISION = False, "default"
     if "NORM_TYPE" in cfg.BN:  # not in the wheel
-        # The other types differ only in training; upstream saves them all as this type.
+        # The other types differ in training alone, and upstream saves them all as this type.
         cfg.BN.NORM_TYPE = "batchnorm"
     return build_model(cfg)
 

@@ -14,13 +14,17 @@ from slowfast_ac.data.lists import check_list, list_format, read_list
 from slowfast_ac.errors import InputError
 from slowfast_ac.models.slowfast_ac import check_supported
 from slowfast_ac.pyslowfast.check_visualization import shows_something
-from slowfast_ac.pyslowfast.compute import check_compute
+from slowfast_ac.pyslowfast.compute import NO_TRAINING, check_compute
 from slowfast_ac.pyslowfast.find import Upstream
 from slowfast_ac.pyslowfast.finetune import check_finetune
 from slowfast_ac.pyslowfast.initial_weights import check_start, check_tested
 from slowfast_ac.pyslowfast.loss_terms import find_upstream_loss
 
 OUR_MODELS = ("SlowFastAC", "PTVSlowFastAC", "SlowAC")
+PATHWAYS = {
+    **dict.fromkeys(("SlowFast", "PTVSlowFast", "SlowFastAC", "PTVSlowFastAC"), 2),
+    **dict.fromkeys(("ResNet", "PTVResNet", "SlowAC"), 1),
+}
 # The data sets that read `path label` lists, in the checkout and the wheel.
 LIST_DATASETS = ("kinetics", "ptvkinetics")
 
@@ -32,7 +36,6 @@ def check_config(cfg: CfgNode, upstream: Upstream) -> None:
         InputError: naming the key, its value and what to do.
     """
     check_names(cfg, upstream)
-    check_values(cfg)
     find_upstream_loss(consistency_settings(cfg).base_loss)
     check_compute(cfg)
     check_finetune(cfg)
@@ -68,7 +71,14 @@ def check_names(cfg: CfgNode, upstream: Upstream) -> None:
             f"MODEL.LOSS_FUNC: {LOSS_NAME} needs the attention maps of MODEL.MODEL_NAME "
             f"SlowFastAC or PTVSlowFastAC, not {name}"
         )
+    two = cfg.MODEL.ARCH in cfg.MODEL.MULTI_PATHWAY_ARCH
+    if name in PATHWAYS and PATHWAYS[name] != 1 + two:
+        raise InputError(
+            f"MODEL.ARCH: {cfg.MODEL.ARCH} has {1 + two} pathways, but MODEL.MODEL_NAME {name} has "
+            f"{PATHWAYS[name]}; build on a config of that model"
+        )
     if name in OUR_MODELS:
+        check_values(cfg)
         check_supported(cfg)
 
 
@@ -149,6 +159,16 @@ def check_devices(cfg: CfgNode, upstream: Upstream) -> None:
             f"NUM_GPUS: {cfg.NUM_GPUS}, but this machine has {present}; add "
             f"--opts NUM_GPUS {present}"
         )
+    if cfg.NUM_SHARDS > 1 and (cfg.NUM_GPUS < 2 or upstream.kind == "wheel"):
+        least = "only one machine" if upstream.kind == "wheel" else "2 GPUs or more on each machine"
+        raise InputError(
+            f"NUM_SHARDS: {cfg.NUM_SHARDS} machines, but this PySlowFast needs {least} "
+            f"(NUM_GPUS is {cfg.NUM_GPUS}): each would train a network of its own in the same "
+            "OUTPUT_DIR; start it on one machine"
+        )
+    on_gpu = cfg.NUM_GPUS and present
+    if cfg.TRAIN.ENABLE and cfg.COMPUTE.PRECISION == "bfloat16" and not on_gpu:
+        raise InputError(f"COMPUTE.PRECISION: {NO_TRAINING}")
     for key in ("TRAIN", "TEST"):
         if cfg[key].BATCH_SIZE % max(cfg.NUM_GPUS, 1):
             raise InputError(

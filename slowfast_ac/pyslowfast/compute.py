@@ -16,6 +16,13 @@ from slowfast_ac.models.compiled import check_compiler, compile_stages
 from slowfast_ac.pyslowfast.built_models import after_build
 from slowfast_ac.pyslowfast.find import Upstream
 
+NO_TRAINING = (
+    "bfloat16 does not train on a CPU, where the weight gradients of some convolutions come out "
+    "wrong; train on a GPU or use default"
+)
+# The settings of TF32 before a config changed them; None if none has.
+_before: tuple[bool, bool] | None = None
+
 
 def check_compute(cfg: CfgNode) -> None:
     """Rejects values that are unknown or incompatible.
@@ -60,8 +67,8 @@ def _check_compile(cfg: CfgNode) -> None:
 def apply_compute(model: nn.Module, cfg: CfgNode) -> nn.Module:
     """Applies COMPUTE to a model that is not yet trained or wrapped for several GPUs.
 
-    The precisions default, float32 and tf32 are settings of the process; the last model built
-    determines them.
+    The precisions float32 and tf32 are settings of the process. The last model built determines
+    them: one of another precision restores the process's own settings.
 
     Args:
         model: any model whose first argument is a list of clips. Changed in place.
@@ -80,11 +87,20 @@ def apply_compute(model: nn.Module, cfg: CfgNode) -> nn.Module:
         compile_stages(model)
     if cfg.COMPUTE.PRECISION == "bfloat16":
         model.forward = types.MethodType(_in_bfloat16(_forward_of(model)), model)
-    elif cfg.COMPUTE.PRECISION != "default":
-        allow = cfg.COMPUTE.PRECISION == "tf32"
-        torch.backends.cudnn.allow_tf32 = allow
-        torch.backends.cuda.matmul.allow_tf32 = allow
+    _set_tf32({"tf32": True, "float32": False}.get(cfg.COMPUTE.PRECISION))
     return model
+
+
+def _set_tf32(allow: bool | None) -> None:
+    """Allows or forbids TF32 in this process; None restores the settings from before."""
+    global _before
+    if _before is None:
+        _before = torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32
+    convolutions, products = _before if allow is None else (allow, allow)
+    torch.backends.cudnn.allow_tf32 = convolutions
+    torch.backends.cuda.matmul.allow_tf32 = products
+    if allow is None:
+        _before = None
 
 
 def install_compute(upstream: Upstream) -> None:
@@ -112,10 +128,7 @@ def _in_bfloat16(forward: Callable) -> Callable:
     def run(self: nn.Module, *args: object, **kwargs: object) -> object:
         device = next(self.parameters()).device.type
         if device == "cpu" and self.training and torch.is_grad_enabled():
-            raise InputError(
-                "COMPUTE.PRECISION: bfloat16 does not train on a CPU, where the weight gradients "
-                "of some convolutions come out wrong; train on a GPU or use default"
-            )
+            raise InputError(f"COMPUTE.PRECISION: {NO_TRAINING}")
         with torch.autocast(device, torch.bfloat16):
             preds = forward(self, *args, **kwargs)
         return _each_tensor(_to_float32, preds)

@@ -92,7 +92,7 @@ def over_defaults(config: CfgNode, source: str) -> CfgNode:
 
     cfg = get_cfg()
     try:
-        cfg.merge_from_other_cfg(config)
+        cfg.merge_from_other_cfg(_with_floats(config, cfg))
     except (KeyError, ValueError, AssertionError) as error:
         raise InputError(f"{source}: {_explain(error, cfg)}") from None
     return cfg
@@ -165,6 +165,20 @@ def _unknown(key: str, cfg: CfgNode) -> str:
 
 def _is_float(cfg: CfgNode, key: str) -> bool:
     return isinstance(_value(cfg, key), float)
+
+
+def _with_floats(config: CfgNode, defaults: CfgNode) -> CfgNode:
+    """Returns a config whose integers are floats where the defaults are."""
+    # fvcore rejects an integer for a float, such as LAMBDA: 1.
+    result = CfgNode()
+    for key, value in config.items():
+        default = defaults.get(key)
+        if isinstance(value, CfgNode) and isinstance(default, CfgNode):
+            value = _with_floats(value, default)
+        elif type(value) is int and isinstance(default, float):
+            value = float(value)
+        result[key] = value
+    return result
 
 
 def _as_float(value: object) -> object:

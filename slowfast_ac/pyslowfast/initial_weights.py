@@ -4,13 +4,13 @@ import importlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-import torch
 from fvcore.common.config import CfgNode
 from torch import Tensor, nn
 
 from slowfast_ac.checkpoint.initial import find_network, initial_weights
 from slowfast_ac.checkpoint.names import is_counter, is_no_weight
-from slowfast_ac.checkpoint.open import Checkpoint, open_checkpoint
+from slowfast_ac.checkpoint.open import Checkpoint, local_path, open_checkpoint
+from slowfast_ac.checkpoint.read import read_file
 from slowfast_ac.checkpoint.report import LoadReport
 from slowfast_ac.errors import InputError
 from slowfast_ac.models.parts import find_classifier, names_in
@@ -42,6 +42,7 @@ class Start:
 def plan_start(
     checkpoint: Checkpoint,
     network: nn.Module,
+    groups: Sequence[int] | None,
     *,
     epoch_reset: bool | None,
     clear_name_pattern: Sequence[str] = (),
@@ -51,6 +52,7 @@ def plan_start(
     Args:
         checkpoint: the opened file.
         network: the model, not wrapped for several GPUs.
+        groups: :func:`group_sizes` of the training's optimizer; None if they are not known yet.
         epoch_reset: TRAIN.CHECKPOINT_EPOCH_RESET for a file that the user gives; if it does not fit
             completely, only its weights are taken. None for the run's own last checkpoint, which
             must fit.
@@ -71,7 +73,10 @@ def plan_start(
             f"on {misfit}; {AFRESH}"
         )
     weights_only = bool(epoch_reset or misfit or checkpoint.epoch is None)
-    return Start(weights, report, weights_only)
+    problem = None if weights_only else _optimizer_problem(checkpoint.path, groups)
+    if problem and epoch_reset is None:
+        raise InputError(f"{checkpoint.path}: cannot be continued: {problem}; {AFRESH}")
+    return Start(weights, report, weights_only or problem is not None)
 
 
 def weights_to_test(checkpoint: Checkpoint, network: nn.Module) -> Mapping[str, Tensor]:
@@ -167,7 +172,13 @@ def check_start(cfg: CfgNode, upstream: Upstream) -> None:
         return
     checkpoint = open_checkpoint(path)
     reset = cfg.TRAIN.CHECKPOINT_EPOCH_RESET
-    start = plan_start(checkpoint, network, epoch_reset=reset, clear_name_pattern=patterns)
+    start = plan_start(
+        checkpoint,
+        network,
+        _planned_groups(network, cfg),
+        epoch_reset=reset,
+        clear_name_pattern=patterns,
+    )
     if not start.weights_only and checkpoint.epoch + 1 >= cfg.SOLVER.MAX_EPOCH:
         raise InputError(
             f"TRAIN.CHECKPOINT_EPOCH_RESET: False continues after epoch {checkpoint.epoch + 1} of "
@@ -208,30 +219,46 @@ def check_tested(cfg: CfgNode, upstream: Upstream) -> None:
         require_related(path, network)
 
 
-def other_groups(path: str) -> InputError:
-    """Returns the error for a checkpoint whose optimizer has other parameter groups."""
-    return InputError(
-        f"{path}: cannot be continued: its optimizer has other groups of parameters, as after "
-        f"a change of FINETUNE or SOLVER keys; {AFRESH}"
-    )
-
-
 def _check_resume(path: str, cfg: CfgNode, upstream: Upstream) -> None:
     network = build_on_cpu(cfg)
     patterns = cfg.TRAIN.CHECKPOINT_CLEAR_NAME_PATTERN
     if _is_left_to(upstream, network):
         require_related(path, network, patterns)
-    else:
-        plan_start(open_checkpoint(path), network, epoch_reset=None, clear_name_pattern=patterns)
-    saved = torch.load(path, map_location="cpu", weights_only=True).get("optimizer_state")
-    optimizers = importlib.import_module("slowfast.models.optimizer")
-    groups = optimizers.construct_optimizer(network, cfg).param_groups
-    if saved and _sizes(saved["param_groups"]) != _sizes(groups):
-        raise other_groups(path)
+        return
+    checkpoint, groups = open_checkpoint(path), _planned_groups(network, cfg)
+    plan_start(checkpoint, network, groups, epoch_reset=None, clear_name_pattern=patterns)
 
 
-def _sizes(groups: Sequence[Mapping]) -> list[int]:
+def group_sizes(groups: Sequence[Mapping]) -> list[int]:
+    """Returns the number of parameters in each group of an optimizer."""
     return [len(group["params"]) for group in groups]
+
+
+def _planned_groups(network: nn.Module, cfg: CfgNode) -> list[int] | None:
+    """Returns :func:`group_sizes` of a run, for its network on the CPU; None if not yet known."""
+    multigrid = cfg.get("MULTIGRID")
+    if cfg.BN.get("NORM_TYPE") == "sub_batchnorm" or (multigrid and multigrid.LONG_CYCLE):
+        # Upstream groups the parameters of sub-batchnorm, which a long cycle uses, differently.
+        return None
+    cfg = cfg.clone()
+    # The network is not wrapped.
+    cfg.NUM_GPUS = 0
+    optimizers = importlib.import_module("slowfast.models.optimizer")
+    return group_sizes(optimizers.construct_optimizer(network, cfg).param_groups)
+
+
+def _optimizer_problem(path: str, groups: Sequence[int] | None) -> str | None:
+    """Returns why an optimizer of these groups cannot go on from a checkpoint, or None."""
+    _, saved = read_file(local_path(path))
+    state = saved.get("optimizer_state")
+    if not isinstance(state, Mapping):
+        return "it has no optimizer_state"
+    if groups is not None and group_sizes(state["param_groups"]) != groups:
+        return (
+            "its optimizer has other groups of parameters, as after a change of FINETUNE or "
+            "SOLVER keys"
+        )
+    return None
 
 
 def _is_left_to(upstream: Upstream, network: nn.Module) -> bool:

@@ -197,7 +197,7 @@ def test_an_unfinished_run_is_not_continued_under_other_settings(upstream, tmp_p
     finished(runs[0])
     (runs[0].folder / "run.json").unlink()
     base.write_text(f"_BASE_: {CONFIG}\nSOLVER:\n  MAX_EPOCH: 4\n")
-    # Without a checkpoint it starts anew.
+    # Without a checkpoint it starts from scratch.
     require_same_settings(runs)
 
     (runs[0].folder / "checkpoints").mkdir()

@@ -11,6 +11,7 @@ from slowfast_ac.cli.configs import FOLDER
 from slowfast_ac.config import equal_lambda, map_side
 from slowfast_ac.errors import InputError
 from slowfast_ac.experiments.explain import cost_by_part, explain, over_defaults
+from slowfast_ac.losses import AttentionMaps, ConsistencySettings, consistency_term
 from slowfast_ac.models.counts import count_multiply_adds, count_parameters
 
 
@@ -81,11 +82,32 @@ def test_lambda_scales_with_the_positions_of_the_maps(crop, upsample, side, expe
     assert equal_lambda(cfg) == pytest.approx(expected, abs=0.005)
 
 
+@pytest.mark.parametrize(
+    ("normalize", "distance"), [("l2", "norm"), ("none", "norm"), ("none", "mse")]
+)
+def test_the_scaled_lambda_gives_random_maps_of_any_size_the_same_loss(normalize, distance):
+    settings = ConsistencySettings(normalize=normalize, distance=distance, classes="all")
+    weighted = []
+    for crop in (96, 224, 448):
+        cfg = over_defaults(
+            {
+                "DATA": {"TRAIN_CROP_SIZE": crop},
+                "AC": {"NORMALIZE": normalize, "DISTANCE": distance},
+            }
+        )
+        torch.manual_seed(0)
+        maps = torch.rand(2, 300, 4, map_side(cfg), map_side(cfg))
+        term = consistency_term(AttentionMaps(*maps), torch.empty(0), settings)
+        weighted.append(equal_lambda(cfg) * float(term))
+    assert max(weighted) < 1.15 * min(weighted)
+
+
 @pytest.mark.parametrize(("crop", "told"), [(64, True), (224, False)])
 def test_a_run_with_other_maps_logs_the_lambda_of_the_same_pull(
     tiny_cfg, build_model, caplog, crop, told
 ):
-    cfg = tiny_cfg("DATA.TRAIN_CROP_SIZE", crop, "DATA.TEST_CROP_SIZE", crop)
+    sizes = ("DATA.TRAIN_CROP_SIZE", crop, "DATA.TEST_CROP_SIZE", crop)
+    cfg = tiny_cfg(*sizes, "AC.NORMALIZE", "l2")
     with caplog.at_level(logging.INFO):
         model = build_model(cfg)
     lines = [record.getMessage() for record in caplog.records if "the pull of" in record.message]

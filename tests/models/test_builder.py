@@ -109,7 +109,10 @@ def test_a_wrong_clip_is_explained(model, clip, change, message):
     [
         ({"alpha": 3}, "alpha 3 does not divide num_frames 8"),
         ({"alpha": 16}, "alpha 16 does not divide num_frames 8"),
-        ({"crop_size": 16}, "crop_size 16 is less than"),
+        ({"crop_size": 16}, "crop_size 16 is not a multiple of the backbone's stride of 32"),
+        ({"crop_size": 112}, "crop_size 112 is not a multiple"),
+        ({"model_depth": 34}, "model_depth 34 is not one of 18, 50, 101, 152"),
+        ({"slowfast_channel_reduction_ratio": 0}, "slowfast_channel_reduction_ratio 0 is less"),
         ({"stem_dim_out": 12}, "8 does not divide stem_dim_out 12"),
         ({"crop_size": 32}, "^scales: 0.5 of crop_size 32"),
         ({"scales": [0.5]}, r"^scales: \[0.5\] must start with 1.0"),

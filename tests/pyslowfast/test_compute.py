@@ -7,6 +7,7 @@ import torch
 
 from slowfast_ac.errors import InputError
 from slowfast_ac.losses import AttentionMaps
+from slowfast_ac.pyslowfast import compute
 from slowfast_ac.pyslowfast.compute import apply_compute, install_compute
 
 SLOW = [
@@ -56,8 +57,9 @@ def settle(model, clips):
 
 
 @pytest.fixture
-def tf32_flags():
+def tf32_flags(monkeypatch):
     """Puts torch's TF32 switches back."""
+    monkeypatch.setattr(compute, "_before", None)
     before = torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32
     yield
     torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32 = before
@@ -183,6 +185,24 @@ def test_tf32_is_switched_for_convolutions_and_products(build, tf32_flags, preci
     build("SlowFast", "COMPUTE.PRECISION", precision)
     assert torch.backends.cudnn.allow_tf32 is allowed
     assert torch.backends.cuda.matmul.allow_tf32 is allowed
+
+
+@pytest.mark.parametrize("precision", ["default", "bfloat16"])
+def test_a_models_precision_does_not_outlast_it(build, tf32_flags, tiny_cfg, precision):
+    from slowfast_ac.pyslowfast.build import build_on_cpu
+
+    def flags():
+        return torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32
+
+    torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32 = True, False
+    for other in ("tf32", "float32"):
+        build("SlowFast", "COMPUTE.PRECISION", other)
+        assert flags() != (True, False)
+        build("SlowFast", "COMPUTE.PRECISION", precision)
+        assert flags() == (True, False)
+    # A network that is built to check the config changes nothing either.
+    build_on_cpu(tiny_cfg("COMPUTE.PRECISION", "tf32"))
+    assert flags() == (True, False)
 
 
 def test_by_default_nothing_is_touched(build, tf32_flags):

@@ -83,6 +83,13 @@ def test_an_option_trains_with_both_terms_logged(
         (("CONTRASTIVE.NUM_MLP_LAYERS", 2), "CONTRASTIVE.NUM_MLP_LAYERS: .* set it to 1"),
         (("DATA.DECODING_BACKEND", "torchcodec"), "DATA.DECODING_BACKEND: torchcodec cannot be"),
         (("BN.NORM_TYPE", "sync_batchnorm"), "BN.NORM_TYPE: sync_batchnorm needs PyTorchVideo's"),
+        (("NUM_SHARDS", 2), "NUM_SHARDS: 2 machines, but this PySlowFast needs .* on one machine"),
+        (("COMPUTE.PRECISION", "bfloat16"), "COMPUTE.PRECISION: bfloat16 does not train on a CPU"),
+        (("MODEL.ARCH", "slow"), "MODEL.ARCH: slow has 1 pathways, but .* SlowFastAC has 2"),
+        (
+            ("MODEL.MODEL_NAME", "SlowAC", "MODEL.LOSS_FUNC", "cross_entropy"),
+            "MODEL.ARCH: slowfast has 2 pathways, but MODEL.MODEL_NAME SlowAC has 1",
+        ),
         (("MASK.ENABLE", True), "MASK.ENABLE: SlowFastAC has no masked pre-training"),
     ],
 )
@@ -99,3 +106,14 @@ def test_an_option_that_has_no_meaning_here_is_refused(
         pytest.skip("this is PyTorchVideo's main branch")
     with pytest.raises(InputError, match=message):
         check_config(tiny_cfg(*opts), upstream)
+
+
+def test_keys_of_the_method_are_not_checked_for_other_models(upstream, tiny_cfg):
+    from slowfast_ac.pyslowfast.checks import check_config
+
+    # Half of this crop is too small for the second scale, which a SlowFast does not have.
+    keys = ("DATA.TRAIN_CROP_SIZE", 32, "DATA.TEST_CROP_SIZE", 32, "TEST.ENABLE", False)
+    with pytest.raises(InputError, match="SCAM.SCALES"):
+        check_config(tiny_cfg(*keys), upstream)
+    plain = ("MODEL.MODEL_NAME", "SlowFast", "MODEL.LOSS_FUNC", "cross_entropy")
+    check_config(tiny_cfg(*keys, *plain), upstream)

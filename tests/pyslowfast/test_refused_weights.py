@@ -41,12 +41,58 @@ def test_resuming_with_other_groups_is_refused_and_with_another_factor_takes_it(
             load(path, model, optimizer)
 
 
-def test_continuing_needs_an_optimizer(training, load, tmp_path, save):
+def test_resuming_needs_an_optimizer(training, load, tmp_path, save):
     _, old, _ = training(seed=1)
     path = save(tmp_path / "exported.pyth", old)
     _, model, optimizer = training()
-    with pytest.raises(InputError, match="exported.pyth: .* no 'optimizer_state'; .*EPOCH_RESET"):
-        load(path, model, optimizer, epoch_reset=False)
+    with pytest.raises(InputError, match="exported.pyth: .* no optimizer_state; .*EPOCH_RESET"):
+        load(path, model, optimizer)
+
+
+@pytest.fixture
+def check_resume(upstream, training, clips, take_step, tmp_path):
+    """Returns a function: keys of the saved run and of today's -> checks that it goes on."""
+    from slowfast.utils.checkpoint import make_checkpoint_dir, save_checkpoint
+
+    from slowfast_ac.pyslowfast.initial_weights import check_start
+
+    def check(then, now):
+        cfg, old, optimizer = training(*then, "OUTPUT_DIR", str(tmp_path))
+        take_step(cfg, old, optimizer, clips)
+        make_checkpoint_dir(str(tmp_path))
+        save_checkpoint(str(tmp_path), old, optimizer, 4, cfg)
+        cfg.merge_from_list(list(now))
+        check_start(cfg, upstream)
+
+    return check
+
+
+def test_a_run_on_several_gpus_goes_on(check_resume):
+    check_resume((), ("NUM_GPUS", 2))
+    with pytest.raises(InputError, match="00005.pyth: cannot be continued: .* other groups"):
+        check_resume((), ("NUM_GPUS", 2, "FINETUNE.FREEZE", ["s1"]))
+
+
+@pytest.mark.checkout
+def test_a_run_with_sub_batchnorm_goes_on(check_resume, skip_unknown_keys):
+    keys = ("BN.NORM_TYPE", "sub_batchnorm", "BN.NUM_SPLITS", 2)
+    skip_unknown_keys(keys)
+    check_resume(keys, ())
+
+
+def test_a_given_file_whose_optimizer_does_not_fit_gives_its_weights(
+    upstream, training, load, tmp_path, save, state, differing
+):
+    from slowfast_ac.pyslowfast.initial_weights import check_start
+
+    _, old, optimizer = training(seed=1)
+    alone = save(tmp_path / "alone.pyth", old)
+    whole = save(tmp_path / "whole.pyth", old, optimizer)
+    for path, keys in ((alone, ()), (whole, ("FINETUNE.FREEZE", ["s1"]))):
+        cfg, model, optimizer = training(*keys, "TRAIN.CHECKPOINT_FILE_PATH", str(path))
+        check_start(cfg, upstream)
+        assert load(path, model, optimizer, epoch_reset=False) == -1
+        assert not differing(state(old), state(model))
 
 
 def test_a_test_refuses_what_would_leave_weights_random(

@@ -9,7 +9,6 @@ from collections.abc import Callable
 from torch.optim import Optimizer
 
 from slowfast_ac.checkpoint.open import open_checkpoint
-from slowfast_ac.errors import InputError
 from slowfast_ac.pyslowfast import initial_weights as initial
 from slowfast_ac.pyslowfast.find import Upstream
 from slowfast_ac.pyslowfast.repairs import Repair
@@ -41,12 +40,13 @@ def _load_what_fits(original: Callable, upstream: Upstream) -> Callable:
         start = initial.plan_start(
             checkpoint,
             network,
+            initial.group_sizes(optimizer.param_groups),
             # train_net passes it only with TRAIN.CHECKPOINT_FILE_PATH, not when it resumes.
             epoch_reset=options.get("epoch_reset"),
             clear_name_pattern=patterns,
         )
         if not start.weights_only:
-            return _go_on(path, load, optimizer)
+            return _go_on(load, optimizer)
         initial.copy_weights(network, start.weights)
         logger.info(
             "%s: %s of %s classes, the start of %s; its epoch and optimizer are not taken\n%s",
@@ -58,17 +58,10 @@ def _load_what_fits(original: Callable, upstream: Upstream) -> Callable:
     return load_checkpoint
 
 
-def _go_on(path: str, load: Callable[[], int], optimizer: Optimizer) -> int:
+def _go_on(load: Callable[[], int], optimizer: Optimizer) -> int:
     """Loads weights, epoch and optimizer, but keeps the config's factors of the learning rates."""
     decays = [group.get("layer_decay") for group in optimizer.param_groups]
-    try:
-        epoch = load()
-    except KeyError as error:
-        raise InputError(
-            f"{path}: cannot be continued: it has no {error}; {initial.AFRESH}"
-        ) from None
-    except ValueError:
-        raise initial.other_groups(path) from None
+    epoch = load()
     for group, decay in zip(optimizer.param_groups, decays, strict=True):
         if decay is not None:
             group["layer_decay"] = decay

@@ -34,8 +34,8 @@ class Journal:
         rank: which process this is.
 
     Raises:
-        InputError: if there are results of other settings, or if another process with the same
-            number is writing to them.
+        InputError: if there are results of other settings, if another process with the same number
+            is writing to them, or for several processes on a file system without locks.
     """
 
     def __init__(self, output: StrPath, settings: Mapping[str, Any], rank: Rank) -> None:
@@ -54,6 +54,10 @@ class Journal:
             names: the names of all items, in the same order in every process.
         """
         return [name for name in self.rank.share(names) if name not in self.done]
+
+    def forget(self, is_stale: Callable[[Mapping[str, Any]], bool]) -> None:
+        """Treats finished items as unfinished if ``is_stale`` returns true for their entry."""
+        self.done -= {entry[KEY] for _, _, entry in self._entries() if is_stale(entry)}
 
     def add(self, entry: Mapping[str, Any]) -> None:
         """Stores the result of one item; a kill after this call does not lose it.
@@ -112,9 +116,17 @@ class Journal:
         if fcntl is not None:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError as error:
+            except BlockingIOError as error:
                 file.close()
                 raise InputError(f"{path}: another process writes to it") from error
+            except OSError as error:
+                # A file system without locks, which a single process does not need.
+                if self.rank.world_size > 1:
+                    file.close()
+                    raise InputError(
+                        f"{path}: cannot be locked ({error.strerror}), which {self.rank} needs; "
+                        "choose --output on another file system, or use one process"
+                    ) from error
         # A line that a kill cut short would corrupt the next one.
         file.seek(0)
         file.truncate(file.read().rfind(b"\n") + 1)
@@ -150,5 +162,7 @@ def _locked(path: Path) -> Iterator[bool]:
         return
     with file:
         if fcntl is not None:
-            fcntl.flock(file, fcntl.LOCK_EX)
+            # Several processes are refused earlier where there are no locks.
+            with contextlib.suppress(OSError):
+                fcntl.flock(file, fcntl.LOCK_EX)
         yield path.exists()

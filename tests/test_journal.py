@@ -1,5 +1,7 @@
 """Results that are kept as they come survive a kill, and processes share the work."""
 
+import errno
+import fcntl
 import json
 import multiprocessing
 import os
@@ -53,6 +55,33 @@ def test_two_processes_of_one_number_are_refused(tmp_path):
     journal = Journal(tmp_path / "out.json", SETTINGS, Rank())
     with pytest.raises(InputError, match=r"0-of-1.jsonl: another process writes to it"):
         Journal(tmp_path / "out.json", SETTINGS, Rank())
+    journal.close()
+
+
+def test_a_single_process_needs_no_locks(tmp_path, monkeypatch):
+    def flock(file, operation):
+        raise OSError(errno.ENOSYS, "Function not implemented")
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    output = tmp_path / "out.json"
+    journal = Journal(output, SETTINGS, Rank())
+    for name in NAMES:
+        journal.add({"video": name})
+    assert journal.finish(NAMES, write_to(output))
+    assert json.loads(output.read_text()) == NAMES
+    with pytest.raises(
+        InputError, match="cannot be locked .*Function not implemented.*--output on"
+    ):
+        Journal(output, SETTINGS, Rank(1, 2))
+
+
+def test_stale_items_are_done_again(tmp_path):
+    output = tmp_path / "out.json"
+    journal = Journal(output, SETTINGS, Rank())
+    for name in NAMES[:3]:
+        journal.add({"video": name, "old": name == NAMES[1]})
+    journal.forget(lambda entry: entry["old"])
+    assert journal.todo(NAMES) == [NAMES[1], *NAMES[3:]]
     journal.close()
 
 

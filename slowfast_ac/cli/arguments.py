@@ -43,15 +43,19 @@ def chosen_videos(args: argparse.Namespace) -> list[str]:
     """Returns the videos of ``args.videos`` and of the list ``args.list``.
 
     Raises:
-        InputError: if there are none, or the list is bad.
+        InputError: if there are none, the list is bad, or a name is not UTF-8.
     """
     from slowfast_ac.data.find_videos import find_videos, read_video_list
+    from slowfast_ac.data.lists import require_utf8
     from slowfast_ac.errors import InputError
 
     listed = read_video_list(args.list) if args.list else []
     if not listed and not args.videos:
         raise InputError("VIDEO: give a video, a folder or --list FILE")
-    return list(dict.fromkeys([*find_videos(args.videos), *listed]))
+    videos = list(dict.fromkeys([*find_videos(args.videos), *listed]))
+    for video in videos:
+        require_utf8(video)
+    return videos
 
 
 def finish(

@@ -36,6 +36,7 @@ def main(args: argparse.Namespace) -> int:
     from slowfast_ac.data.find_videos import distinct_stems
     from slowfast_ac.errors import InputError
     from slowfast_ac.files import check_suffix, sha256, write_json_lines, write_parquet
+    from slowfast_ac.inference.config import network_settings
     from slowfast_ac.inference.features import (
         check_stream,
         extract_features,
@@ -71,6 +72,7 @@ def main(args: argparse.Namespace) -> int:
         "checkpoint": args.checkpoint,
         "sha256": sha256(local_path(model.path)),
         "weights": args.weights,
+        "network": network_settings(model.config),
         "preprocessing": model.preprocessing.to_dict(),
         "stream": args.stream,
         "maps": args.maps,
@@ -81,6 +83,14 @@ def main(args: argparse.Namespace) -> int:
     # A table is made from the same files, which are then removed.
     folder = journal.folder / "features" if table else Path(args.output)
     stems = dict(zip(videos, distinct_stems(videos), strict=True))
+    # Other videos in the list than before can change the names of the files.
+    journal.forget(
+        lambda entry: (
+            "files" in entry
+            and entry["video"] in stems
+            and not has_features(folder, stems[entry["video"]], entry["video"], settings)
+        )
+    )
     for video in journal.todo(videos):
         if has_features(folder, stems[video], video, settings):
             journal.add({"video": video, "files": stems[video]})
@@ -110,7 +120,11 @@ def main(args: argparse.Namespace) -> int:
 
     def write(entries) -> None:
         if not table:
-            write_json_lines(journal.output, entries)
+            named = (
+                {**entry, "files": stems[entry["video"]]} if "files" in entry else entry
+                for entry in entries
+            )
+            write_json_lines(journal.output, named)
             return
         columns = {"video": "string", "start": "double", "end": "double"}
         columns |= dict.fromkeys(streams, "list<float>")
@@ -118,7 +132,7 @@ def main(args: argparse.Namespace) -> int:
             row
             for entry in entries
             if "error" not in entry
-            for row in table_rows(folder, entry["files"])
+            for row in table_rows(folder, stems[entry["video"]])
         )
         write_parquet(journal.output, columns, rows)
 

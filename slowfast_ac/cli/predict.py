@@ -123,6 +123,7 @@ def main(args: argparse.Namespace) -> int:
     from slowfast_ac.data.views import CENTER_VIEW
     from slowfast_ac.errors import InputError
     from slowfast_ac.files import check_folder, check_suffix, sha256
+    from slowfast_ac.inference.config import network_settings
     from slowfast_ac.inference.predict import predict
     from slowfast_ac.inference.prediction_files import (
         SUFFIXES,
@@ -174,6 +175,7 @@ def main(args: argparse.Namespace) -> int:
             "sha256": sha256(local_path(model.path)),
             "weights": args.weights,
             "classes": model.classes,
+            "network": network_settings(model.config),
             "preprocessing": model.preprocessing.to_dict(),
             "views": str(views),
             "window": args.window,
@@ -181,6 +183,8 @@ def main(args: argparse.Namespace) -> int:
             "top": args.top,
             "precision": args.precision,
             "backend": backend,
+            # Drawn with the predictions, so not for videos that are done.
+            "drawings": [args.heatmap, args.timeline],
         }
         journal = Journal(args.output, settings, rank)
     windows = args.window is not None or args.stride is not None

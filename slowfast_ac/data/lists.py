@@ -135,14 +135,26 @@ def format_list(entries: Iterable[Entry]) -> str:
     """Returns the text of a list that every version of PySlowFast reads: single spaces separate.
 
     Raises:
-        InputError: for a path with white space, which a list cannot contain.
+        InputError: for a path that a list cannot contain: with white space, or not in UTF-8.
     """
     lines = []
     for entry in entries:
+        require_utf8(entry.path)
         if len(entry.path.split()) != 1:
             raise InputError(f"{entry.path!r}: PySlowFast's lists cannot hold a path with spaces")
         lines.append(f"{entry.path} {entry.label}\n")
     return "".join(lines)
+
+
+def require_utf8(path: str) -> None:
+    """Rejects a path that cannot be written into a text file.
+
+    Raises:
+        InputError: naming it.
+    """
+    # Python decodes other bytes of a name to these.
+    if any("\udc80" <= char <= "\udcff" for char in path):
+        raise InputError(f"{path!r}: the name is not UTF-8; rename the file")
 
 
 def write_list(path: str | os.PathLike, entries: Iterable[Entry]) -> None:

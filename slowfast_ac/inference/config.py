@@ -91,7 +91,8 @@ def model_config(
 
     Args:
         checkpoint: the opened file.
-        config: a PySlowFast config file or its content; None takes the one in the checkpoint.
+        config: a PySlowFast config file or its content. The one in the checkpoint has the keys that
+            it lacks.
         opts: keys and values in turn, which override it.
 
     Raises:
@@ -107,9 +108,9 @@ def model_config(
             )
         source, settings = path, checkpoint.config
     elif isinstance(config, Mapping):
-        source, settings = "the given config", dict(config)
+        source, settings = "the given config", _merged(checkpoint.config, config)
     else:
-        source, settings = os.fspath(config), read_config(config)
+        source, settings = os.fspath(config), _merged(checkpoint.config, read_config(config))
     cfg = _over_defaults(settings, source)
     if config is not None:
         _require_agreement(cfg, checkpoint, source, _OF_THE_INPUT)
@@ -126,6 +127,26 @@ def model_config(
     kept = {"MODEL.MODEL_NAME", "MODEL.NUM_CLASSES", *map(str, opts)}  # set above
     defaulted = [key for key in DEFAULTS if config_value(settings, key) is None and key not in kept]
     return ModelConfig(cfg, tuple(defaulted))
+
+
+def network_settings(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns the keys of a config that change a network's scores and are not seen in its weights.
+
+    Args:
+        config: :attr:`ModelConfig.cfg`, or an empty config.
+    """
+    values = {key: config_value(config, key) for key in _OF_THE_NETWORK}
+    return {key: value for key, value in values.items() if value is not None}
+
+
+def _merged(config: Mapping[str, Any] | None, over: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns ``config`` with the keys of ``over`` in place of its own."""
+    merged = dict(config or {})
+    for key, value in over.items():
+        own = merged.get(key)
+        both = isinstance(own, Mapping) and isinstance(value, Mapping)
+        merged[key] = _merged(own, value) if both else value
+    return merged
 
 
 def _over_defaults(config: Mapping[str, Any], source: str) -> CfgNode:

@@ -16,7 +16,7 @@ from slowfast_ac.data.views import CENTER_VIEW, Views
 from slowfast_ac.errors import InputError
 from slowfast_ac.inference.load import TrainedModel
 from slowfast_ac.inference.predict import Prediction, span_scores
-from slowfast_ac.inference.windows import check_windows
+from slowfast_ac.inference.windows import NO_LENGTH, check_windows
 
 # Tolerance in seconds for comparing times.
 _SLACK = 1e-3
@@ -110,7 +110,7 @@ def predict_stream(
     check_windows(model.preprocessing, window, stride)
     window = window or model.preprocessing.seconds
     if math.isinf(window):
-        raise InputError("window: needed in seconds, since this network's clip has no fixed length")
+        raise InputError(NO_LENGTH)
     reading = _Reading(source, timeout, window, stride or window)
     try:
         while (item := reading.next()) is not None:

@@ -7,9 +7,13 @@ from slowfast_ac.data.sampling import Span
 from slowfast_ac.data.video import VideoReader
 from slowfast_ac.errors import InputError
 
+NO_LENGTH = "window: needed in seconds, since this network's clip has no fixed length"
+
 
 def check_windows(preprocessing: Preprocessing, window: float | None, stride: float | None) -> None:
     """Rejects windows that are shorter than a clip, and lengths that are not positive.
+
+    A stride alone takes windows of one clip, so the clip needs a fixed length.
 
     Raises:
         InputError: naming the argument.
@@ -25,6 +29,8 @@ def check_windows(preprocessing: Preprocessing, window: float | None, stride: fl
         )
     if stride is not None and not 0 < stride < math.inf:
         raise InputError(f"stride: {stride:g} s is not positive")
+    if stride is not None and window is None and not math.isfinite(clip):
+        raise InputError(NO_LENGTH)
 
 
 def video_duration(path: str) -> float:

@@ -2,6 +2,8 @@
 
 import argparse
 import json
+import re
+import shutil
 
 import numpy as np
 import pytest
@@ -10,9 +12,13 @@ import torch
 from slowfast_ac.cli import features as features_command
 from slowfast_ac.data.clips import read_clips, to_pathways
 from slowfast_ac.data.video import write_video
+from slowfast_ac.data.views import CENTER_VIEW
 from slowfast_ac.errors import InputError
+from slowfast_ac.inference import features as features_module
 from slowfast_ac.inference.features import extract_features
+from slowfast_ac.inference.features import write_features as write
 from slowfast_ac.inference.load import TrainedModel, load_model
+from slowfast_ac.inference.predict import predict
 
 SLOW = (
     *("MODEL.MODEL_NAME", "ResNet", "MODEL.ARCH", "slow", "DATA.INPUT_CHANNEL_NUM", [3]),
@@ -174,3 +180,58 @@ def test_missing_streams_are_refused(trained, video, tmp_path):
     program = TrainedModel("x.onnx", predictor.scores, predictor.preprocessing, 7)
     with pytest.raises(InputError, match="x.onnx: a program returns scores alone"):
         extract_features(program, video)
+
+
+def test_a_new_video_of_the_same_name_does_not_replace_one_that_is_done(
+    trained, video, tmp_path, monkeypatch
+):
+    _, path = trained()
+    folder, output = tmp_path / "videos", tmp_path / "out"
+    (folder / "b").mkdir(parents=True)
+    shutil.copy(video, folder / "b/clip.mp4")
+    shutil.copy(video, folder / "c.mp4")
+
+    def stop(*args):
+        raise KeyboardInterrupt
+
+    # Stopped after the first video.
+    monkeypatch.setattr(features_module, "write_features", lambda *args: write(*args) and stop())
+    with pytest.raises(KeyboardInterrupt):
+        run(path, folder, "--output", output)
+    monkeypatch.undo()
+    assert json.loads((output / "clip.json").read_text())["video"].endswith("b/clip.mp4")
+    (folder / "a").mkdir()
+    shutil.copy(video, folder / "a/clip.mp4")
+    assert run(path, folder, "--output", output) == 0
+    rows = [json.loads(line) for line in (output / "videos.jsonl").read_text().splitlines()]
+    assert len(rows) == len({row["files"] for row in rows}) == 3
+    for row in rows:
+        assert json.loads((output / f"{row['files']}.json").read_text())["video"] == row["video"]
+
+
+def test_features_of_other_settings_of_the_network_are_not_taken(trained, video, tmp_path, capsys):
+    _, path = trained()
+    saved = torch.load(path, weights_only=True)
+    config = tmp_path / "config.yaml"
+    torch.save({"model_state": saved["model_state"]}, path)
+    arrays = []
+    for dilation in (1, 2):
+        text = re.sub(
+            r"(SPATIAL_DILATIONS:)[^A-Z]*",
+            f"\\1 [[1, 1], [1, 1], [1, 1], [{dilation}, {dilation}]]\n  ",
+            saved["cfg"],
+        )
+        config.write_text(text)
+        assert run(path, video, "--cfg", config, "--output", tmp_path / "out") == 0
+        arrays.append(np.load(tmp_path / "out/bar.slow.npy"))
+    assert "are done" not in capsys.readouterr().out
+    assert np.abs(arrays[0] - arrays[1]).max() > 1e-3
+
+
+def test_a_stride_alone_needs_clips_of_a_fixed_length(trained, video, tmp_path):
+    _, path = trained("TEST.DATASET", "ssv2")
+    with pytest.raises(InputError, match="window: needed in seconds, since this network's clip"):
+        run(path, video, "--output", tmp_path / "out", "--stride", 1)
+    assert predict(load_model(path), video, CENTER_VIEW, window=1.0, stride=1.0)
+    with pytest.raises(InputError, match="window: needed in seconds"):
+        predict(load_model(path), video, CENTER_VIEW, stride=1.0)

@@ -28,12 +28,14 @@ class _Place:
     """Where the listed videos are: ``prefix / names[path]`` for each original ``path``.
 
     ``unreadable`` maps videos that could not be read to the reason; None if none was opened.
+    ``links`` maps the links that have to be made to their targets.
     """
 
     prefix: Path
     names: dict[str, str]
     unreadable: dict[str, str] | None = None
     notes: list[str] = field(default_factory=list)
+    links: dict[Path, Path] = field(default_factory=dict)
 
 
 def prepare(
@@ -56,9 +58,10 @@ def prepare(
         output: the folder to write; it must not be inside the data set's folder.
         base: a config that the new one builds on.
         resize: short side in pixels. The resized videos are written to ``videos/<resize>``;
-            existing ones are skipped. None uses the originals.
+            existing ones are skipped, unless the original is newer. None uses the originals.
         workers: number of processes that resize; None for one per CPU core of this process.
-        overwrite: replaces different lists, class map and config of an earlier call.
+        overwrite: replaces different lists, class map, config and links of an earlier call, and
+            removes its lists of splits that have no video now.
         rank: which of several processes this is; each resizes a part of the videos.
 
     Returns:
@@ -67,8 +70,9 @@ def prepare(
 
     Raises:
         InputError: if no video is found, two would get the same name, or ``output`` already
-            contains different files and ``overwrite`` is false; lists and config are then
-            unchanged. Also for several processes without ``resize``.
+            contains different files and ``overwrite`` is false; lists, links and config are then
+            unchanged. Also for resized videos of another folder in ``output``, and for several
+            processes without ``resize``.
     """
     if rank.world_size > 1 and resize is None:
         raise InputError(f"--resize: without it there is no work for {rank}; run prepare alone")
@@ -94,11 +98,12 @@ def prepare(
             return None
         place = resized
     elif any(_clean(path) != path for path in paths):
-        place = _link_all(root, paths, output / "videos" / "links")
+        place = _links(root, paths, output / "videos" / "links")
     else:
         place = _Place(root, {path: path for path in paths})
     notes = [*dataset.notes, *place.notes]
-    files, table, missing = {}, [], []
+    files: dict[Path, str] = {}
+    gone, table, missing = [], [], []
     files[output / CLASS_MAP] = json.dumps(dataset.classes, indent=2) + "\n"
     for split_name, splits in dataset.splits.items():
         folder = output / split_name
@@ -109,13 +114,14 @@ def prepare(
             missing += [_explain(title, s, place) for s in samples if s.path not in place.names]
             if not there:
                 notes.append(f"{title}.csv is not written: no video for it")
+                gone.append(folder / f"{split}.csv")
                 continue
             entries = (Entry(place.names[s.path], dataset.classes[s.class_name]) for s in there)
             files[folder / f"{split}.csv"] = format_list(entries)
             notes += _classes_without_video(title, dataset.classes, there)
         config = folder / f"{dataset.name}.yaml"
         files[config] = _config_text(config, place.prefix, len(dataset.classes), base)
-    _write_all(files, overwrite)
+    _write_all(files, gone, place.links, overwrite)
     missing_file = output / "missing.txt"
     if missing:
         write_text(missing_file, "\n".join(missing) + "\n")
@@ -147,6 +153,7 @@ def _resize(
 ) -> _Place | None:
     names = _without_spaces(paths, suffix=".mp4")
     jobs = {p: ResizeJob(str(root / p), str(prefix / names[p]), short_side) for p in paths}
+    _require_origin(prefix, root)
     unreadable: dict[str, str] = {}
     notes = [f"videos with a short side of at most {short_side} pixels: {prefix}"]
     merged = False
@@ -181,17 +188,28 @@ def _resize(
     return _Place(prefix, names, unreadable, notes)
 
 
-def _link_all(root: Path, paths: list[str], prefix: Path) -> _Place:
+def _require_origin(prefix: Path, root: Path) -> None:
+    """Rejects resized videos of another folder, whose names may be the same; else notes this one.
+
+    Raises:
+        InputError: naming both folders.
+    """
+    file = prefix.with_suffix(".origin")
+    if not file.exists():
+        write_text(file, f"{root}\n")
+    origin = _read(file).strip()
+    if origin != str(root):
+        raise InputError(
+            f"{prefix}: holds resized videos of {origin}, not of {root}; choose another --output, "
+            f"or correct {file} if the folder was only moved"
+        )
+
+
+def _links(root: Path, paths: list[str], prefix: Path) -> _Place:
     names = _without_spaces(paths)
-    for path, name in names.items():
-        source, link = root / path, prefix / name
-        if link.is_symlink() and os.readlink(link) == str(source):
-            continue
-        link.parent.mkdir(parents=True, exist_ok=True)
-        link.unlink(missing_ok=True)
-        link.symlink_to(source)
     note = f"paths have spaces, so the lists name links to the videos: {prefix}"
-    return _Place(prefix, names, notes=[note])
+    links = {prefix / name: root / path for path, name in names.items()}
+    return _Place(prefix, names, notes=[note], links=links)
 
 
 def _count(title: str, samples: list[Sample], place: _Place) -> tuple:
@@ -235,15 +253,30 @@ def _run_command(config: Path) -> str:
     return f"slowfast-ac run --cfg {shlex.quote(str(config))}"
 
 
-def _write_all(files: dict[Path, str], overwrite: bool) -> None:
+def _write_all(
+    files: dict[Path, str], gone: list[Path], links: dict[Path, Path], overwrite: bool
+) -> None:
+    """Writes the files and links and removes the lists ``gone``, or changes nothing at all."""
+    new_links = {link: to for link, to in links.items() if not _leads_to(link, to)}
     different = [path for path, text in files.items() if path.exists() and _read(path) != text]
+    different += [path for path in (*gone, *new_links) if os.path.lexists(path)]
     if different and not overwrite:
         raise InputError(
             f"{different[0]}: exists with other content ({len(different)} such files); nothing is "
             "changed, add --overwrite to replace them or choose another --output"
         )
+    for link, to in new_links.items():
+        link.parent.mkdir(parents=True, exist_ok=True)
+        link.unlink(missing_ok=True)
+        link.symlink_to(to)
     for path, text in files.items():
         write_text(path, text)
+    for path in gone:
+        path.unlink(missing_ok=True)
+
+
+def _leads_to(link: Path, target: Path) -> bool:
+    return link.is_symlink() and os.readlink(link) == str(target)
 
 
 def _read(path: Path) -> str:

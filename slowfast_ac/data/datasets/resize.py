@@ -22,13 +22,20 @@ class ResizeJob:
 
     Args:
         source: the original, which is not changed.
-        target: the mp4 to write. If it already exists, it is complete and nothing is done.
+        target: the mp4 to write. If it exists and is not older than the source, nothing is done.
         short_side: target size of the short side in pixels.
     """
 
     source: str
     target: str
     short_side: int
+
+    def is_done(self) -> bool:
+        """Returns whether the target exists and is not older than the source."""
+        try:
+            return os.path.getmtime(self.target) >= os.path.getmtime(self.source)
+        except OSError:
+            return False
 
 
 def resize_videos(
@@ -39,12 +46,12 @@ def resize_videos(
     Args:
         jobs: {name: job} of all videos.
         journal: stores for each name the ``remarks`` on the source, or an ``error`` if it cannot be
-            read to its end. A video whose target already exists gets no remarks.
+            read to its end. A video that was resized earlier gets no remarks.
         workers: number of processes; None for one per CPU core of this process.
     """
     todo = {}
     for name in journal.todo(list(jobs)):
-        if os.path.exists(jobs[name].target):
+        if jobs[name].is_done():
             journal.add({KEY: name, "remarks": []})
         else:
             todo[name] = jobs[name].target
@@ -99,6 +106,10 @@ def resize_video(job: ResizeJob) -> list[Remark]:
                 ticks = max(round(time / clock), ticks + 1)
                 small = convert(frame, stream.width, stream.height, "yuv420p", interpolation="AREA")
                 small.pts, small.time_base = ticks, clock
+                if num_frames == 0:
+                    # Otherwise, readers would assume another matrix or range.
+                    stream.codec_context.colorspace = small.colorspace
+                    stream.codec_context.color_range = small.color_range
                 # Otherwise, the encoder would copy the frame types of the source.
                 small.pict_type = 0
                 output.mux(stream.encode(small))

@@ -246,7 +246,7 @@ def _divide(
     paths: list[str], val_fraction: float, test_fraction: float, seed: int
 ) -> dict[str, list[str]]:
     # By hash instead of a shuffle, so that adding a video later moves few others.
-    order = sorted(paths, key=lambda path: hashlib.sha256(f"{seed}/{path}".encode()).digest())
+    order = sorted(paths, key=lambda path: hashlib.sha256(os.fsencode(f"{seed}/{path}")).digest())
     val, test = (
         max(1, round(len(paths) * part)) if part else 0 for part in (val_fraction, test_fraction)
     )

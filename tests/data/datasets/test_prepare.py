@@ -285,6 +285,54 @@ def test_different_old_output_stays_unless_overwrite_is_said(class_tree, tmp_pat
     assert (tmp_path / "out/train.csv").read_bytes() != old[tmp_path / "out/train.csv"]
 
 
+def test_links_lead_to_other_videos_only_with_overwrite(tmp_path, put, video_bytes, command):
+    for name in ("first", "second"):
+        put(tmp_path / name / "a class/v.mp4", video_bytes["good"])
+    link = tmp_path / "out/videos/links/a_class/v.mp4"
+    words = ("--output", tmp_path / "out")
+    command("prepare", "folder", tmp_path / "first", *words)
+    # The lists are the same; only the links differ.
+    with pytest.raises(InputError, match=f"{link}: exists with other content .*nothing is changed"):
+        command("prepare", "folder", tmp_path / "second", *words)
+    assert os.readlink(link) == str(tmp_path / "first/a class/v.mp4")
+    command("prepare", "folder", tmp_path / "second", *words, "--overwrite")
+    assert os.readlink(link) == str(tmp_path / "second/a class/v.mp4")
+
+
+def test_a_list_that_has_no_video_any_more_goes_with_overwrite(tmp_path, put, video_bytes, command):
+    tree, out = tmp_path / "tree", tmp_path / "out"
+    for name in ("jump/1", "jump/2", "run/1", "run/2", "run/3"):
+        put(tree / f"{name}.mp4", video_bytes["good"])
+    words = ("prepare", "folder", tree, "--output", out)
+    command(*words, "--val-fraction", 0.3)
+    assert (out / "val.csv").is_file()
+    for path in tree.glob("jump/*"):
+        path.unlink()
+    (tree / "jump").rmdir()
+    for path in list(tree.glob("run/*"))[1:]:
+        path.unlink()
+    with pytest.raises(InputError, match="exists with other content"):
+        command(*words)
+    assert (out / "val.csv").is_file()
+    command(*words, "--overwrite")
+    assert not (out / "val.csv").exists()
+
+
+@pytest.mark.parametrize("words", [(), ("--resize", 16, "--workers", 1)])
+def test_a_name_that_is_not_utf8_is_taken_under_another(
+    tmp_path, put, video_bytes, command, upstream_list, words
+):
+    folder = os.fsencode(tmp_path / "tree/train/c")
+    os.makedirs(folder)
+    for name, kind in ((b"caf\xe9", "variable"), (b"b\xe9", "corrupt")):
+        with open(os.path.join(folder, name + b".mp4"), "wb") as file:
+            file.write(video_bytes[kind])
+    command("prepare", "folder", tmp_path / "tree", "--output", tmp_path / "out", *words)
+    read = upstream_list(tmp_path / "out", "train", config(tmp_path / "out")["DATA"]["PATH_PREFIX"])
+    assert "caf_.mp4" in [Path(path).name for path, _ in read]
+    assert all(probe(path).num_frames for path, _ in read if "caf_" in path)
+
+
 def test_two_videos_of_one_linked_name_are_refused(tmp_path, put, video_bytes, command):
     for name in ("air drumming", "air_drumming"):
         put(tmp_path / f"tree/{name}/a.mp4", video_bytes["good"])

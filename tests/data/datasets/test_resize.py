@@ -1,5 +1,6 @@
 """``slowfast-ac prepare --resize``: sizes, times, what is left out and what is done again."""
 
+import os
 import re
 import subprocess
 import sys
@@ -13,6 +14,7 @@ import pytest
 from slowfast_ac.data.datasets.resize import ResizeJob, fit, resize_video
 from slowfast_ac.data.lists import read_list
 from slowfast_ac.data.video import VideoReader, probe, read_frames
+from slowfast_ac.errors import InputError
 
 TIMES = range(0, 2000, 33)
 
@@ -70,6 +72,55 @@ def test_resized_frames_keep_their_times_and_pictures(kind, tmp_path, put, video
     # The same picture: means over 2 x 2 pixels, but for what x264 loses.
     means = old.reshape(len(old), 12, 2, 16, 2, 3).mean((2, 4))
     assert np.abs(new - means).mean() < 8
+
+
+@pytest.mark.parametrize(("matrix", "spread"), [(1, 1), (1, 2), (5, 2), (2, 0)])
+def test_resized_frames_keep_their_colours(matrix, spread, tmp_path):
+    """BT.709 and BT.601 (or no tag), limited and full range."""
+    source = tmp_path / "a.mp4"
+    colour = (217, 28, 60)
+    with av.open(str(source), "w") as container:
+        stream = container.add_stream("libx264", rate=30, options={"crf": "4"})
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+        stream.codec_context.colorspace, stream.codec_context.color_range = matrix, spread
+        for _ in range(4):
+            frame = av.VideoFrame.from_ndarray(np.full((48, 64, 3), colour, np.uint8), "rgb24")
+            other = {"dst_colorspace": {1: 1, 5: 5, 2: 5}[matrix], "dst_color_range": spread or 1}
+            container.mux(stream.encode(frame.reformat(format="yuv420p", **other)))
+        container.mux(stream.encode())
+    resize_video(ResizeJob(str(source), str(tmp_path / "b.mp4"), 24))
+    for path in (source, tmp_path / "b.mp4"):
+        means = read_frames(path)[0].mean(axis=(0, 1, 2))
+        np.testing.assert_allclose(means, colour, atol=5)
+
+
+def test_a_video_that_was_replaced_is_resized_again_and_others_are_not(
+    tmp_path, put, video_bytes, command
+):
+    tree, out = tmp_path / "tree", tmp_path / "out"
+    for name in "ab":
+        put(tree / f"train/c/{name}.mp4", video_bytes["good"])
+    words = ("prepare", "folder", tree, "--output", out, "--resize", 16, "--workers", 1)
+    command(*words)
+    copies = out / "videos/16/train/c"
+    before = stamps(copies)
+    source = put(tree / "train/c/a.mp4", video_bytes["long"])
+    newer = (copies / "a.mp4").stat().st_mtime + 1
+    os.utime(source, (newer, newer))
+    command(*words)
+    assert probe(copies / "a.mp4").num_frames == 90
+    assert stamps(copies)[copies / "b.mp4"] == before[copies / "b.mp4"]
+
+
+def test_resized_videos_of_another_folder_are_not_taken(tmp_path, put, video_bytes, command):
+    for tree in "ab":
+        put(tmp_path / tree / "train/c/v.mp4", video_bytes["good"])
+    words = ("--output", tmp_path / "out", "--resize", 16, "--workers", 1)
+    command("prepare", "folder", tmp_path / "a", *words)
+    before = stamps(tmp_path / "out")
+    with pytest.raises(InputError, match=f"resized videos of {tmp_path}/a, not of {tmp_path}/b"):
+        command("prepare", "folder", tmp_path / "b", *words, "--overwrite")
+    assert stamps(tmp_path / "out") == before
 
 
 def test_resized_video_has_the_encoders_key_frames(tmp_path, put, video_bytes):

@@ -40,6 +40,17 @@ def test_pytorchvideos_names_need_the_config(calibrated, videos, tmp_path):
     np.testing.assert_allclose(scores[0], scores[1], atol=1e-6)
 
 
+def test_a_config_of_a_few_keys_leaves_the_others_as_they_were(calibrated, tmp_path):
+    _, _, path = calibrated()
+    whole = load_model(path)
+    (tmp_path / "short.yaml").write_text("DATA:\n  TEST_CROP_SIZE: 96\n")
+    for config in (tmp_path / "short.yaml", {"DATA": {"TEST_CROP_SIZE": 96}}):
+        model = load_model(path, config=config)
+        expected = {**whole.preprocessing.to_dict(), "crop_size": 96}
+        assert model.preprocessing.to_dict() == expected
+        assert model.num_classes == whole.num_classes
+
+
 class RunsCode:
     def __reduce__(self):
         return os.system, ("touch ran",)

@@ -324,13 +324,13 @@ def test_a_name_that_is_not_utf8_is_taken_under_another(
 ):
     folder = os.fsencode(tmp_path / "tree/train/c")
     os.makedirs(folder)
-    for name, kind in ((b"caf\xe9", "variable"), (b"b\xe9", "corrupt")):
+    for name, kind in ((b"x\xe9", "variable"), (b"b\xe9", "corrupt")):
         with open(os.path.join(folder, name + b".mp4"), "wb") as file:
             file.write(video_bytes[kind])
     command("prepare", "folder", tmp_path / "tree", "--output", tmp_path / "out", *words)
     read = upstream_list(tmp_path / "out", "train", config(tmp_path / "out")["DATA"]["PATH_PREFIX"])
-    assert "caf_.mp4" in [Path(path).name for path, _ in read]
-    assert all(probe(path).num_frames for path, _ in read if "caf_" in path)
+    assert "x_.mp4" in [Path(path).name for path, _ in read]
+    assert all(probe(path).num_frames for path, _ in read if "x_" in path)
 
 
 def test_two_videos_of_one_linked_name_are_refused(tmp_path, put, video_bytes, command):

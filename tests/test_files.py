@@ -29,9 +29,7 @@ def test_a_pipe_or_folder_is_not_replaced(tmp_path):
 
 def test_a_folder_that_cannot_be_made_is_named(tmp_path):
     (tmp_path / "file").touch()
-    with pytest.raises(
-        InputError, match="^--output: .*a/b cannot be made, since .*/file is a"
-    ):
+    with pytest.raises(InputError, match="^--output: .*a/b cannot be made, since .*/file is a"):
         check_folder(tmp_path / "file/a/b", "--output")
     check_folder(tmp_path / "new/folder", "--output")
     assert not (tmp_path / "new").exists()

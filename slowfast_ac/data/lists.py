@@ -5,6 +5,7 @@ import shlex
 from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import TypedDict
 
 import numpy as np
 
@@ -58,7 +59,14 @@ def read_list(
     return entries
 
 
-def list_format(config: Mapping[str, object] | None) -> dict[str, str]:
+class ListFormat(TypedDict):
+    """Arguments of :func:`read_list`."""
+
+    separator: str
+    prefix: str
+
+
+def list_format(config: Mapping[str, object] | None) -> ListFormat:
     """Returns the arguments ``separator`` and ``prefix`` of :func:`read_list` for a run's lists.
 
     Args:

@@ -5,6 +5,7 @@ projects/attention_consistency/README.md has the reasons for the defaults.
 
 import contextlib
 import math
+import re
 from collections.abc import Iterator, Mapping
 
 from fvcore.common.config import CfgNode
@@ -14,6 +15,8 @@ from slowfast_ac.errors import InputError
 from slowfast_ac.losses import ConsistencySettings
 from slowfast_ac.scam_head import MultiScale, SCAMHead
 
+# PySlowFast's keys for files and folders.
+_PATH = re.compile(r"(^|_)(PATH|PATHS|DIR|DIRS|FILE|FILES|VIDEO|IMDB|PREFIX)(_|$)")
 LOSS_NAME = "attention_consistency"
 # MODEL.ARCH of a ResNet that consists of SlowFast's fast pathway alone.
 FAST = "fast"
@@ -234,6 +237,20 @@ def naming_keys(**keys: str) -> Iterator[None]:
         if argument not in keys:
             raise
         raise InputError(f"{keys[argument]}: {reason}") from None
+
+
+def without_paths(config: CfgNode) -> CfgNode:
+    """Returns a copy of a config in which the values of all keys that name a path are empty.
+
+    They are private and of no use on another machine.
+    """
+    copy = config.clone()
+    for key, value in copy.items():
+        if isinstance(value, CfgNode):
+            copy[key] = without_paths(value)
+        elif value and isinstance(value, str) and _PATH.search(key):
+            copy[key] = ""
+    return copy
 
 
 def config_value(config: Mapping[str, object] | None, key: str) -> object:

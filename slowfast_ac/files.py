@@ -52,6 +52,23 @@ def check_folder(folder: StrPath, kind: str) -> None:
         raise InputError(f"{kind}: {folder} cannot be written, since {there} is read-only")
 
 
+def require_other_folder(folder: StrPath, videos: Iterable[StrPath]) -> None:
+    """Rejects a folder for results that contains one of the videos.
+
+    The results of ``NAME.mp4`` could replace it, or the boxes in ``NAME.json`` beside it.
+
+    Raises:
+        InputError: naming the folder and the video.
+    """
+    folder = Path(folder).resolve()
+    for video in videos:
+        if Path(video).parent.resolve() == folder:
+            raise InputError(
+                f"{folder}: contains {video}, and the results could replace it or its json; choose "
+                "another folder for them"
+            )
+
+
 @contextlib.contextmanager
 def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
     """Yields a temporary path beside ``path`` that replaces it when the block succeeds.
@@ -161,6 +178,18 @@ def write_parquet(path: StrPath, columns: Mapping[str, str], rows: Iterable[Mapp
     with atomic_path(path) as temporary, parquet.ParquetWriter(temporary, schema) as writer:
         while batch := list(itertools.islice(rows, 1000)):
             writer.write_table(pyarrow.Table.from_pylist(batch, schema))
+
+
+def stamp(path: StrPath) -> list[int] | None:
+    """Returns a file's size in bytes and its time of change in nanoseconds; None without a file.
+
+    Two files of one name that differ in neither are taken to be the same.
+    """
+    try:
+        status = os.stat(path)
+    except (OSError, ValueError):
+        return None
+    return [status.st_size, status.st_mtime_ns]
 
 
 def sha256(path: StrPath) -> str:

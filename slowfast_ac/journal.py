@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from slowfast_ac.errors import InputError
-from slowfast_ac.files import StrPath, write_json
+from slowfast_ac.files import StrPath, stamp, write_json
 from slowfast_ac.ranks import Rank
 
 try:
@@ -23,6 +23,8 @@ except ImportError:  # Windows has no such locks
     fcntl = None  # type: ignore[assignment]
 
 KEY = "video"
+# The item's file when its result was stored; not passed on.
+_STAMP = "_stamp"
 
 
 class Journal:
@@ -45,7 +47,8 @@ class Journal:
         self.folder.mkdir(parents=True, exist_ok=True)
         self._check_settings(dict(settings))
         self._file = self._open(self.folder / f"{rank.number}-of-{rank.world_size}.jsonl")
-        self.done = {entry[KEY] for _, _, entry in self._entries()}
+        self._is_stale: Callable[[Mapping[str, Any]], bool] = lambda entry: False
+        self.done = {entry[KEY] for _, _, entry in self._current()}
 
     def todo(self, names: Sequence[str]) -> list[str]:
         """Returns the items that this process has still to do.
@@ -57,7 +60,8 @@ class Journal:
 
     def forget(self, is_stale: Callable[[Mapping[str, Any]], bool]) -> None:
         """Treats finished items as unfinished if ``is_stale`` returns true for their entry."""
-        self.done -= {entry[KEY] for _, _, entry in self._entries() if is_stale(entry)}
+        self._is_stale = is_stale
+        self.done = {entry[KEY] for _, _, entry in self._current()}
 
     def add(self, entry: Mapping[str, Any]) -> None:
         """Stores the result of one item; a kill after this call does not lose it.
@@ -65,7 +69,8 @@ class Journal:
         Args:
             entry: JSON values, with the item's name under ``video``.
         """
-        self._file.write(json.dumps(entry).encode() + b"\n")
+        line = json.dumps({**entry, _STAMP: stamp(entry[KEY])})
+        self._file.write(line.encode() + b"\n")
         self._file.flush()
         self.done.add(entry[KEY])
 
@@ -84,7 +89,7 @@ class Journal:
         """
         with _locked(self.folder / "settings.json") as is_there:
             if is_there:
-                places = {entry[KEY]: (path, start) for path, start, entry in self._entries()}
+                places = {entry[KEY]: (path, start) for path, start, entry in self._current()}
                 names = list(names)
                 if any(name not in places for name in names):
                     return False
@@ -142,6 +147,13 @@ class Journal:
                         yield path, start, json.loads(line)
                     start += len(line)
 
+    def _current(self) -> Iterator[tuple[Path, int, dict[str, Any]]]:
+        """Yields the entries that still hold: their file has not been replaced since."""
+        for path, start, entry in self._entries():
+            now = stamp(entry[KEY])
+            if (now is None or entry.get(_STAMP) == now) and not self._is_stale(entry):
+                yield path, start, entry
+
     def _read(self, places: Iterable[tuple[Path, int]]) -> Iterator[dict[str, Any]]:
         with contextlib.ExitStack() as stack:
             files: dict[Path, IO[bytes]] = {}
@@ -149,7 +161,9 @@ class Journal:
                 if path not in files:
                     files[path] = stack.enter_context(open(path, "rb"))
                 files[path].seek(start)
-                yield json.loads(files[path].readline())
+                entry = json.loads(files[path].readline())
+                entry.pop(_STAMP, None)
+                yield entry
 
 
 @contextlib.contextmanager

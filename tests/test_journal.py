@@ -85,6 +85,37 @@ def test_stale_items_are_done_again(tmp_path):
     journal.close()
 
 
+def test_an_item_whose_file_was_replaced_is_done_again(tmp_path):
+    output, video = tmp_path / "out.json", tmp_path / "a.mp4"
+    names = [str(video), "b.mp4"]
+    video.write_text("one")
+    journal = Journal(output, SETTINGS, Rank())
+    for name in names:
+        journal.add({"video": name})
+    journal.close()
+    video.write_text("another")
+    again = Journal(output, SETTINGS, Rank())
+    assert again.todo(names) == [str(video)]
+    assert not again.finish(names, write_to(output))
+    again.add({"video": str(video)})
+    assert again.finish(names, lambda entries: output.write_text(json.dumps(list(entries))))
+    assert json.loads(output.read_text()) == [{"video": name} for name in names]
+
+
+def test_stale_items_of_other_processes_are_not_written(tmp_path):
+    output = tmp_path / "out.json"
+    first, second = (Journal(output, SETTINGS, Rank(number, 2)) for number in range(2))
+    # In the file that is read last.
+    second.add({"video": NAMES[0], "old": True})
+    first.forget(lambda entry: "old" in entry)
+    assert not first.finish(NAMES[:1], write_to(output))
+    first.add({"video": NAMES[0], "score": 1})
+    kept = []
+    assert first.finish(NAMES[:1], lambda entries: kept.extend(entries))
+    assert kept == [{"video": NAMES[0], "score": 1}]
+    second.close()
+
+
 def test_another_number_of_processes_goes_on(tmp_path):
     output = tmp_path / "out.json"
     first = Journal(output, SETTINGS, Rank(1, 3))

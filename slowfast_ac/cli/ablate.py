@@ -57,7 +57,7 @@ def main(args: argparse.Namespace) -> int:
     if args.submit is not None:
         return _submit(args, [_job(args, run.name)[1:] for run in runs if not is_finished(run)])
     check_folder(args.output, "--output")
-    require_same_settings(everything)
+    require_same_settings(everything, () if args.report else runs)
     failed = [] if args.report else run_all(runs, args.parallel)
     # Jobs that share the folder measure only their own runs; --report measures the rest.
     own = everything if args.report else runs

@@ -4,7 +4,7 @@ import argparse
 from collections.abc import Iterator
 from pathlib import Path
 
-FOLDER = Path(__file__).parent.parent / "configs"
+FOLDER = Path(__file__).resolve().parent.parent / "configs"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

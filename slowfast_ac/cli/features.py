@@ -35,7 +35,14 @@ def main(args: argparse.Namespace) -> int:
     from slowfast_ac.cli.arguments import chosen_videos, finish
     from slowfast_ac.data.find_videos import distinct_stems
     from slowfast_ac.errors import InputError
-    from slowfast_ac.files import check_suffix, sha256, write_json_lines, write_parquet
+    from slowfast_ac.files import (
+        check_folder,
+        check_suffix,
+        require_other_folder,
+        sha256,
+        write_json_lines,
+        write_parquet,
+    )
     from slowfast_ac.inference.config import network_settings
     from slowfast_ac.inference.features import (
         check_stream,
@@ -54,7 +61,10 @@ def main(args: argparse.Namespace) -> int:
         check_suffix(args.output, [".parquet"])
         if args.maps:
             raise InputError(f"--maps: {args.output} cannot hold maps; give a folder to --output")
+    check_folder(Path(args.output).parent if table else args.output, "--output")
     videos = chosen_videos(args)
+    if not table:
+        require_other_folder(args.output, videos)
     rank = this_rank()
     model = load_model(
         args.checkpoint,

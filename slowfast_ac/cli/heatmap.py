@@ -55,7 +55,7 @@ def main(args: argparse.Namespace) -> int:
     from slowfast_ac.data.find_videos import distinct_stems
     from slowfast_ac.data.lists import list_format, read_list
     from slowfast_ac.errors import InputError
-    from slowfast_ac.files import check_folder
+    from slowfast_ac.files import check_folder, require_other_folder
     from slowfast_ac.inference.load import load_model
     from slowfast_ac.scam_head import check_scales
     from slowfast_ac.visualization.annotation import read_annotation
@@ -66,7 +66,7 @@ def main(args: argparse.Namespace) -> int:
         same_classes,
         true_class,
     )
-    from slowfast_ac.visualization.files import describe, require_other_folder, write_heatmaps
+    from slowfast_ac.visualization.files import describe, write_heatmaps
     from slowfast_ac.visualization.heatmap import heatmap
 
     check_scales(args.scales)

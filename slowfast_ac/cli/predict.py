@@ -111,6 +111,8 @@ def add_window_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(args: argparse.Namespace) -> int:
     """Predicts, prints a table, writes a file; the exit status is 1 if a video is unreadable."""
+    import hashlib
+    import os
     import sys
     from pathlib import Path
 
@@ -122,7 +124,7 @@ def main(args: argparse.Namespace) -> int:
     from slowfast_ac.data.find_videos import distinct_stems
     from slowfast_ac.data.views import CENTER_VIEW
     from slowfast_ac.errors import InputError
-    from slowfast_ac.files import check_folder, check_suffix, sha256
+    from slowfast_ac.files import check_folder, check_suffix, require_other_folder, sha256
     from slowfast_ac.inference.config import network_settings
     from slowfast_ac.inference.predict import predict
     from slowfast_ac.inference.prediction_files import (
@@ -134,7 +136,6 @@ def main(args: argparse.Namespace) -> int:
     from slowfast_ac.inference.windows import check_windows
     from slowfast_ac.journal import Journal
     from slowfast_ac.ranks import this_rank
-    from slowfast_ac.visualization.files import require_other_folder
     from slowfast_ac.visualization.predictions import (
         check_has_maps,
         write_prediction_heatmaps,
@@ -183,9 +184,13 @@ def main(args: argparse.Namespace) -> int:
             "top": args.top,
             "precision": args.precision,
             "backend": backend,
-            # Drawn with the predictions, so not for videos that are done.
-            "drawings": [args.heatmap, args.timeline],
         }
+        if args.heatmap or args.timeline:
+            # Drawn with the predictions, so not for videos that are done, and under names that
+            # depend on the other videos.
+            folders = (args.heatmap, args.timeline)
+            settings["drawings"] = [folder and os.path.abspath(folder) for folder in folders]
+            settings["drawn videos"] = hashlib.sha256(repr(videos).encode()).hexdigest()
         journal = Journal(args.output, settings, rank)
     windows = args.window is not None or args.stride is not None
     stems = dict(zip(videos, distinct_stems(videos, numbered=windows), strict=True))

@@ -3,11 +3,47 @@
 import argparse
 import sys
 import time
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from slowfast_ac.data.views import Views
     from slowfast_ac.inference.load import TrainedModel
+
+
+@dataclass
+class Tally:
+    """Counts answers in constant memory, since a source may never end; times are in seconds."""
+
+    answers: int = 0
+    first: float = 0.0
+    last: float = 0.0
+    total: float = 0.0
+    most: float = 0.0
+    skipped: int = 0
+
+    def count(self, time: float, latency: float, skipped: int) -> None:
+        """Adds one answer."""
+        self.first = self.first if self.answers else time
+        self.last = time
+        self.answers += 1
+        self.total += latency
+        self.most = max(self.most, latency)
+        self.skipped += skipped
+
+    def __str__(self) -> str:
+        """The summary, in one line."""
+        text = f"answers: {self.answers}"
+        if self.answers > 1:
+            rate = (self.answers - 1) / max(self.last - self.first, 1e-9)
+            text += f", {rate:.2f} per second"
+        mean = self.total / self.answers
+        text += f"; latency: {mean:.2f} s on average, {self.most:.2f} s at most"
+        if self.skipped:
+            text += (
+                f"; windows skipped, since the network is slower than the source: {self.skipped}"
+            )
+        return text
 
 
 def check_arguments(args: argparse.Namespace) -> None:
@@ -42,15 +78,13 @@ def print_answers(args: argparse.Namespace, model: "TrainedModel", views: "Views
     from slowfast_ac.inference.stream import predict_stream
 
     name = public_name(args.stream)
-    times, latencies, skipped = [], [], 0
+    tally = Tally()
     print(f"reading {name}; stop with Ctrl-C", file=sys.stderr)
     try:
         for answer in predict_stream(
             model, args.stream, views, window=args.window, stride=args.stride
         ):
-            times.append(time.monotonic())
-            latencies.append(answer.latency)
-            skipped += answer.skipped
+            tally.count(time.monotonic(), answer.latency, answer.skipped)
             if args.output:
                 entry = describe_predictions(model, name, [answer.prediction], args.top)
                 append_json_line(args.output, {**entry, "latency": answer.latency})
@@ -62,16 +96,5 @@ def print_answers(args: argparse.Namespace, model: "TrainedModel", views: "Views
     except KeyboardInterrupt:
         pass
     finally:
-        if times:
-            print(_summary(times, latencies, skipped), file=sys.stderr)
-
-
-def _summary(times: list[float], latencies: list[float], skipped: int) -> str:
-    count = len(times)
-    text = f"answers: {count}"
-    if count > 1:
-        text += f", {(count - 1) / max(times[-1] - times[0], 1e-9):.2f} per second"
-    text += f"; latency: {sum(latencies) / count:.2f} s on average, {max(latencies):.2f} s at most"
-    if skipped:
-        text += f"; windows skipped, since the network is slower than the source: {skipped}"
-    return text
+        if tally.answers:
+            print(tally, file=sys.stderr)

@@ -27,6 +27,10 @@ from slowfast_ac.files import write_json, write_text
 
 # The paper's Tables 1 and 2 in Kinetics-400's spelling, where "playing baseball" is two classes.
 PAPER_GROUPS = Path(__file__).parent / "groups.json"
+# Files that a multi-label comparison does not have.
+SINGLE_LABEL = tuple(
+    f"confusion_{which}.{suffix}" for which in ("baseline", "other") for suffix in ("csv", "png")
+)
 
 
 def compare(
@@ -61,6 +65,8 @@ def compare(
     names = result_names(classes, first.scores.shape[1])
     if first.multi_label:
         text = _compare_multi_label(first, second, names, output)
+        if overwrite:
+            remove_files(output, *SINGLE_LABEL)
     else:
         path = groups or PAPER_GROUPS
         chosen = read_groups(path, names, strict=groups is not None)
@@ -225,8 +231,6 @@ def _compare_multi_label(first: Results, second: Results, names: list[str], outp
         rows.append(row)
     present = [row for row in rows if row["videos"]]
     means = {key: float(np.mean([row[key] for row in present])) for key in ("baseline", "other")}
-    for which in means:
-        remove_files(output, f"confusion_{which}.csv", f"confusion_{which}.png")
     write_json(output / "compare.json", {"mean_average_precision": means, "classes": rows})
     write_table(output / "per_class.csv", pandas.DataFrame(rows))
     draw_classes(rows, [], output / "per_class.png")
@@ -296,7 +300,7 @@ def _require_same_videos(
             f"{other}: its labels differ from those of {baseline}: not the same videos"
         )
     # A run directory names its videos, unless its list has changed since.
-    videos = [read_source(path, first).videos or () for path in (baseline, other)]
+    videos = [read_source(path, first).names or () for path in (baseline, other)]
     pair = next((pair for pair in zip(*videos, strict=False) if pair[0] != pair[1]), None)
     if pair:
         raise InputError(

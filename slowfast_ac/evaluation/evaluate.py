@@ -76,8 +76,13 @@ def evaluate(
             )
         by_stream = stream_logits(load_run(path), videos, progress=True)
     if results.multi_label:
-        return _multi_label(results, names, output)
-    return _single_label(results, names, source, by_stream, output)
+        text, absent = _multi_label(results, names, output), SINGLE_LABEL
+    else:
+        text = _single_label(results, names, source, by_stream, output)
+        absent = () if streams else ("streams.csv",)
+    if overwrite:
+        remove_files(output, *absent)
+    return text
 
 
 def mistakes(
@@ -149,8 +154,6 @@ def _single_label(
             output / "streams.csv",
             pandas.DataFrame({"video": source.videos, "true": true, **named}),
         )
-    else:
-        remove_files(output, "streams.csv")
     write_json(output / "evaluate.json", summary)
     text = _text(summary, table, wrong)
     if source.note:
@@ -226,7 +229,6 @@ def _multi_label(results: Results, names: Sequence[str], output: Path) -> str:
         "classes": int((videos > 0).sum()),
         "mean_average_precision": float(np.nanmean(precision)),
     }
-    remove_files(output, *SINGLE_LABEL)
     write_table(output / "per_class.csv", table)
     write_json(output / "evaluate.json", summary)
     text = (

@@ -19,6 +19,7 @@ class Source:
 
     Args:
         videos: paths, in the order of the results; None if the list is not known.
+        names: the videos as the list has them, without DATA.PATH_PREFIX.
         note: why the list is not known although there is one; otherwise empty.
         classes: class map, or None.
         clip_accuracy: ``top1`` and ``top5`` in % of the last validation, which classifies one clip
@@ -26,6 +27,7 @@ class Source:
     """
 
     videos: list[str] | None
+    names: list[str] | None
     note: str
     classes: Path | None
     clip_accuracy: dict[str, float]
@@ -45,20 +47,21 @@ def read_source(path: StrPath, results: Results, test_list: StrPath | None = Non
     path = Path(path)
     config_file = path / "config.yaml"
     config = read_config(config_file) if config_file.is_file() else {}
+    known, note = None, ""
+    own = _data_folder(config) / "test.csv" if config else None
     if test_list is not None:
-        videos, note = _tested_videos(test_list, config, results), ""
-    elif not config:
-        videos, note = None, ""
-    else:
-        own = _data_folder(config) / "test.csv"
+        known = _tested_videos(test_list, config, results)
+    elif own is not None and own.is_file():
         try:
-            videos, note = (_tested_videos(own, config, results) if own.is_file() else None), ""
+            known = _tested_videos(own, config, results)
         except InputError as error:
             # It has changed since the test, or another data set has a file of this name.
-            videos, note = None, str(error)
+            note = str(error)
     classes = find_class_map(_data_folder(config)) if config else None
+    videos, names = known or (None, None)
     return Source(
         videos,
+        names,
         note,
         Path(classes) if classes else None,
         clip_accuracy(read_log(path)) if (path / LOG).is_file() else {},
@@ -69,8 +72,10 @@ def _data_folder(config: dict) -> Path:
     return Path(str(config_value(config, "DATA.PATH_TO_DATA_DIR") or "."))
 
 
-def _tested_videos(path: StrPath, config: dict, results: Results) -> list[str]:
-    entries = read_list(path, **list_format(config))
+def _tested_videos(path: StrPath, config: dict, results: Results) -> tuple[list[str], list[str]]:
+    """Returns the paths of a list's videos, and the same without the prefix."""
+    style = list_format(config)
+    entries = read_list(path, **style)
     if len(entries) != len(results.labels):
         raise InputError(
             f"{path}: {len(entries)} videos, but the results have {len(results.labels)}"
@@ -82,4 +87,5 @@ def _tested_videos(path: StrPath, config: dict, results: Results) -> list[str]:
                     f"{path} line {entry.line}: label {entry.label}, but the results have {label}: "
                     "not the tested videos, or in another order"
                 )
-    return [entry.path for entry in entries]
+    names = [entry.path for entry in read_list(path, style["separator"])]
+    return [entry.path for entry in entries], names

@@ -20,6 +20,11 @@ from slowfast_ac.experiments.suite import Run
 from slowfast_ac.files import write_json
 
 RECORD = "run.json"
+# Keys that change no result, and the machines of a job, which only its launcher knows.
+IMMATERIAL = (
+    *("NUM_SHARDS", "SHARD_ID", "LOG_PERIOD", "LOG_MODEL_INFO"),
+    *("DATA_LOADER.NUM_WORKERS", "DATA_LOADER.PIN_MEMORY"),
+)
 
 
 def is_finished(run: Run) -> bool:
@@ -42,11 +47,15 @@ def is_finished(run: Run) -> bool:
     return True
 
 
-def require_same_settings(runs: Sequence[Run]) -> None:
-    """Rejects runs that would be trained differently today, finished or with a checkpoint.
+def require_same_settings(runs: Sequence[Run], to_continue: Sequence[Run] = ()) -> None:
+    """Rejects runs that would be trained differently today.
 
-    A config file, a default, ``--opts`` or PySlowFast itself has changed since. New runs cannot be
-    compared with a finished one, and an unfinished one would be continued under other settings.
+    A config file, a default, ``--opts`` or PySlowFast itself has changed since.
+
+    Args:
+        runs: those with which others are compared; only the finished ones are looked at.
+        to_continue: those that are about to run; an unfinished one with a checkpoint would be
+            continued under other settings.
 
     Raises:
         InputError: naming the run's folder and the first key that differs.
@@ -55,12 +64,14 @@ def require_same_settings(runs: Sequence[Run]) -> None:
     from slowfast_ac.pyslowfast.config_file import first_difference, load_config
     from slowfast_ac.pyslowfast.outputs import last_checkpoint
 
+    wanted = {run.name for run in to_continue}
     for run in runs:
         finished = is_finished(run)
-        if not finished and not (last_checkpoint(run.folder) and _config_file(run).is_file()):
+        begun = last_checkpoint(run.folder) is not None and _config_file(run).is_file()
+        if not (finished or (begun and run.name in wanted)):
             continue
         then = load_run_config(run)
-        difference = first_difference(then, load_config(run.cfg, run.all_opts))
+        difference = first_difference(then, load_config(run.cfg, run.all_opts), IMMATERIAL)
         if difference:
             kind = "a finished" if finished else "an unfinished"
             raise InputError(

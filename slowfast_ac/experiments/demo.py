@@ -70,7 +70,7 @@ def run_demo(
     own += [*(QUICK_OPTS if quick else ()), *opts]
     suite = load_suite(CONFIGS / "suite.yaml")
     runs = plan(suite, output, own, [seed])
-    require_same_settings(runs)
+    require_same_settings(runs, runs)
     # Small batches leave cores idle: two runs with one thread each beat one run with two.
     failed = run_all(runs, parallel=min(len(runs), os.cpu_count() or 1))
     if failed:

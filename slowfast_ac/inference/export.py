@@ -10,6 +10,7 @@ from torch import Tensor
 
 from slowfast_ac.checkpoint.convert import convert_checkpoint
 from slowfast_ac.checkpoint.save import save_checkpoint
+from slowfast_ac.config import without_paths
 from slowfast_ac.errors import InputError
 from slowfast_ac.files import StrPath, check_suffix
 from slowfast_ac.inference.load import TrainedModel
@@ -29,13 +30,6 @@ WEIGHT_FORMATS = ("pyslowfast", "pytorchvideo", "safetensors")
 PRECISIONS = {"pt2": ("bfloat16",), "openvino": ("bfloat16", "int8")}
 # The model of PySlowFast that has the same network under PySlowFast's own names.
 _NATIVE_MODELS = {"PTVSlowFast": "SlowFast", "PTVSlowFastAC": "SlowFastAC", "PTVResNet": "ResNet"}
-
-
-# Paths of the machine that trained; they are private and of no use elsewhere.
-_LOCAL_PATHS = (
-    *("OUTPUT_DIR", "DATA.PATH_TO_DATA_DIR", "DATA.PATH_PREFIX"),
-    *("TRAIN.CHECKPOINT_FILE_PATH", "TEST.CHECKPOINT_FILE_PATH"),
-)
 
 
 def export(
@@ -87,17 +81,6 @@ def check_format(format: str, path: StrPath) -> None:
     check_suffix(path, [SUFFIXES[format]], f"--format {format}")
 
 
-def public_config(model: TrainedModel) -> CfgNode:
-    """Returns a model's config without the paths of the machine that trained it."""
-    cfg = model.given_config.clone()
-    for key in _LOCAL_PATHS:
-        *nodes, name = key.split(".")
-        section = cfg.get(nodes[0], {}) if nodes else cfg
-        if name in section:
-            section[name] = ""
-    return cfg
-
-
 def check_precision(format: str, precision: str) -> None:
     """Rejects a precision that a format lacks: weights keep their own, ONNX has only float32.
 
@@ -125,7 +108,7 @@ def converted_weights(model: TrainedModel, naming: str) -> tuple[dict[str, Tenso
         InputError: for a network that the code base does not have.
     """
     assert model.checkpoint is not None
-    cfg = public_config(model)
+    cfg = without_paths(model.given_config)
     # The config that built the network decides, whether or not the checkpoint came with one.
     checkpoint = dataclasses.replace(model.checkpoint, config=yaml.safe_load(cfg.dump()))
     weights, _ = convert_checkpoint(checkpoint, naming)

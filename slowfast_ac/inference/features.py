@@ -13,7 +13,7 @@ from slowfast_ac.config import FAST, config_value
 from slowfast_ac.data.clips import read_clips, to_pathways
 from slowfast_ac.data.sampling import Span
 from slowfast_ac.errors import InputError
-from slowfast_ac.files import StrPath, atomic_path, write_json
+from slowfast_ac.files import StrPath, atomic_path, stamp, write_json
 from slowfast_ac.inference.head import find_head
 from slowfast_ac.inference.load import TrainedModel
 from slowfast_ac.inference.windows import check_windows, sliding_spans, video_duration
@@ -111,6 +111,7 @@ def write_features(
     first = features.windows[0]
     data = {
         "video": video,
+        "stamp": stamp(video),
         **settings,
         "streams": {name: list(array.shape) for name, array in features.streams.items()},
         "axes": ["window", "channel", *(("frame", "y", "x") if maps else ())],
@@ -142,13 +143,13 @@ def table_rows(directory: StrPath, stem: str) -> Iterator[dict[str, Any]]:
 
 
 def has_features(directory: StrPath, stem: str, video: str, settings: Mapping[str, Any]) -> bool:
-    """Returns whether :func:`write_features` finished this video with these settings."""
+    """Returns whether :func:`write_features` finished this file with these settings."""
     try:
         data = json.loads((Path(directory) / f"{stem}.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return False
     # As JSON has them: a tuple comes back as a list.
-    wanted = json.loads(json.dumps({"video": video, **settings}))
+    wanted = json.loads(json.dumps({"video": video, "stamp": stamp(video), **settings}))
     return all(data.get(key) == value for key, value in wanted.items())
 
 

@@ -15,15 +15,28 @@ def find_head(model: nn.Module) -> tuple[nn.Module, nn.Linear]:
     """
     pooling: Any = getattr(model, "head", None)
     classifier: Any = getattr(pooling, "projection", None)
+    # The heads of X3D and of transformers have other layers before the classifier.
+    averages = hasattr(pooling, "pathway0_avgpool")
     blocks: Any = getattr(getattr(model, "model", None), "blocks", ())
     if len(blocks) == 7:  # PyTorchVideo's create_slowfast
         pooling, classifier = blocks[5], blocks[6].proj
+        averages = True
     elif len(blocks) == 6:  # its create_resnet
         pooling, classifier = blocks[5].pool, blocks[5].proj
+        averages = isinstance(pooling, nn.AvgPool3d | nn.AdaptiveAvgPool3d)
     detects = getattr(model, "enable_detection", False) or getattr(model, "detection_mode", False)
-    if detects or not isinstance(classifier, nn.Linear):
+    if detects or not averages or not isinstance(classifier, nn.Linear):
         raise InputError(
             f"{type(model).__name__}: maps need a linear classifier on average-pooled features; "
             "use SlowFast, SlowFastAC, ResNet, SlowAC or their PTV variants, without detection"
         )
     return pooling, classifier
+
+
+def has_maps(model: nn.Module) -> bool:
+    """Returns whether :func:`find_head` finds the layers."""
+    try:
+        find_head(model)
+    except InputError:
+        return False
+    return True

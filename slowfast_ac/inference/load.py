@@ -164,6 +164,8 @@ def load_model(
         raise InputError(f"{path}: a program holds one network; leave --weights out")
     elif precision != "float32":
         raise InputError(f"{path}: a program's precision is that of its export; leave it out here")
+    elif backend != "torch":
+        raise InputError(f"{path}: a program has its own runtime; leave --backend out")
     elif compile and _suffix(path) in RUNTIMES:
         runtime = RUNTIMES[_suffix(path)]
         raise InputError(f"{path}: {runtime} does its own optimising; leave --compile out")

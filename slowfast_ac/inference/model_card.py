@@ -10,11 +10,13 @@ from slowfast_ac.errors import InputError
 from slowfast_ac.files import StrPath, atomic_path
 from slowfast_ac.inference.load import TrainedModel
 from slowfast_ac.pyslowfast.build import count_gflops
-from slowfast_ac.pyslowfast.log import LOG, read_log
+from slowfast_ac.pyslowfast.log import LOG, accuracies, read_log
 
 Accuracy = Mapping[str, str | float]
 ACCURACY_KEYS = ("top1", "top5", "data")
 TASK = "video-classification"
+# Around the table of facts, which is written again for another network.
+_START, _END = "<!-- facts, written by slowfast_ac -->", "<!-- end of the facts -->"
 _USE = """```bash
 slowfast-ac predict FOLDER video.mp4
 ```
@@ -27,13 +29,17 @@ network = from_pretrained("FOLDER")  # to train: a torch module, for SlowFastAC 
 ```"""
 
 
-def write_card(folder: Path, model: TrainedModel, accuracy: Accuracy) -> None:
-    """Writes the card. In an existing card only the accuracies change, if any are given.
+def write_card(
+    folder: Path, model: TrainedModel, accuracy: Accuracy, *, is_new: bool = True
+) -> None:
+    """Writes the card. In an existing card only the table of facts and the accuracies change.
 
     Args:
         folder: the network's folder.
         model: the network that the card describes.
         accuracy: see :func:`check_accuracy`.
+        is_new: whether the weights are other ones than those that an existing card describes. Its
+            accuracies are then removed.
 
     Raises:
         InputError: if huggingface_hub is missing, or the card cannot be read.
@@ -46,6 +52,12 @@ def write_card(folder: Path, model: TrainedModel, accuracy: Accuracy) -> None:
         except (OSError, TypeError, ValueError, yaml.YAMLError) as error:
             line = " ".join(str(error).split())
             raise InputError(f"{path}: not a model card: {line}") from None
+        before, start, rest = card.text.partition(_START)
+        _, end, after = rest.partition(_END)
+        if end:
+            card.text = f"{before}{start}\n{_facts(model)}\n{end}{after}"
+        if is_new:
+            card.data.eval_results = card.data.model_name = None
     else:
         data = hub.ModelCardData(
             library_name="slowfast_ac", pipeline_tag=TASK, tags=["slowfast", "video"]
@@ -105,9 +117,13 @@ def read_accuracy(run_dir: StrPath) -> dict[str, str]:
         raise InputError(
             f"{Path(run_dir) / LOG}: no finished test in it (a json_stats line with test_final)"
         )
-    return {
-        key: str(tests[-1][f"{key}_acc"]) for key in ("top1", "top5") if f"{key}_acc" in tests[-1]
-    }
+    found = accuracies(tests[-1])
+    if "map" in found:
+        raise InputError(
+            f"{Path(run_dir) / LOG}: the test's videos have several labels, so it has no top-1 or "
+            "top-5; leave the accuracy out"
+        )
+    return {key: f"{value:.2f}" for key, value in found.items()}
 
 
 def _check_percent(value: str | float, what: str) -> None:
@@ -119,7 +135,7 @@ def _check_percent(value: str | float, what: str) -> None:
         raise InputError(f"{what} {value!r} is not a percentage between 0 and 100")
 
 
-def _body(name: str, model: TrainedModel) -> str:
+def _facts(model: TrainedModel) -> str:
     assert model.network is not None and model.checkpoint is not None
     test, preprocessing = model.config.TEST, model.preprocessing
     alpha = f", alpha {preprocessing.alpha}" if preprocessing.alpha else ""
@@ -132,8 +148,11 @@ def _body(name: str, model: TrainedModel) -> str:
         "Cost": f"{count_gflops(model.config, model.network):.1f} GFLOPs per view, "
         f"{model.checkpoint.num_parameters:,} parameters",
     }
-    table = "\n".join(f"| {key} | {value} |" for key, value in rows.items())
+    return "\n".join(["| | |", "|---|---|", *(f"| {k} | {value} |" for k, value in rows.items())])
+
+
+def _body(name: str, model: TrainedModel) -> str:
     return (
-        f"# {name}\n\n| | |\n|---|---|\n{table}\n\n{_USE}\n\n"
+        f"# {name}\n\n{_START}\n{_facts(model)}\n{_END}\n\n{_USE}\n\n"
         "The licence of the weights is not stated: state it here and as `license:` above.\n"
     )

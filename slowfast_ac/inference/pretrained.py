@@ -10,6 +10,7 @@ import torch
 import yaml
 from torch import nn
 
+from slowfast_ac.cam import STRIDE
 from slowfast_ac.checkpoint.folder import (
     CARD,
     CONFIG,
@@ -87,8 +88,8 @@ def save_pretrained(
 ) -> Path:
     """Writes a network as a folder: config.json, model.safetensors and README.md, the model card.
 
-    An earlier network in the folder is replaced. Your text in its card is kept; only the
-    accuracies in it change, if you give any.
+    An earlier network in the folder is replaced. Your text in its card is kept. The table of facts
+    in it is written again, and accuracies of other weights are removed.
 
     Args:
         network: what ``create_slowfast_ac`` or ``load_model`` returned.
@@ -110,6 +111,9 @@ def save_pretrained(
         raise InputError(f"{folder}: holds the {CONFIG} of another library; choose another folder")
     if isinstance(network, TrainedModel):
         model = network
+        for name, value in (("preprocessing", preprocessing), ("classes", classes)):
+            if value is not None:
+                raise InputError(f"{name}: the network has its own; give {name} to load_model")
     elif preprocessing is None:
         raise InputError("preprocessing: needed, since the network does not contain it")
     else:
@@ -118,6 +122,7 @@ def save_pretrained(
     assert model.checkpoint is not None
     own = "pytorchvideo" if model.checkpoint.naming == "pytorchvideo" else "pyslowfast"
     weights, cfg = converted_weights(model, own)
+    earlier = json.loads((folder / CONFIG).read_text()) if (folder / CONFIG).exists() else {}
     save_checkpoint(folder / WEIGHTS, weights)
     config = {
         "model_type": MODEL_TYPE,
@@ -131,7 +136,8 @@ def save_pretrained(
         config["id2label"] = dict(enumerate(model.classes))
         config["label2id"] = {name: label for label, name in enumerate(model.classes)}
     write_json(folder / CONFIG, config)
-    write_card(folder, model, accuracy or {})
+    is_new = earlier.get("sha256") != config["sha256"]
+    write_card(folder, model, accuracy or {}, is_new=is_new)
     return folder
 
 
@@ -156,10 +162,21 @@ def from_pretrained(
     if checkpoint is None or checkpoint.model.removeprefix("PTV") != "SlowFastAC":
         found = "a program" if checkpoint is None else checkpoint.model
         raise InputError(f"{model.path}: holds {found}, not SlowFastAC")
-    if [list(stage) for stage in cfg.RESNET.SPATIAL_STRIDES] != _STRIDES:
+    for key, own in (("SPATIAL_STRIDES", _STRIDES), ("SPATIAL_DILATIONS", _DILATIONS)):
+        if [list(stage) for stage in cfg.RESNET[key]] not in (own, [stage[:1] for stage in own]):
+            raise InputError(
+                f"{model.path}: RESNET.{key}: {cfg.RESNET[key]} are not those of "
+                f"create_slowfast_ac, {own}"
+            )
+    if cfg.DATA.TRAIN_CROP_SIZE % STRIDE:
         raise InputError(
-            f"{model.path}: RESNET.SPATIAL_STRIDES: {cfg.RESNET.SPATIAL_STRIDES} are not those of "
-            f"create_slowfast_ac, {_STRIDES}"
+            f"{model.path}: DATA.TRAIN_CROP_SIZE: {cfg.DATA.TRAIN_CROP_SIZE} is not a multiple of "
+            f"{STRIDE}, as create_slowfast_ac needs; load_model opens it"
+        )
+    if cfg.MULTIGRID.SHORT_CYCLE:
+        raise InputError(
+            f"{model.path}: MULTIGRID.SHORT_CYCLE: its head pools whole maps, unlike that of "
+            "create_slowfast_ac"
         )
     assert checkpoint.width is not None and checkpoint.depth is not None
     fast = next(v for name, v in checkpoint.state_dict.items() if name.endswith(_FAST_STEMS))

@@ -4,7 +4,7 @@ import difflib
 import json
 import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 import yaml
@@ -123,9 +123,17 @@ def merge_opts(cfg: CfgNode, opts: Sequence[str]) -> None:
         raise InputError(f"--opts: {_explain(error, cfg)}") from None
 
 
-def first_difference(then: CfgNode, now: CfgNode) -> str:
-    """Returns the first key whose value differs, as ``KEY old, but new``, or an empty string."""
+def first_difference(then: CfgNode, now: CfgNode, ignored: Collection[str] = ()) -> str:
+    """Returns the first key whose value differs, as ``KEY old, but new``, or an empty string.
+
+    Args:
+        then: a config.
+        now: another, of the same PySlowFast.
+        ignored: keys that may differ.
+    """
     for key in _flat_keys(now):
+        if key in ignored:
+            continue
         old, new = _value(then, key), _value(now, key)
         # Compared as JSON, since yaml has lists where the defaults have tuples.
         if not isinstance(new, CfgNode) and json.dumps(old) != json.dumps(new):

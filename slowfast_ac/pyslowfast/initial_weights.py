@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from fvcore.common.config import CfgNode
 from torch import Tensor, nn
+from torch.optim import Optimizer
 
 from slowfast_ac.checkpoint.initial import find_network, initial_weights
 from slowfast_ac.checkpoint.names import is_counter, is_no_weight
@@ -42,9 +43,10 @@ class Start:
 def plan_start(
     checkpoint: Checkpoint,
     network: nn.Module,
-    groups: Sequence[int] | None,
+    optimizer: Optimizer | None,
     *,
     epoch_reset: bool | None,
+    mixed_precision: bool = False,
     clear_name_pattern: Sequence[str] = (),
 ) -> Start:
     """Plans how a training starts from a checkpoint.
@@ -52,10 +54,11 @@ def plan_start(
     Args:
         checkpoint: the opened file.
         network: the model, not wrapped for several GPUs.
-        groups: :func:`group_sizes` of the training's optimizer; None if they are not known yet.
+        optimizer: of the training; None if its groups of parameters are not known yet.
         epoch_reset: TRAIN.CHECKPOINT_EPOCH_RESET for a file that the user gives; if it does not fit
             completely, only its weights are taken. None for the run's own last checkpoint, which
             must fit.
+        mixed_precision: TRAIN.MIXED_PRECISION, which continues with the scale of the gradients.
         clear_name_pattern: TRAIN.CHECKPOINT_CLEAR_NAME_PATTERN.
 
     Raises:
@@ -73,7 +76,9 @@ def plan_start(
             f"on {misfit}; {AFRESH}"
         )
     weights_only = bool(epoch_reset or misfit or checkpoint.epoch is None)
-    problem = None if weights_only else _optimizer_problem(checkpoint.path, groups)
+    problem = None
+    if not weights_only:
+        problem = _optimizer_problem(checkpoint.path, optimizer, mixed_precision)
     if problem and epoch_reset is None:
         raise InputError(f"{checkpoint.path}: cannot be continued: {problem}; {AFRESH}")
     return Start(weights, report, weights_only or problem is not None)
@@ -175,8 +180,9 @@ def check_start(cfg: CfgNode, upstream: Upstream) -> None:
     start = plan_start(
         checkpoint,
         network,
-        _planned_groups(network, cfg),
+        _planned_optimizer(network, cfg),
         epoch_reset=reset,
+        mixed_precision=cfg.TRAIN.get("MIXED_PRECISION", False),
         clear_name_pattern=patterns,
     )
     if not start.weights_only and checkpoint.epoch + 1 >= cfg.SOLVER.MAX_EPOCH:
@@ -225,17 +231,18 @@ def _check_resume(path: str, cfg: CfgNode, upstream: Upstream) -> None:
     if _is_left_to(upstream, network):
         require_related(path, network, patterns)
         return
-    checkpoint, groups = open_checkpoint(path), _planned_groups(network, cfg)
-    plan_start(checkpoint, network, groups, epoch_reset=None, clear_name_pattern=patterns)
+    plan_start(
+        open_checkpoint(path),
+        network,
+        _planned_optimizer(network, cfg),
+        epoch_reset=None,
+        mixed_precision=cfg.TRAIN.get("MIXED_PRECISION", False),
+        clear_name_pattern=patterns,
+    )
 
 
-def group_sizes(groups: Sequence[Mapping]) -> list[int]:
-    """Returns the number of parameters in each group of an optimizer."""
-    return [len(group["params"]) for group in groups]
-
-
-def _planned_groups(network: nn.Module, cfg: CfgNode) -> list[int] | None:
-    """Returns :func:`group_sizes` of a run, for its network on the CPU; None if not yet known."""
+def _planned_optimizer(network: nn.Module, cfg: CfgNode) -> Optimizer | None:
+    """Returns a run's optimizer, for its network on the CPU; None if that would be another one."""
     multigrid = cfg.get("MULTIGRID")
     if cfg.BN.get("NORM_TYPE") == "sub_batchnorm" or (multigrid and multigrid.LONG_CYCLE):
         # Upstream groups the parameters of sub-batchnorm, which a long cycle uses, differently.
@@ -244,21 +251,33 @@ def _planned_groups(network: nn.Module, cfg: CfgNode) -> list[int] | None:
     # The network is not wrapped.
     cfg.NUM_GPUS = 0
     optimizers = importlib.import_module("slowfast.models.optimizer")
-    return group_sizes(optimizers.construct_optimizer(network, cfg).param_groups)
+    return optimizers.construct_optimizer(network, cfg)
 
 
-def _optimizer_problem(path: str, groups: Sequence[int] | None) -> str | None:
-    """Returns why an optimizer of these groups cannot go on from a checkpoint, or None."""
+def _optimizer_problem(path: str, optimizer: Optimizer | None, mixed_precision: bool) -> str | None:
+    """Returns why a training cannot go on with the optimizer in a checkpoint, or None if it can."""
     _, saved = read_file(local_path(path))
     state = saved.get("optimizer_state")
     if not isinstance(state, Mapping):
         return "it has no optimizer_state"
-    if groups is not None and group_sizes(state["param_groups"]) != groups:
+    if mixed_precision and "scaler_state" not in saved:
+        return "it has no scaler_state, which TRAIN.MIXED_PRECISION needs"
+    if optimizer is None:
+        return None
+    then, now = state["param_groups"], optimizer.param_groups
+    if [len(group["params"]) for group in then] != [len(group["params"]) for group in now]:
         return (
             "its optimizer has other groups of parameters, as after a change of FINETUNE or "
             "SOLVER keys"
         )
+    if any(_kind(old) != _kind(new) for old, new in zip(then, now, strict=True)):
+        return "its optimizer is of another SOLVER.OPTIMIZING_METHOD"
     return None
+
+
+def _kind(group: Mapping) -> set[str]:
+    """Returns the settings by which the groups of SGD and of Adam differ."""
+    return {"momentum", "betas"} & group.keys()
 
 
 def _is_left_to(upstream: Upstream, network: nn.Module) -> bool:

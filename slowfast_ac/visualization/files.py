@@ -1,13 +1,12 @@
 """Writes the files of a heatmap: a strip, a video and the raw maps."""
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 
 from slowfast_ac.data.video import VideoReader, iter_frames, write_timed_video
-from slowfast_ac.errors import InputError
 from slowfast_ac.files import atomic_path, write_json
 from slowfast_ac.visualization.heatmap import Heatmap
 from slowfast_ac.visualization.picture import draw_strip, overlay_frames
@@ -73,23 +72,6 @@ def write_heatmaps(
 
     write_overlay(folder / f"{name}.mp4", video, heatmaps)
     return [folder / f"{name}{suffix}" for suffix in (".png", ".mp4", ".json")] + written
-
-
-def require_other_folder(folder: str | os.PathLike, videos: Iterable[str | os.PathLike]) -> None:
-    """Rejects a folder of heatmaps that contains one of the videos.
-
-    The heatmaps of ``NAME.mp4`` would replace it, and the boxes in ``NAME.json`` beside it.
-
-    Raises:
-        InputError: naming the folder and the video.
-    """
-    folder = Path(folder).resolve()
-    for video in videos:
-        if Path(video).parent.resolve() == folder:
-            raise InputError(
-                f"{folder}: contains {video}, which its heatmaps could replace; choose another "
-                "folder for them"
-            )
 
 
 def write_overlay(

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from slowfast_ac.data.views import CENTER_VIEW, Views
 from slowfast_ac.files import StrPath
+from slowfast_ac.inference.head import has_maps
 from slowfast_ac.inference.load import TrainedModel
 from slowfast_ac.inference.predict import Prediction, predict
 from slowfast_ac.visualization.classes import same_classes
@@ -74,8 +75,8 @@ def draw_maps(
 ) -> Path | None:
     """Draws the maps of a window's best class, for the clip in the middle of the window.
 
-    Programs, which have no maps, and networks whose classes differ from the first one's are left
-    out.
+    Programs and networks without maps, such as X3D and MViT, and networks whose classes differ from
+    the first one's are left out.
 
     Args:
         models: the networks by their names; drawn one below the other.
@@ -87,7 +88,7 @@ def draw_maps(
         The video of the maps; None if no network has any.
 
     Raises:
-        InputError: if the video cannot be read, or a network has no maps.
+        InputError: if the video cannot be read.
     """
     networks = {name: models[name].network for name in _of_first_classes(models)}
     [best] = window.top(1)
@@ -101,7 +102,7 @@ def draw_maps(
             end=window.end,
         )
         for name, network in networks.items()
-        if network is not None
+        if network is not None and has_maps(network)
     }
     if not maps:
         return None

@@ -61,7 +61,10 @@ def build_page(
             best, _ = _best(models[first], surest)
             heading = f"Attention for {best}, {surest.start:.2f} to {surest.end:.2f} s"
             if maps is None:
-                heading = "A program has no maps of its attention. Open the weights instead."
+                heading = (
+                    "No maps of attention: programs have none (open the weights instead), nor have "
+                    "X3D and transformers."
+                )
             values += [f"<h2>{html.escape(heading)}</h2>", _shown(gradio.Video, maps)]
             return [_line(text), gradio.Column(visible=True), *values]
 

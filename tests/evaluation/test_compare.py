@@ -199,6 +199,12 @@ def test_runs_that_name_other_videos_are_refused(tmp_path, make_results, write_r
     assert not (tmp_path / "out").exists()
     compare(*(run / "test_results.pkl" for run in runs), tmp_path / "out")
     compare(runs[0], runs[0], tmp_path / "same")
+    # Copies of the same videos in another folder.
+    for run in runs:
+        (run / "data/test.csv").write_text("1.mp4 0\n2.mp4 1\n")
+        keys = f"{{PATH_TO_DATA_DIR: {run / 'data'}, PATH_PREFIX: /{run.name}}}"
+        (run / "config.yaml").write_text(f"DATA: {keys}\n")
+    compare(*runs, tmp_path / "copies")
 
 
 def test_a_group_hides_no_row_and_an_empty_one_is_named(tmp_path, make_results, write_results):

@@ -161,6 +161,8 @@ def test_files_of_an_earlier_evaluation_do_not_stay_beside_the_new_ones(
     path, out = write_results(tmp_path / "r.pkl", make_results([0, 0], [0, 1], 2)), tmp_path / "out"
     out.mkdir()
     (out / "streams.csv").touch()
+    evaluate(path, out)
+    assert (out / "streams.csv").exists(), "another program's file is removed"
     evaluate(path, out, overwrite=True)
     assert not (out / "streams.csv").exists()
     assert (out / "mistakes.csv").exists()

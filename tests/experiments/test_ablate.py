@@ -198,14 +198,17 @@ def test_an_unfinished_run_is_not_continued_under_other_settings(upstream, tmp_p
     (runs[0].folder / "run.json").unlink()
     base.write_text(f"_BASE_: {CONFIG}\nSOLVER:\n  MAX_EPOCH: 4\n")
     # Without a checkpoint it starts from scratch.
-    require_same_settings(runs)
+    require_same_settings(runs, runs)
 
     (runs[0].folder / "checkpoints").mkdir()
     (runs[0].folder / "checkpoints/checkpoint_epoch_00001.pyth").touch()
     with pytest.raises(InputError, match="an unfinished run with SOLVER.MAX_EPOCH 3, but 4 now"):
-        require_same_settings(runs)
-    base.write_text(f"_BASE_: {CONFIG}\nSOLVER:\n  MAX_EPOCH: 3\n")
-    require_same_settings(runs)
+        require_same_settings(runs, runs)
+    # It is not continued by other jobs or for a report.
+    require_same_settings(runs, runs[1:])
+    immaterial = "NUM_SHARDS: 2\nDATA_LOADER:\n  NUM_WORKERS: 5\n"
+    base.write_text(f"_BASE_: {CONFIG}\n{immaterial}SOLVER:\n  MAX_EPOCH: 3\n")
+    require_same_settings(runs, runs)
 
 
 def test_a_seed_that_is_given_twice_is_refused(tmp_path):
@@ -293,7 +296,7 @@ def test_jobs_that_share_a_folder_measure_only_their_own_runs(
     page.write_text("")
     monkeypatch.setattr(ablate, "is_finished", lambda run: True)
     monkeypatch.setattr(ablate, "run_all", lambda runs, parallel: [])
-    monkeypatch.setattr(ablate, "require_same_settings", lambda runs: None)
+    monkeypatch.setattr(ablate, "require_same_settings", lambda *_: None)
     monkeypatch.setattr(
         report, "measure_attention", lambda runs: names.extend(r.name for r in runs)
     )

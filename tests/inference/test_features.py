@@ -235,3 +235,28 @@ def test_a_stride_alone_needs_clips_of_a_fixed_length(trained, video, tmp_path):
     assert predict(load_model(path), video, CENTER_VIEW, window=1.0, stride=1.0)
     with pytest.raises(InputError, match="window: needed in seconds"):
         predict(load_model(path), video, CENTER_VIEW, stride=1.0)
+
+
+def test_a_video_that_was_replaced_is_done_again(trained, video, tmp_path, capsys):
+    _, path = trained()
+    copy = tmp_path / "clip.mp4"
+    shutil.copy(video, copy)
+    arrays = []
+    for number in range(3):
+        assert run(path, copy, "--output", tmp_path / "out") == 0
+        arrays.append(np.load(tmp_path / "out/clip.slow.npy"))
+        assert ("are done" in capsys.readouterr().out) == (number == 1)
+        if number == 1:
+            write_video(
+                copy, np.random.default_rng(1).integers(0, 255, (40, 80, 96, 3), np.uint8), 30
+            )
+    assert np.array_equal(arrays[0], arrays[1]) and arrays[1].shape != arrays[2].shape
+
+
+def test_the_annotations_of_the_videos_are_not_replaced(trained, video, tmp_path):
+    _, path = trained()
+    shutil.copy(video, tmp_path / "clip.mp4")
+    (tmp_path / "clip.json").write_text("boxes")
+    with pytest.raises(InputError, match="contains .*clip.mp4, and the results could replace"):
+        run(path, tmp_path / "clip.mp4", "--output", tmp_path)
+    assert (tmp_path / "clip.json").read_text() == "boxes"

@@ -32,6 +32,11 @@ def test_accuracy_of_a_run_is_that_of_its_last_test(tmp_path):
     line = '[INFO] json_stats: {"split": "test_final", "top1_acc": "%s", "top5_acc": "91.00"}\n'
     log.write_text(line % "60.00" + line % "71.25")
     assert read_accuracy(tmp_path) == {"top1": "71.25", "top5": "91.00"}
+    # As upstream logs the test of videos with several labels.
+    several = '[INFO] json_stats: {"split": "test_final", "map": "23.4", "top1_acc": "23.4"}\n'
+    log.write_text(line % "60.00" + several)
+    with pytest.raises(InputError, match=r"stdout\.log: the test's videos have several labels"):
+        read_accuracy(tmp_path)
 
 
 def front_matter(text):
@@ -55,5 +60,18 @@ def test_the_card_has_an_index_where_accuracies_are_given(trained, tmp_path):
     [result] = entry["results"]
     assert result["dataset"] == {"name": "UCF101 split 1", "type": "ucf101-split-1"}
     assert [metric["value"] for metric in result["metrics"]] == [71.5, 90.0]
-    write_card(tmp_path, model, {})
+    write_card(tmp_path, model, {}, is_new=False)
     assert front_matter((tmp_path / "README.md").read_text())[0] == metadata
+
+
+def test_another_network_gets_its_own_facts_and_loses_the_accuracies(trained, tmp_path):
+    pytest.importorskip("huggingface_hub")
+    first = load_model(trained("SlowFastAC")[2], device="cpu")
+    write_card(tmp_path, first, {"top1": 71.5, "data": "UCF101"})
+    card = tmp_path / "README.md"
+    card.write_text(card.read_text().replace("```bash", "My words.\n\n```bash"))
+    write_card(tmp_path, load_model(trained("Slow")[2], device="cpu"), {})
+    metadata, body = front_matter(card.read_text())
+    assert "model-index" not in metadata and "71.5" not in card.read_text()
+    assert "| Model | ResNet, 7 classes |" in body and "SlowFastAC, 7 classes" not in body
+    assert "My words." in body and body.count("| Cost |") == 1

@@ -6,6 +6,7 @@ import sys
 import numpy as np
 import pytest
 import torch
+import yaml
 
 from slowfast_ac import (
     PackPathway,
@@ -269,3 +270,54 @@ def test_the_name_of_a_repository_is_looked_up(saved, hub, monkeypatch, network)
     monkeypatch.chdir(saved.parent)
     with pytest.raises(InputError, match=r"^net/absent: no such file"):
         from_pretrained("net/absent")
+
+
+def test_what_the_network_has_of_its_own_is_not_ignored(saved, tmp_path):
+    model = load_model(saved)
+    for options in ({"classes": list(NAMES)}, {"preprocessing": PREPROCESSING}):
+        (name,) = options
+        with pytest.raises(InputError, match=f"^{name}: the network has its own; .* load_model"):
+            save_pretrained(model, tmp_path / "again", **options)
+    assert not (tmp_path / "again").exists()
+
+
+@pytest.mark.parametrize(
+    ("opts", "message"),
+    [
+        (["RESNET.SPATIAL_DILATIONS", "[[1, 1], [1, 1], [1, 1], [2, 2]]"], "SPATIAL_DILATIONS"),
+        (["MULTIGRID.SHORT_CYCLE", "True"], "MULTIGRID.SHORT_CYCLE: its head pools whole maps"),
+        (["DATA.TRAIN_CROP_SIZE", "48"], "TRAIN_CROP_SIZE: 48 is not a multiple of 32"),
+    ],
+)
+def test_a_network_that_create_slowfast_ac_cannot_build_is_refused(
+    network, tmp_path, opts, message
+):
+    key, value = opts
+    texts = describe_model(network, PREPROCESSING)
+    config = yaml.safe_load(texts["cfg"])
+    node, name = key.split(".")
+    config.setdefault(node, {})[name] = yaml.safe_load(value)
+    path = tmp_path / "net.pyth"
+    torch.save({"model_state": network.state_dict(), "cfg": yaml.safe_dump(config)}, path)
+    with pytest.raises(InputError, match=f"net.pyth: .*{message}"):
+        from_pretrained(path)
+
+
+def test_no_path_of_the_machine_is_shared(calibrated, hub, tmp_path):
+    _, cfg, path = calibrated()
+    cfg = cfg.clone()
+    secret = "/home/alice/data"
+    changed = []
+    for node, keys in cfg.items():
+        for key, value in keys.items() if isinstance(keys, dict) else ():
+            if isinstance(value, str) and any(part in key for part in ("PATH", "DIR", "FILE")):
+                cfg[node][key] = secret
+                changed.append(f"{node}.{key}")
+    cfg.OUTPUT_DIR = secret
+    assert len(changed) > 5
+    saved = torch.load(path, weights_only=True)
+    torch.save({**saved, "cfg": cfg.dump()}, path)
+    folder = save_pretrained(load_model(path), tmp_path / "net")
+    assert secret not in (folder / "config.json").read_text()
+    # What inference reads stays.
+    assert load_model(folder).preprocessing == load_model(path).preprocessing

@@ -9,7 +9,7 @@ import sys
 import numpy as np
 import pytest
 
-from slowfast_ac.cli.predict_stream import _summary
+from slowfast_ac.cli.predict_stream import Tally
 from slowfast_ac.data.views import CENTER_VIEW
 from slowfast_ac.errors import InputError
 from slowfast_ac.inference.load import load_model
@@ -107,8 +107,13 @@ def test_several_processes_do_not_share_a_stream(monkeypatch, run_predict):
 
 
 def test_the_summary_counts_from_the_first_answer_to_the_last():
-    assert _summary([10.0], [0.5], 0) == "answers: 1; latency: 0.50 s on average, 0.50 s at most"
-    assert _summary([10.0, 12.0, 14.0], [0.1, 0.2, 0.6], 4) == (
+    tally = Tally()
+    tally.count(10.0, 0.5, 0)
+    assert str(tally) == "answers: 1; latency: 0.50 s on average, 0.50 s at most"
+    tally = Tally()
+    for answer in ((10.0, 0.1, 3), (12.0, 0.6, 0), (14.0, 0.2, 1)):
+        tally.count(*answer)
+    assert str(tally) == (
         "answers: 3, 0.50 per second; latency: 0.30 s on average, 0.60 s at most; windows skipped, "
         "since the network is slower than the source: 4"
     )

@@ -1,5 +1,7 @@
 """Checkpoints that are refused: what cannot be continued, tested or taken as a start."""
 
+import contextlib
+import pickle
 from pathlib import Path
 
 import pytest
@@ -71,6 +73,27 @@ def test_a_run_on_several_gpus_goes_on(check_resume):
     check_resume((), ("NUM_GPUS", 2))
     with pytest.raises(InputError, match="00005.pyth: cannot be continued: .* other groups"):
         check_resume((), ("NUM_GPUS", 2, "FINETUNE.FREEZE", ["s1"]))
+
+
+def test_a_run_does_not_go_on_with_another_kind_of_optimizer(
+    check_resume, training, load, tmp_path
+):
+    keys = ("SOLVER.OPTIMIZING_METHOD", "adam")
+    with pytest.raises(InputError, match="its optimizer is of another SOLVER.OPTIM"):
+        check_resume((), keys)
+    _, model, optimizer = training(*keys)
+    path = tmp_path / "checkpoints/checkpoint_epoch_00005.pyth"
+    with pytest.raises(InputError, match="its optimizer is of another SOLVER.OPTIM"):
+        load(path, model, optimizer)
+    # A file that is given lends its weights.
+    assert load(path, model, optimizer, epoch_reset=False) == -1
+
+
+@pytest.mark.checkout
+def test_a_run_goes_on_in_mixed_precision_only_with_its_scale(check_resume, skip_unknown_keys):
+    skip_unknown_keys(("TRAIN.MIXED_PRECISION", True))
+    with pytest.raises(InputError, match="cannot be continued: it has no scaler_state"):
+        check_resume((), ("TRAIN.MIXED_PRECISION", True))
 
 
 @pytest.mark.checkout
@@ -176,3 +199,28 @@ def test_a_transformer_is_loaded_by_upstream_but_not_from_nothing(
     torch.save({"model_state": {"encoder.weight": torch.zeros(1)}}, tmp_path / "alien.pyth")
     with pytest.raises(InputError, match="alien.pyth: does not fit MViT: none of its weights"):
         load(tmp_path / "alien.pyth", model, optimizer, epoch_reset=True)
+
+
+class RunsCode:
+    def __reduce__(self):
+        return exec, ("import pathlib; pathlib.Path('ran').touch()",)
+
+
+@pytest.mark.checkout
+def test_a_caffe2_file_that_is_inflated_runs_no_code(
+    training, load, networks, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    _, model, optimizer = training(*networks["ResNet"])
+    (tmp_path / "evil.pkl").write_bytes(pickle.dumps({"blobs": {"a": RunsCode()}}))
+    options = {"inflation": True, "convert_from_caffe2": True}
+    with contextlib.suppress(Exception):
+        load(tmp_path / "evil.pkl", model, optimizer, **options)
+    assert not (tmp_path / "ran").exists()
+
+
+def test_inflated_weights_of_nothing_are_refused(training, load, networks, tmp_path):
+    _, model, optimizer = training(*networks["ResNet"])
+    torch.save({"model_state": {"alien": torch.zeros(2)}}, tmp_path / "alien.pyth")
+    with pytest.raises(InputError, match="alien.pyth: "):
+        load(tmp_path / "alien.pyth", model, optimizer, inflation=True)

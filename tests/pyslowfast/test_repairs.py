@@ -290,6 +290,24 @@ def test_loading_a_truncated_checkpoint_names_it(tiny_cfg, tmp_path, size):
         module.load_checkpoint(path, model, False)
 
 
+def test_a_truncated_checkpoint_that_another_process_renames_is_no_error(
+    tiny_cfg, tmp_path, monkeypatch
+):
+    model = torch.nn.Linear(50, 50)
+    first, second = (_save(tmp_path, epoch, model, tiny_cfg()) for epoch in (0, 1))
+    os.truncate(second, os.path.getsize(second) // 2)
+    whole = checkpoints.is_whole
+
+    def renamed_meanwhile(path):
+        found = whole(path)
+        if not found:
+            os.rename(path, f"{tmp_path}/truncated")
+        return found
+
+    monkeypatch.setattr(checkpoints, "is_whole", renamed_meanwhile)
+    assert _last(tmp_path) == first
+
+
 def test_loading_a_missing_checkpoint_names_it(upstream, tmp_path):
     module = importlib.import_module("slowfast.utils.checkpoint")
     with pytest.raises(InputError, match="nowhere.pyth: there is no such checkpoint"):

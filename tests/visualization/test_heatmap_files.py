@@ -370,7 +370,7 @@ def test_a_video_and_its_boxes_are_not_replaced_by_their_heatmap(tmp_path, video
     cfg, checkpoint = map(str, trained("SlowFast"))
     (tmp_path / "link").symlink_to(video.parent)
     for folder in (video.parent, tmp_path / "link"):
-        with pytest.raises(InputError, match=r"in: contains .*clip.mp4, which its heatmaps could"):
+        with pytest.raises(InputError, match=r"in: contains .*clip.mp4, and the results could"):
             run(video, "--cfg", cfg, "--checkpoint", checkpoint, "--output", folder)
         words = ["predict", checkpoint, str(video), "--cfg", cfg, "--heatmap", str(folder)]
         assert main([*words, "--single-view"]) == 2

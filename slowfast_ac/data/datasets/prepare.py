@@ -114,7 +114,8 @@ def prepare(
             missing += [_explain(title, s, place) for s in samples if s.path not in place.names]
             if not there:
                 notes.append(f"{title}.csv is not written: no video for it")
-                gone.append(folder / f"{split}.csv")
+                if split in splits:
+                    gone.append(folder / f"{split}.csv")
                 continue
             entries = (Entry(place.names[s.path], dataset.classes[s.class_name]) for s in there)
             files[folder / f"{split}.csv"] = format_list(entries)
@@ -197,7 +198,7 @@ def _require_origin(prefix: Path, root: Path) -> None:
     file = prefix.with_suffix(".origin")
     if not file.exists():
         write_text(file, f"{root}\n")
-    origin = _read(file).strip()
+    origin = file.read_text(encoding="utf-8", errors="surrogateescape").removesuffix("\n")
     if origin != str(root):
         raise InputError(
             f"{prefix}: holds resized videos of {origin}, not of {root}; choose another --output, "
@@ -259,7 +260,10 @@ def _write_all(
     """Writes the files and links and removes the lists ``gone``, or changes nothing at all."""
     new_links = {link: to for link, to in links.items() if not _leads_to(link, to)}
     different = [path for path, text in files.items() if path.exists() and _read(path) != text]
-    different += [path for path in (*gone, *new_links) if os.path.lexists(path)]
+    different += [link for link in new_links if os.path.lexists(link)]
+    if different:
+        # If nothing else has changed, another program has written these lists.
+        different += [path for path in gone if path.exists()]
     if different and not overwrite:
         raise InputError(
             f"{different[0]}: exists with other content ({len(different)} such files); nothing is "
@@ -271,7 +275,7 @@ def _write_all(
         link.symlink_to(to)
     for path, text in files.items():
         write_text(path, text)
-    for path in gone:
+    for path in gone if different else ():
         path.unlink(missing_ok=True)
 
 

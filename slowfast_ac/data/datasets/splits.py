@@ -215,9 +215,13 @@ def class_folders(
     if stray:
         notes.append(f"{len(stray)} videos are in no class folder and are left out: {stray[0]} ...")
     splits = {"": {split: listed for split, listed in samples.items() if listed}}
-    return _with_all_splits(
+    dataset = _with_all_splits(
         Dataset("folder", folder.root, class_labels(names, classes), splits, notes)
     )
+    # The folder determines every split, an empty one too.
+    for split in SPLITS:
+        dataset.splits[""].setdefault(split, [])
+    return dataset
 
 
 def _split_of(name: str, where: str) -> str:

@@ -1,5 +1,6 @@
 """Repairs that keep checkpoints complete when a run is killed, and name truncated ones."""
 
+import contextlib
 import functools
 import importlib
 import logging
@@ -84,10 +85,12 @@ def _last_whole(module, original):
         folder = Path(module.get_checkpoint_dir(path_to_job))
         if "://" not in str(path_to_job) and folder.is_dir():
             for path in sorted(folder.glob("*checkpoint*")):
-                if not is_whole(path):
-                    aside = path.with_name(f"truncated_{path.name.replace('checkpoint', 'ckpt')}")
-                    os.replace(path, aside)
-                    logger.warning("%s is truncated: renamed to %s, not used", path, aside.name)
+                # Another process of the run may do the same at the same time.
+                with contextlib.suppress(FileNotFoundError):
+                    if not is_whole(path):
+                        name = f"truncated_{path.name.replace('checkpoint', 'ckpt')}"
+                        os.replace(path, path.with_name(name))
+                        logger.warning("%s is truncated: renamed to %s, not used", path, name)
         return original(path_to_job, *args, **kwargs)
 
     return get_last_checkpoint

@@ -5,10 +5,14 @@ import importlib
 import inspect
 import logging
 from collections.abc import Callable
+from types import SimpleNamespace
+from typing import BinaryIO
 
+from torch.amp import GradScaler
 from torch.optim import Optimizer
 
 from slowfast_ac.checkpoint.open import open_checkpoint
+from slowfast_ac.checkpoint.unpickle import safe_load, stand_in_for
 from slowfast_ac.pyslowfast import initial_weights as initial
 from slowfast_ac.pyslowfast.find import Upstream
 from slowfast_ac.pyslowfast.repairs import Repair
@@ -24,7 +28,11 @@ def _load_what_fits(original: Callable, upstream: Upstream) -> Callable:
     ):
         path, network = path_to_checkpoint, model.module if data_parallel else model
         load = functools.partial(original, path, model, data_parallel, optimizer, *args, **options)
-        if options.get("inflation") or options.get("image_init") or initial.is_remote(path):
+        if options.get("image_init") or initial.is_remote(path):
+            return load()
+        if options.get("inflation"):
+            if not options.get("convert_from_caffe2"):
+                initial.require_related(path, network)
             return load()
         patterns = options.get("clear_name_pattern", ())
         # Upstream's function also reshapes transformers' weights. The wheel has no transformers,
@@ -40,9 +48,11 @@ def _load_what_fits(original: Callable, upstream: Upstream) -> Callable:
         start = initial.plan_start(
             checkpoint,
             network,
-            initial.group_sizes(optimizer.param_groups),
+            optimizer,
             # train_net passes it only with TRAIN.CHECKPOINT_FILE_PATH, not when it resumes.
             epoch_reset=options.get("epoch_reset"),
+            # Upstream passes the gradients' scaler in this place, or None.
+            mixed_precision=bool(args and isinstance(args[0], GradScaler)),
             clear_name_pattern=patterns,
         )
         if not start.weights_only:
@@ -83,6 +93,12 @@ def _mend(upstream: Upstream) -> None:
     if "epoch_reset" not in inspect.signature(original).parameters:
         original = _with_todays_arguments(original)
     module.load_checkpoint = _load_what_fits(original, upstream)
+    # It reads caffe2's files, whose pickles could run code.
+    module.pickle = SimpleNamespace(load=_load_safely)
+
+
+def _load_safely(file: BinaryIO, encoding: str = "ASCII") -> object:
+    return safe_load(file, encoding=encoding, stand_in=stand_in_for)
 
 
 REPAIRS = (

@@ -299,6 +299,20 @@ def test_links_lead_to_other_videos_only_with_overwrite(tmp_path, put, video_byt
     assert os.readlink(link) == str(tmp_path / "second/a class/v.mp4")
 
 
+def test_splits_may_be_prepared_one_after_another(tmp_path, put, video_bytes, command):
+    paths = kinetics_csv(tmp_path, put)
+    for split, videos in KINETICS.items():
+        for name, key, start, end in videos:
+            put(
+                tmp_path / f"tree/{split}/{name}/{key}_{start:06}_{end:06}.mp4", video_bytes["good"]
+            )
+    words = ("prepare", "kinetics", tmp_path / "tree", "--output", tmp_path / "out")
+    classes = put(tmp_path / "classes.json", b'{"abseiling": 0, "air drumming": 1}')
+    for path in paths:
+        command(*words, "--annotations", path, "--classes", classes)
+    assert {"train.csv", "val.csv"} < {path.name for path in (tmp_path / "out").iterdir()}
+
+
 def test_a_list_that_has_no_video_any_more_goes_with_overwrite(tmp_path, put, video_bytes, command):
     tree, out = tmp_path / "tree", tmp_path / "out"
     for name in ("jump/1", "jump/2", "run/1", "run/2", "run/3"):

@@ -243,7 +243,9 @@ def test_a_transformers_tokens_are_refused(clips):
         def forward(self, _):
             return self.head(torch.zeros(1, 5, 8))
 
-    with pytest.raises(InputError, match="Transformer: maps need a linear classifier on average-pooled"):
+    with pytest.raises(
+        InputError, match="Transformer: maps need a linear classifier on average-pooled"
+    ):
         attention_maps(Transformer(), clips)
 
 

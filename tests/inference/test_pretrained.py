@@ -303,6 +303,7 @@ def test_a_network_that_create_slowfast_ac_cannot_build_is_refused(
         from_pretrained(path)
 
 
+@pytest.mark.slow
 def test_no_path_of_the_machine_is_shared(calibrated, hub, tmp_path):
     _, cfg, path = calibrated()
     cfg = cfg.clone()

@@ -171,6 +171,7 @@ def test_the_strip_has_a_row_of_frames_with_the_box_in_each(tmp_path, frames, co
     assert panels(tmp_path / "boxes.png", (90, 200, 10)) == 2 * columns
 
 
+@pytest.mark.slow
 def test_two_networks_have_rows_of_their_own(tmp_path):
     first, second = make_heatmap(), make_heatmap(8, seed=1)
     draw_strip(tmp_path / "one.png", {"a": first}, "title")

@@ -67,7 +67,7 @@ def test_eight_processes_resize_every_video_once(tree, tmp_path, in_eight_proces
     notes = (tmp_path / "out/videos/notes.txt").read_text().splitlines()
     assert set(notes) <= set((tmp_path / "alone/videos/notes.txt").read_text().splitlines())
     assert len(notes) >= 4
-    assert sorted(os.listdir(tmp_path / "out/videos")) == ["16", "notes.txt"]
+    assert sorted(os.listdir(tmp_path / "out/videos")) == ["16", "16.origin", "notes.txt"]
     assert len(os.listdir(tmp_path / "out/videos/16/jump")) == 16
 
 

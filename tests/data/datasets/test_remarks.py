@@ -18,10 +18,10 @@ MILLISECOND = Fraction(1, 1000)
 
 @pytest.fixture
 def findings(tmp_path):
-    """Returns a function: video -> [(severity, kind, reason)] of a list of it alone."""
+    """Returns a function: videos -> [(severity, kind, reason)] of a list of them."""
 
-    def check(path):
-        (tmp_path / "list.csv").write_text(f"{path} 0\n")
+    def check(*paths):
+        (tmp_path / "list.csv").write_text("".join(f"{path} 0\n" for path in paths))
         report = check_videos(tmp_path / "list.csv", workers=1)
         return [(one.severity, one.kind, one.reason) for one in report.findings]
 
@@ -29,8 +29,8 @@ def findings(tmp_path):
 
 
 def test_a_video_of_a_constant_rate_has_none(tmp_path, write_numbered, findings):
-    for suffix in ("mp4", "mkv", "ts", "flv"):
-        assert findings(write_numbered(tmp_path / f"v.{suffix}", range(40), 25)) == []
+    names = (f"v.{suffix}" for suffix in ("mp4", "mkv", "ts", "flv"))
+    assert findings(*(write_numbered(tmp_path / name, range(40), 25) for name in names)) == []
 
 
 def test_times_that_go_backwards_or_jump_are_told(tmp_path, write_numbered, findings):

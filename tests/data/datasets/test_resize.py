@@ -147,6 +147,7 @@ def test_size_is_even_and_never_grows(size, short_side, expected):
     assert fit(*size, short_side) == expected
 
 
+@pytest.mark.slow
 def test_killed_resize_goes_on_where_it_was(tmp_path, put, encode_video, command, session_members):
     content = encode_video(tmp_path / "a.mp4", TIMES, 480, 360).read_bytes()
     for number in range(6):

@@ -49,6 +49,7 @@ def bench_views(
         One row per way to predict; ``seconds`` are those of 30 views.
     """
     names = without_missing(networks.choose(NAMES, settings.only), settings.device)
+    names = networks.without_uncompilable(names, settings)
     video, weights = folder / "bench_views.mp4", folder / "bench_views.pyth"
     try:
         write_video(video, moving_texture(seconds), FPS, crf=23)

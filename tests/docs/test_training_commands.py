@@ -116,12 +116,17 @@ def test_bench(follow, lists):
             f"MEMORY_FORMAT channels_last DATA.PATH_TO_DATA_DIR lists OUTPUT_DIR run {TINY}",
         }
         | {
-            f"--output bench/{what}": f"--output bench/{what} --opts {TINY}"
+            # bench takes the batch from --batch.
+            f"--output bench/{what}": f"--output bench/{what} --opts "
+            + re.sub(r"\S+BATCH_SIZE \d+ ", "", TINY)
             for what in ("train", "infer", "scaling", "views")
         }
         | {
             "'[256, 320]' RESNET.WIDTH_PER_GROUP 4": "[64,72]",
             "--iterations 8 --warmup 2 --threads": "--threads",
+            # Of the loader every row is measured.
+            "--only ac_scam --threads": "--threads",
+            "--only ac_scam --output bench/loader": "--output bench/loader",
         },
         masks=[("limited by: the (loader|network)", "limited by: PART")],
     )

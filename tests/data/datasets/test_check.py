@@ -62,7 +62,13 @@ def test_broken_end_is_found_where_the_start_can_be_read(check, encode_video, tm
 
 
 @pytest.mark.parametrize(
-    ("frames", "rate", "short"), [(10, 2, []), (11, 2, [1]), (45, 2, [1]), (46, 2, [1, 2])]
+    ("frames", "rate", "short"),
+    [
+        pytest.param(10, 2, [], marks=pytest.mark.slow),
+        (11, 2, [1]),
+        pytest.param(45, 2, [1], marks=pytest.mark.slow),
+        (46, 2, [1, 2]),
+    ],
 )
 def test_video_must_last_as_long_as_a_clip_at_30_fps(frames, rate, short, check):
     # 20 and 90 frames of 1/30 s.
@@ -85,6 +91,7 @@ def test_length_of_a_video_counts_in_seconds_not_frames(check, encode_video, tmp
     )
 
 
+@pytest.mark.slow
 def test_clock_of_milliseconds_is_no_variable_frame_rate(check):
     report = check({"a.webm": "webm", "b.avi": "avi"}, ["a.webm 0", "b.avi 0"])
     # The AVI counts chunks of a millisecond, most of them empty.

@@ -70,6 +70,7 @@ def test_frames_that_do_not_advance_make_a_line_bad(tmp_path, write_numbered, fi
     assert "begin at the same time as another" in reason
 
 
+@pytest.mark.slow
 def test_pixels_that_are_not_square_are_told_and_kept(tmp_path, write_numbered, findings):
     path = tmp_path / "v.mp4"
     with av.open(str(path), "w") as output:

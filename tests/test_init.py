@@ -76,3 +76,13 @@ def test_packages_are_loaded_only_for_a_name_that_needs_them(code, loaded):
         assert found == []
     if loaded == ["torch"]:
         assert "pytorchvideo" not in found
+
+
+def test_workers_that_check_and_resize_videos_need_no_torch():
+    """Each of many processes would load it, which takes seconds and hundreds of megabytes."""
+    script = "import slowfast_ac.data.datasets.check, slowfast_ac.data.datasets.resize, sys\n"
+    script += "print('torch' in sys.modules, 'fvcore' in sys.modules)"
+    process = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", script], capture_output=True, text=True, check=True
+    )
+    assert process.stdout.split() == ["False", "False"]

@@ -9,7 +9,6 @@ from typing import TypedDict
 
 import numpy as np
 
-from slowfast_ac.config import config_value
 from slowfast_ac.data import video
 from slowfast_ac.errors import InputError
 from slowfast_ac.files import write_text
@@ -72,11 +71,11 @@ def list_format(config: Mapping[str, object] | None) -> ListFormat:
     Args:
         config: the run's config; keys that it lacks have PySlowFast's defaults.
     """
+    data = (config or {}).get("DATA")
+    keys: Mapping[str, object] = data if isinstance(data, Mapping) else {}
     # The wheel lacks the first key and splits at white space.
-    return {
-        "separator": str(config_value(config, "DATA.PATH_LABEL_SEPARATOR") or " "),
-        "prefix": str(config_value(config, "DATA.PATH_PREFIX") or ""),
-    }
+    separator, prefix = keys.get("PATH_LABEL_SEPARATOR"), keys.get("PATH_PREFIX")
+    return {"separator": str(separator or " "), "prefix": str(prefix or "")}
 
 
 def read_lines(path: str | os.PathLike) -> list[str]:

@@ -15,8 +15,8 @@ from slowfast_ac.errors import InputError
 from slowfast_ac.losses import ConsistencySettings
 from slowfast_ac.scam_head import MultiScale, SCAMHead
 
-# PySlowFast's keys for files and folders.
-_PATH = re.compile(r"(^|_)(PATH|PATHS|DIR|DIRS|FILE|FILES|VIDEO|IMDB|PREFIX)(_|$)")
+# PySlowFast's keys for files and folders. PATH_LABEL_SEPARATOR is none.
+_PATH = re.compile(r"(^|_)(PATH|DIR|DIRS|FILE|FILES|VIDEO|IMDB|PREFIX)(_(?!LABEL_SEP)|$)")
 LOSS_NAME = "attention_consistency"
 # MODEL.ARCH of a ResNet that consists of SlowFast's fast pathway alone.
 FAST = "fast"

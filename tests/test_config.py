@@ -188,3 +188,15 @@ def test_smallest_scale_must_leave_one_point_of_the_map(tiny_cfg, crop, smallest
     cfg.SCAM.SCALES = [1.0, smallest * 0.9]
     with pytest.raises(InputError, match=f"SCAM.SCALES: .* of DATA.TRAIN_CROP_SIZE {crop}"):
         config.multi_scale(cfg)
+
+
+def test_a_config_without_paths_keeps_all_else():
+    from fvcore.common.config import CfgNode
+
+    from slowfast_ac.config import without_paths
+
+    data = {"PATH_TO_DATA_DIR": "/home/a", "PATH_PREFIX": "/home/b", "PATH_LABEL_SEPARATOR": ","}
+    cfg = CfgNode({"OUTPUT_DIR": "/home/c", "DATA": {**data, "NUM_FRAMES": 8}})
+    empty = {"PATH_TO_DATA_DIR": "", "PATH_PREFIX": ""}
+    assert without_paths(cfg) == {"OUTPUT_DIR": "", "DATA": {**data, **empty, "NUM_FRAMES": 8}}
+    assert cfg.OUTPUT_DIR == "/home/c"

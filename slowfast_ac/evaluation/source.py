@@ -1,5 +1,6 @@
 """Reads what a run directory tells about its test: the videos, the classes, accuracy by clip."""
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -75,7 +76,7 @@ def _data_folder(config: dict) -> Path:
 def _tested_videos(path: StrPath, config: dict, results: Results) -> tuple[list[str], list[str]]:
     """Returns the paths of a list's videos, and the same without the prefix."""
     style = list_format(config)
-    entries = read_list(path, **style)
+    entries = read_list(path, style["separator"])
     if len(entries) != len(results.labels):
         raise InputError(
             f"{path}: {len(entries)} videos, but the results have {len(results.labels)}"
@@ -87,5 +88,5 @@ def _tested_videos(path: StrPath, config: dict, results: Results) -> tuple[list[
                     f"{path} line {entry.line}: label {entry.label}, but the results have {label}: "
                     "not the tested videos, or in another order"
                 )
-    names = [entry.path for entry in read_list(path, style["separator"])]
-    return [entry.path for entry in entries], names
+    names = [entry.path for entry in entries]
+    return [os.path.join(style["prefix"], name) for name in names], names
